@@ -1,0 +1,153 @@
+public import BayesTensor
+
+/// The linear map at the end of an exit: `logits = featuresᵀ weight + bias`.
+public struct ExitHead: Sendable, Equatable {
+  /// `[width, classes]`
+  public var weight: Tensor<Float>
+  /// `[classes]`; zeros where the layer has none.
+  public var bias: Tensor<Float>
+  /// Whether the bias is a parameter; a head without one has no bias to be uncertain about.
+  public var hasBias: Bool
+
+  public init(weight: Tensor<Float>, bias: Tensor<Float>, hasBias: Bool = true) {
+    self.weight = weight
+    self.bias = bias
+    self.hasBias = hasBias
+  }
+}
+
+/// What is known of one exit, apart from any row.
+public struct ExitDescription: Sendable, Equatable {
+  public var name: String
+  public var likelihood: Likelihood
+  /// The number of logits a row.
+  public var logitCount: Int
+  /// The number of features a row, where the exit ends in a linear head.
+  public var featureCount: Int?
+  /// Multiply-adds a row to reach this exit, all earlier exits included.
+  public var multiplyAdds: Int?
+  /// The linear head; absent in records of other tools and where the exit has none.
+  public var head: ExitHead?
+
+  public init(
+    name: String, likelihood: Likelihood, logitCount: Int, featureCount: Int? = nil,
+    multiplyAdds: Int? = nil, head: ExitHead? = nil
+  ) {
+    self.name = name
+    self.likelihood = likelihood
+    self.logitCount = logitCount
+    self.featureCount = featureCount
+    self.multiplyAdds = multiplyAdds
+    self.head = head
+  }
+
+  /// The number of classes that predictions name: two where one logit says yes or no.
+  public var classCount: Int { likelihood == .binary ? 2 : logitCount }
+}
+
+/// What is known of a set of records, apart from any row.
+public struct RecordsDescription: Sendable, Equatable {
+  /// Where the rows come from, as the user named it; for messages.
+  public var file: String
+  public var exits: [ExitDescription]
+  /// Names of the classes; empty where unknown.
+  public var classNames: [String]
+  /// The SHA-256 of the checkpoint that made the records, where one did.
+  public var checkpointDigest: String?
+  /// The SHA-256 of the data file that was run, where known.
+  public var dataDigest: String?
+  public var preprocessing: Preprocessing?
+
+  public init(
+    file: String, exits: [ExitDescription], classNames: [String] = [], checkpointDigest: String? = nil,
+    dataDigest: String? = nil, preprocessing: Preprocessing? = nil
+  ) {
+    self.file = file
+    self.exits = exits
+    self.classNames = classNames
+    self.checkpointDigest = checkpointDigest
+    self.dataDigest = dataDigest
+    self.preprocessing = preprocessing
+  }
+}
+
+/// A run of rows as they left a network's exits: all that last-layer methods, calibrators,
+/// detectors and exit policies need.
+public struct ExitRecords: Sendable, Equatable {
+  /// One exit's share of the rows.
+  public struct Exit: Sendable, Equatable {
+    /// `[rows, features]`, where the exit has a linear head.
+    public var features: Tensor<Float>?
+    /// `[rows, logits]`
+    public var logits: Tensor<Float>
+
+    public init(features: Tensor<Float>?, logits: Tensor<Float>) {
+      self.features = features
+      self.logits = logits
+    }
+  }
+
+  /// The index of the first row in the set these rows come from.
+  public var firstRow: Int
+  public var exits: [Exit]
+  /// One class index a row, where known.
+  public var labels: [Int]?
+
+  public init(firstRow: Int, exits: [Exit], labels: [Int]?) {
+    self.firstRow = firstRow
+    self.exits = exits
+    self.labels = labels
+  }
+
+  /// The number of rows.
+  public var rowCount: Int { exits.first?.logits.rowCount ?? 0 }
+
+  /// The number of rows in every chunk but the last.
+  ///
+  /// Sums over rows are taken chunk by chunk, so that one size everywhere makes results from a
+  /// network and from a file of its records equal to the bit.
+  public static let chunkRowCount = 1024
+}
+
+/// Rows of exit records, delivered in order and in chunks, as often as asked.
+public protocol ExitRecordSource: Sendable {
+  var description: RecordsDescription { get }
+
+  /// The number of rows.
+  var rowCount: Int { get }
+
+  /// Whether the rows carry labels.
+  var hasLabels: Bool { get }
+
+  /// Calls `body` with every chunk in row order: `ExitRecords.chunkRowCount` rows each, fewer in the last.
+  func forEachChunk(_ body: (ExitRecords) async throws -> Void) async throws
+}
+
+/// Records held in memory.
+public struct InMemoryExitRecords: ExitRecordSource {
+  public let description: RecordsDescription
+  /// All rows in one piece.
+  public let records: ExitRecords
+
+  public init(_ records: ExitRecords, description: RecordsDescription) {
+    self.records = records
+    self.description = description
+  }
+
+  public var rowCount: Int { records.rowCount }
+  public var hasLabels: Bool { records.labels != nil }
+
+  public func forEachChunk(_ body: (ExitRecords) async throws -> Void) async throws {
+    for first in stride(from: 0, to: rowCount, by: ExitRecords.chunkRowCount) {
+      try Task.checkCancellation()
+      let rows = first..<min(first + ExitRecords.chunkRowCount, rowCount)
+      try await body(
+        ExitRecords(
+          firstRow: records.firstRow + first,
+          exits: records.exits.map {
+            ExitRecords.Exit(features: $0.features?.rows(rows), logits: $0.logits.rows(rows))
+          },
+          labels: records.labels.map { Array($0[rows]) }))
+    }
+  }
+}
