@@ -87,7 +87,7 @@ struct ClassScores {
 /// The softmax of each row.
 ///
 /// - Shapes: `[rows, classes]` to `[rows, classes]`.
-func softmax(_ logits: Tensor<Double>) -> Tensor<Double> {
+package func softmax(_ logits: Tensor<Double>) -> Tensor<Double> {
   let width = logits.shape[1]
   var result = logits
   result.withMutableSpan { span in

@@ -56,8 +56,7 @@ public struct KroneckerLaplacePosterior: Sendable, Equatable {
 
     /// The variances of the logits in the eigenbasis of the class factor, `[rows, logits]`.
     package func spectralVariances(features: Tensor<Double>, on backend: any Backend) -> Tensor<Double> {
-      spectrum.varianceTable(priorPrecision: priorPrecision).spectralVariances(
-        spectrum.squaredProjections(of: features, on: backend), on: backend)
+      spectrum.spectralVariances(features: features, priorPrecision: priorPrecision, on: backend)
     }
   }
 

@@ -56,6 +56,16 @@ public struct KroneckerSpectrum: Sendable, Equatable {
     return projections
   }
 
+  /// The variances `v` of the logits in the eigenbasis of the class factor.
+  ///
+  /// - Shapes: `[rows, features]` to `[rows, logits]`.
+  package func spectralVariances(
+    features: Tensor<Double>, priorPrecision: Double, on backend: any Backend
+  ) -> Tensor<Double> {
+    varianceTable(priorPrecision: priorPrecision).spectralVariances(
+      squaredProjections(of: features, on: backend), on: backend)
+  }
+
   /// What turns squared projections into variances at a prior precision.
   func varianceTable(priorPrecision: Double) -> VarianceTable {
     let (logitCount, inputCount) = (logitCount, input.values.count)
@@ -76,7 +86,7 @@ public struct KroneckerSpectrum: Sendable, Equatable {
   /// `log |P| − log |δ I|`: how much the data sharpen the prior; never negative.
   ///
   /// - Units: nats.
-  func logDeterminantRatio(priorPrecision: Double) -> Double {
+  package func logDeterminantRatio(priorPrecision: Double) -> Double {
     let shift = priorPrecision.squareRoot()
     var sum = 0.0
     if form == .factored {
@@ -92,7 +102,7 @@ public struct KroneckerSpectrum: Sendable, Equatable {
   }
 
   /// The derivative of `logDeterminantRatio` with respect to `log δ`; never positive.
-  func logDeterminantRatioDerivative(priorPrecision: Double) -> Double {
+  package func logDeterminantRatioDerivative(priorPrecision: Double) -> Double {
     let shift = priorPrecision.squareRoot()
     var sum = 0.0
     if form == .factored {
@@ -111,7 +121,7 @@ public struct KroneckerSpectrum: Sendable, Equatable {
   /// `Q diag(v) Qᵀ` for one row of variances in the eigenbasis.
   ///
   /// - Shapes: `[logits]` to `[logits, logits]`.
-  func covariance(spectralVariances: Tensor<Double>) -> Tensor<Double> {
+  package func covariance(spectralVariances: Tensor<Double>) -> Tensor<Double> {
     let vectors = output.vectors
     var covariance = Tensor<Double>(zeros: [logitCount, logitCount])
     for row in 0..<logitCount {
@@ -128,7 +138,7 @@ public struct KroneckerSpectrum: Sendable, Equatable {
   /// The variances of the logits themselves, the diagonals of `Q diag(v) Qᵀ`.
   ///
   /// - Shapes: `[rows, logits]` to `[rows, logits]`.
-  func logitVariances(spectralVariances: Tensor<Double>, on backend: any Backend) -> Tensor<Double> {
+  package func logitVariances(spectralVariances: Tensor<Double>, on backend: any Backend) -> Tensor<Double> {
     backend.product(spectralVariances, output.vectors.map { $0 * $0 }, transposing: .second)
   }
 }

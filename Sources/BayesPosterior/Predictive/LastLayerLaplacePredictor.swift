@@ -130,7 +130,9 @@ public struct LastLayerLaplacePredictor: Sendable {
 /// `μₖ / √(T² + π/8 · Sₖₖ)`: the logits of MacKay's approximation, mean and deviation divided by `T`.
 ///
 /// - Shapes: `[rows, logits]` each.
-func probitLogits(means: Tensor<Double>, variances: Tensor<Double>, temperature: Double) -> Tensor<Double> {
+package func probitLogits(
+  means: Tensor<Double>, variances: Tensor<Double>, temperature: Double
+) -> Tensor<Double> {
   var logits = means
   for position in 0..<logits.count {
     logits[position] /= (temperature * temperature + Double.pi / 8 * variances[position]).squareRoot()
