@@ -77,7 +77,8 @@ struct PendingFile: ~Copyable {
 
   /// The system's last refusal.
   private var failure: FileError {
-    Self.refusal(file, "The file cannot be written (\(Self.systemMessage)); make room or choose another place.")
+    Self.refusal(
+      file, "The file cannot be written (\(Self.systemMessage)); make room or choose another place.")
   }
 
   private static func refusal(_ file: String, _ message: String) -> FileError {

@@ -14,7 +14,8 @@
 // random.  So a file is first walked through in a child process, which such a file takes down alone.
 
 // Reads an attribute's value as this package does.
-static inline herr_t bayesify_probe_attribute(hid_t object, const char *name, const H5A_info_t *info, void *unused) {
+static inline herr_t bayesify_probe_attribute(
+    hid_t object, const char *name, const H5A_info_t *info, void *unused) {
   (void)info, (void)unused;
   hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
   hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);

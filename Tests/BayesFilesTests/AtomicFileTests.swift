@@ -14,7 +14,9 @@ struct AtomicFileTests {
     try AtomicFile.write(Data("one".utf8), to: path, replacing: false)
     let refusals = [
       try #require(throws: FileError.self) { try AtomicFile.requireAbsent(path) },
-      try #require(throws: FileError.self) { try AtomicFile.write(Data("two".utf8), to: path, replacing: false) },
+      try #require(throws: FileError.self) {
+        try AtomicFile.write(Data("two".utf8), to: path, replacing: false)
+      },
     ]
     for error in refusals {
       #expect(error.code == .cannotWrite)

@@ -8,7 +8,8 @@ import _BayesTestSupport
 /// Cuts small files and flips their bits: they may be refused or read, but nothing may crash.
 struct DamagedFilesTests {
   // More by the environment, for a longer search.
-  private let trialCount = ProcessInfo.processInfo.environment["BAYESIFY_DAMAGED_FILES"].flatMap { Int($0) } ?? 250
+  private let trialCount =
+    ProcessInfo.processInfo.environment["BAYESIFY_DAMAGED_FILES"].flatMap { Int($0) } ?? 250
 
   @Test(arguments: [
     "Data/chunked.h5", "HDF5Forms/weights.h5", "HDF5Forms/latest-format.h5", "Data/stored.npz",
@@ -33,6 +34,20 @@ struct DamagedFilesTests {
       exercise(path)
       try FileManager.default.removeItem(atPath: path)
     }
+  }
+
+  // HDF5 1.10.8 divides by the extents of a chunk; this byte is one of them.
+  @Test func filesThatCrashTheLibraryAreRefused() throws {
+    let folder = try TemporaryFolder()
+    var bytes = try [UInt8](Data(contentsOf: URL(filePath: golden("Data/chunked.h5"))))
+    try #require(bytes[7266] == 2)
+    bytes[7266] = 0
+    let path = try folder.write(bytes, to: "damaged.h5")
+    let error = try #require(throws: FileError.self) { try HDF5Archive(path) }
+    #expect(error.code == .malformed)
+    #expect(
+      error.message
+        == "The file is damaged so that the HDF5 library cannot read it; copy or download it again.")
   }
 
   /// Reads all that the file claims to have.

@@ -50,7 +50,9 @@ struct DatasetTests {
     }
   }
 
-  @Test(arguments: ["float32-big-endian.npy", "float64.npy", "uint8-fortran.npy", "images-idx3-ubyte", "images-idx3-ubyte.gz"])
+  @Test(arguments: [
+    "float32-big-endian.npy", "float64.npy", "uint8-fortran.npy", "images-idx3-ubyte", "images-idx3-ubyte.gz",
+  ])
   func singleArraysAreRead(_ file: String) throws {
     let golden = try expected(file.replacing(".gz", with: ""), "values")
     let x = golden.tensor(as: Float.self)
@@ -72,7 +74,9 @@ struct DatasetTests {
 
   @Test func labelsComeFromANamedArrayOfAnotherFile() throws {
     let x = golden("Data/chunked.h5")
-    for specification in ["Data/chunked.h5:y", "Data/stored.npz", "Data/other-names.h5", "Data/other-names.h5:labels"] {
+    for specification in [
+      "Data/chunked.h5:y", "Data/stored.npz", "Data/other-names.h5", "Data/other-names.h5:labels",
+    ] {
       #expect(try open(x, labelsFile: golden(specification)).labels(0..<6) == [3, 6, 7, 1, 0, 2])
     }
     #expect(try open(x, nil, "labels", labelsFile: golden("Data/other-names.h5")).labels(0..<1) == [3])
@@ -95,14 +99,18 @@ struct DatasetTests {
       try check("\(order)i4", bytes([-2, 1, 70000, Int32.min], bigEndian: isBig), [-2, 1, 70000, -0x1p31])
       try check("\(order)i8", bytes([-2, 1, 70000, Int64.min], bigEndian: isBig), [-2, 1, 70000, -0x1p63])
       try check("\(order)u2", bytes([2, 1, 300, UInt16.max], bigEndian: isBig), [2, 1, 300, 65535])
-      try check("\(order)u4", bytes([2, 1, 70000, 1 << 31 as UInt32], bigEndian: isBig), [2, 1, 70000, 0x1p31])
-      try check("\(order)u8", bytes([2, 1, 70000, 1 << 63 as UInt64], bigEndian: isBig), [2, 1, 70000, 0x1p63])
+      try check(
+        "\(order)u4", bytes([2, 1, 70000, 1 << 31 as UInt32], bigEndian: isBig), [2, 1, 70000, 0x1p31])
+      try check(
+        "\(order)u8", bytes([2, 1, 70000, 1 << 63 as UInt64], bigEndian: isBig), [2, 1, 70000, 0x1p63])
       let halves: [Float16] = [0.5, -2, 65504, 0x1p-24]
       try check("\(order)f2", bytes(halves.map(\.bitPattern), bigEndian: isBig), halves.map { Float($0) })
       let floats: [Float] = [0.1, -2, .greatestFiniteMagnitude, .leastNonzeroMagnitude]
       try check("\(order)f4", bytes(floats.map(\.bitPattern), bigEndian: isBig), floats, version: 2)
       let doubles = [0.1, -2, 1e30, 0]
-      try check("\(order)f8", bytes(doubles.map(\.bitPattern), bigEndian: isBig), doubles.map { Float($0) }, version: 3)
+      try check(
+        "\(order)f8", bytes(doubles.map(\.bitPattern), bigEndian: isBig), doubles.map { Float($0) },
+        version: 3)
     }
     try check("|i1", [0xFE, 1, 127, 128], [-2, 1, 127, -128])
     try check("|u1", [2, 1, 127, 255], [2, 1, 127, 255])
@@ -117,16 +125,20 @@ struct DatasetTests {
     let path = try folder.write(npy("<u2", "(3, 2, 4)", content, isColumnMajor: true), to: "array.npy")
     let data = try open(path)
     var expected = Tensor<Float>(zeros: [3, 2, 4])
-    for i in 0..<3 { for j in 0..<2 { for k in 0..<4 { expected[8 * i + 4 * j + k] = Float(100 * i + 10 * j + k) } } }
+    for i in 0..<3 {
+      for j in 0..<2 { for k in 0..<4 { expected[8 * i + 4 * j + k] = Float(100 * i + 10 * j + k) } }
+    }
     #expect(try data.inputs(0..<3).tensor == expected)
     #expect(try data.inputs(1..<2).tensor == expected.rows(1..<2))
   }
 
-  @Test(arguments: [
-    (0x08, [0, 200], [0, 200]), (0x09, [0xFF, 1], [-1, 1]), (0x0B, [0xFF, 0xFE, 1, 0], [-2, 256]),
-    (0x0C, [0xFF, 0xFF, 0xFF, 0xFD, 0, 1, 0, 0], [-3, 65536]), (0x0D, [0x3F, 0x80, 0, 0, 0xC0, 0, 0, 0], [1, -2]),
-    (0x0E, [0x3F, 0xF0, 0, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 0, 0, 0], [1, -2]),
-  ] as [(UInt8, [UInt8], [Float])])
+  @Test(
+    arguments: [
+      (0x08, [0, 200], [0, 200]), (0x09, [0xFF, 1], [-1, 1]), (0x0B, [0xFF, 0xFE, 1, 0], [-2, 256]),
+      (0x0C, [0xFF, 0xFF, 0xFF, 0xFD, 0, 1, 0, 0], [-3, 65536]),
+      (0x0D, [0x3F, 0x80, 0, 0, 0xC0, 0, 0, 0], [1, -2]),
+      (0x0E, [0x3F, 0xF0, 0, 0, 0, 0, 0, 0, 0xC0, 0, 0, 0, 0, 0, 0, 0], [1, -2]),
+    ] as [(UInt8, [UInt8], [Float])])
   func everyIDXTypeIsRead(_ code: UInt8, _ content: [UInt8], _ values: [Float]) throws {
     let folder = try TemporaryFolder()
     let path = try folder.write([0, 0, code, 2, 0, 0, 0, 2, 0, 0, 0, 1] + content, to: "array")
@@ -195,7 +207,8 @@ struct DatasetTests {
     let error = try refusal { _ = try data.inputs(2..<5) }
     #expect(error.code == .value)
     #expect(
-      error.message == "Row 4 holds nan, which is not a finite number (as Float); correct or leave out that row.")
+      error.message
+        == "Row 4 holds nan, which is not a finite number (as Float); correct or leave out that row.")
   }
 
   // MARK: - Refusals on opening
@@ -206,12 +219,16 @@ struct DatasetTests {
     #expect(error.description == "\(forms), /short: There are 5 labels for 6 rows of inputs; give as many.")
   }
 
-  @Test(arguments: [
-    ("empty", nil, "The data have no rows; give at least one."),
-    ("negative", nil, "Inputs of shape [6] are not read; give an array [rows, …] of at least one number a row."),
-    ("absent", nil, "The file has no such array; it has broken float32 [6, 2], column float64 [6, 1]"),
-    ("x", "absent", "The file has no such array"),
-  ] as [(String, String?, String)])
+  @Test(
+    arguments: [
+      ("empty", nil, "The data have no rows; give at least one."),
+      (
+        "negative", nil,
+        "Inputs of shape [6] are not read; give an array [rows, …] of at least one number a row."
+      ),
+      ("absent", nil, "The file has no such array; it has broken float32 [6, 2], column float64 [6, 1]"),
+      ("x", "absent", "The file has no such array"),
+    ] as [(String, String?, String)])
   func arraysThatAreNoDataAreRefused(_ inputs: String, _ labels: String?, _ message: String) throws {
     let error = try refusal { _ = try open(forms, inputs, labels) }
     #expect(error.message.hasPrefix(message), "\(error)")
@@ -238,16 +255,20 @@ struct DatasetTests {
     }
   }
 
-  @Test(arguments: [
-    ([], "The file is empty; copy or download it again."),
-    (Array("a,b\n1,2\n".utf8), "This is none of the data formats that are read (HDF5, .npz, .npy, IDX)"),
-    ([0x80, 0x02, 0x7D, 0x71], "This is a Python pickle"),
-    ([0x1F, 0x8B, 8, 0], "The gzip stream is truncated or damaged"),
-    ([0x50, 0x4B, 5, 6] + Array(repeating: 0, count: 18), "The zip archive has no NumPy arrays"),
-    ([0, 0, 8, 2, 0, 0, 0, 9, 0, 0, 0, 1, 5], "An array of shape [9, 1] needs 21 bytes, but there are 13"),
-    ([0, 0, 8, 3, 0, 0, 0, 9], "The file ends after 8 bytes where more are due"),
-    ([0, 0, 8, 2, 255, 255, 255, 255, 255, 255, 255, 255], "The array claims extents [4294967295, 4294967295]"),
-  ] as [([UInt8], String)])
+  @Test(
+    arguments: [
+      ([], "The file is empty; copy or download it again."),
+      (Array("a,b\n1,2\n".utf8), "This is none of the data formats that are read (HDF5, .npz, .npy, IDX)"),
+      ([0x80, 0x02, 0x7D, 0x71], "This is a Python pickle"),
+      ([0x1F, 0x8B, 8, 0], "The gzip stream is truncated or damaged"),
+      ([0x50, 0x4B, 5, 6] + Array(repeating: 0, count: 18), "The zip archive has no NumPy arrays"),
+      ([0, 0, 8, 2, 0, 0, 0, 9, 0, 0, 0, 1, 5], "An array of shape [9, 1] needs 21 bytes, but there are 13"),
+      ([0, 0, 8, 3, 0, 0, 0, 9], "The file ends after 8 bytes where more are due"),
+      (
+        [0, 0, 8, 2, 255, 255, 255, 255, 255, 255, 255, 255],
+        "The array claims extents [4294967295, 4294967295]"
+      ),
+    ] as [([UInt8], String)])
   func otherFilesAreRefused(_ bytes: [UInt8], _ message: String) throws {
     let folder = try TemporaryFolder()
     let path = try folder.write(bytes, to: "data")
@@ -278,7 +299,8 @@ struct DatasetTests {
     let header = "{'descr': [('a', '<f4'), ('b', '<i4')], 'fortran_order': False, 'shape': (2,), }"
     let path = try folder.write(npy(header: header, Array(repeating: 0, count: 16)), to: "array.npy")
     let error = try refusal { _ = try open(path) }
-    #expect(error.message == "The array's elements are records, not numbers; save one array of numbers instead.")
+    #expect(
+      error.message == "The array's elements are records, not numbers; save one array of numbers instead.")
   }
 
   @Test func theRestOfAFileThatWasCutIsMissed() throws {
@@ -302,10 +324,11 @@ struct DatasetTests {
 
   // MARK: - Specifications
 
-  @Test(arguments: [
-    ("data.h5", "data.h5", nil, nil), ("data.h5:images", "data.h5", "images", nil),
-    ("data.h5:a/x,b/y", "data.h5", "a/x", "b/y"), ("dir:1/data.h5:x,y", "dir:1/data.h5", "x", "y"),
-  ] as [(String, String, String?, String?)])
+  @Test(
+    arguments: [
+      ("data.h5", "data.h5", nil, nil), ("data.h5:images", "data.h5", "images", nil),
+      ("data.h5:a/x,b/y", "data.h5", "a/x", "b/y"), ("dir:1/data.h5:x,y", "dir:1/data.h5", "x", "y"),
+    ] as [(String, String, String?, String?)])
   func specificationsAreSplit(_ text: String, _ file: String, _ inputs: String?, _ labels: String?) throws {
     let parsed = try DatasetOptions.parse(text)
     #expect(parsed.file == file)
@@ -331,7 +354,9 @@ struct DatasetTests {
     let folder = try TemporaryFolder()
     let bytes = try open(try folder.write(npy("|u1", "(4, 2)", [0, 1, 2, 3, 4, 5, 0, 1]), to: "a.npy"))
     let floats: [Float] = [2, 3, -0.0, 1, 5, 4]
-    let content = floats.flatMap { float in (0..<4).map { UInt8(truncatingIfNeeded: float.bitPattern >> ($0 * 8)) } }
+    let content = floats.flatMap { float in
+      (0..<4).map { UInt8(truncatingIfNeeded: float.bitPattern >> ($0 * 8)) }
+    }
     let others = try open(try folder.write(npy("<f4", "(3, 1, 2)", content), to: "b.npy"))
     #expect(try RowDigests(of: bytes).recurringRowCount(in: others) == 2)
     #expect(try RowDigests(of: others).recurringRowCount(in: bytes) == 3)
@@ -344,7 +369,9 @@ struct DatasetTests {
     _ type: String, _ shape: String, _ content: [UInt8], isColumnMajor: Bool = false, version: UInt8 = 1
   ) -> [UInt8] {
     let order = isColumnMajor ? "True" : "False"
-    return npy(header: "{'descr': '\(type)', 'fortran_order': \(order), 'shape': \(shape), }", content, version: version)
+    return npy(
+      header: "{'descr': '\(type)', 'fortran_order': \(order), 'shape': \(shape), }", content,
+      version: version)
   }
 
   private func npy(header: String, _ content: [UInt8], version: UInt8 = 1) -> [UInt8] {

@@ -8,7 +8,9 @@ import _BayesTestSupport
 struct HDF5CheckpointTests {
   private let kernel = Tensor<Float>(shape: [2, 3], [0, 1, 2, 3, 4, 5])
 
-  @Test(arguments: [("fixed", "2.2.4"), ("space-padded", "2.2.4"), ("vlen-ascii", "2.9.0"), ("vlen-utf8", "2.9.0")])
+  @Test(arguments: [
+    ("fixed", "2.2.4"), ("space-padded", "2.2.4"), ("vlen-ascii", "2.9.0"), ("vlen-utf8", "2.9.0"),
+  ])
   func everyFormOfTextIsRead(_ form: String, _ version: String) throws {
     let checkpoint = try HDF5Checkpoint(golden("HDF5Forms/model-\(form).h5"))
     #expect(checkpoint.format == "Keras \(version) model, HDF5")
@@ -30,7 +32,8 @@ struct HDF5CheckpointTests {
         == #"{"class_name": "Sequential", "config": {"name": "é", "layers": []}}"#)
     #expect(try checkpoint.tensor(named: "/model_weights/dense/dense/kernel:0") == kernel)
     #expect(
-      try checkpoint.tensor(named: "/model_weights/dense/dense/bias:0") == Tensor(shape: [3], [0.5, 1.5, 2.5]))
+      try checkpoint.tensor(named: "/model_weights/dense/dense/bias:0")
+        == Tensor(shape: [3], [0.5, 1.5, 2.5]))
   }
 
   @Test func weightsWithoutAModelAreListed() throws {
@@ -107,19 +110,29 @@ struct HDF5CheckpointTests {
   // MARK: - Refusals
 
   @Test(arguments: [
-    ("BrokenCheckpoints/not-hdf5.h5", "malformed",
-     "This is not an HDF5 file; it starts with the text '<!DOCTYPE html>', as a web page does; download the "
-      + "file itself."),
-    ("BrokenCheckpoints/empty.h5", "malformed",
-     "This is not an HDF5 file; it starts with nothing: it has 0 bytes; copy or download it again."),
+    (
+      "BrokenCheckpoints/not-hdf5.h5", "malformed",
+      "This is not an HDF5 file; it starts with the text '<!DOCTYPE html>', as a web page does; download the "
+        + "file itself."
+    ),
+    (
+      "BrokenCheckpoints/empty.h5", "malformed",
+      "This is not an HDF5 file; it starts with nothing: it has 0 bytes; copy or download it again."
+    ),
     ("BrokenCheckpoints/truncated.h5", "malformed", "The file is truncated; copy or download it again"),
     ("BrokenCheckpoints/absent.h5", "cannotOpen", "There is no such file; check the path."),
     ("BrokenCheckpoints", "cannotOpen", "This is a folder; name a file in it."),
-    ("Data/stored.npz", "malformed", "it starts with a zip archive of NumPy arrays (.npz); write its arrays as HDF5"),
+    (
+      "Data/stored.npz", "malformed",
+      "it starts with a zip archive of NumPy arrays (.npz); write its arrays as HDF5"
+    ),
     ("Data/int64.npy", "malformed", "it starts with a NumPy array (.npy); write it as HDF5"),
     ("Data/images-idx3-ubyte.gz", "malformed", "it starts with a gzip stream; unpack it with gunzip first."),
     ("Data/images-idx3-ubyte", "malformed", "it starts with an IDX header"),
-    ("HDF5Forms/weights-missing-layer.h5", "missing", "The file lists a layer 'absent' but holds nothing of that name"),
+    (
+      "HDF5Forms/weights-missing-layer.h5", "missing",
+      "The file lists a layer 'absent' but holds nothing of that name"
+    ),
   ])
   func filesThatAreNoCheckpointsAreRefused(_ name: String, _ code: String, _ message: String) throws {
     let error = try #require(throws: FileError.self) { try HDF5Checkpoint(golden(name)) }
@@ -128,14 +141,15 @@ struct HDF5CheckpointTests {
     #expect(error.message.contains(message), "\(error)")
   }
 
-  @Test(arguments: [
-    ([0x80, 0x04, 0x95, 0x10], "a Python pickle, as PyTorch files do"),
-    (Array("GIF89a\u{1}".utf8), "the bytes 47 49 46 38 39 61 01; name an HDF5 file."),
-    (Array("version https://git-lfs.github.com/spec/v1\n".utf8), "a Git LFS pointer"),
-    ([0x50, 0x4B, 0x03, 0x04, 0], "The zip archive cannot be opened; it is truncated or damaged"),
-    ([0x7F], "the bytes 7f"),
-    ([0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A, 0x1A, 0x0A], "The file is damaged or still being written"),
-  ] as [([UInt8], String)])
+  @Test(
+    arguments: [
+      ([0x80, 0x04, 0x95, 0x10], "a Python pickle, as PyTorch files do"),
+      (Array("GIF89a\u{1}".utf8), "the bytes 47 49 46 38 39 61 01; name an HDF5 file."),
+      (Array("version https://git-lfs.github.com/spec/v1\n".utf8), "a Git LFS pointer"),
+      ([0x50, 0x4B, 0x03, 0x04, 0], "The zip archive cannot be opened; it is truncated or damaged"),
+      ([0x7F], "the bytes 7f"),
+      ([0x89, 0x48, 0x44, 0x46, 0x0D, 0x0A, 0x1A, 0x0A], "The file is damaged or still being written"),
+    ] as [([UInt8], String)])
   func otherStartsAreRecognised(_ bytes: [UInt8], _ message: String) throws {
     let folder = try TemporaryFolder()
     let path = try folder.write(bytes, to: "checkpoint.h5")
@@ -157,7 +171,8 @@ struct HDF5CheckpointTests {
     // FIPS 180-4's own example.
     let path = try folder.write("abc".utf8, to: "abc")
     #expect(
-      try FileDigest.sha256(ofFile: path) == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
+      try FileDigest.sha256(ofFile: path)
+        == "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad")
     let checkpoint = golden("BrokenCheckpoints/valid.h5")
     #expect(try HDF5Checkpoint(checkpoint).digest == FileDigest.sha256(ofFile: checkpoint))
     #expect(throws: FileError.self) { try FileDigest.sha256(ofFile: folder.path("absent")) }

@@ -3,7 +3,8 @@ import _BayesTestSupport
 
 /// A folder of a test's own, removed with it.
 final class TemporaryFolder: Sendable {
-  private let url = FileManager.default.temporaryDirectory.appending(path: "bayesify-tests-\(UUID().uuidString)")
+  private let url = FileManager.default.temporaryDirectory.appending(
+    path: "bayesify-tests-\(UUID().uuidString)")
 
   init() throws {
     try FileManager.default.createDirectory(at: url, withIntermediateDirectories: true)
@@ -22,7 +23,9 @@ final class TemporaryFolder: Sendable {
 
   /// All names in the folder, hidden ones too.
   var names: [String] {
-    get throws { try FileManager.default.contentsOfDirectory(atPath: url.path(percentEncoded: false)).sorted() }
+    get throws {
+      try FileManager.default.contentsOfDirectory(atPath: url.path(percentEncoded: false)).sorted()
+    }
   }
 
   /// Writes a file and returns its path.

@@ -29,7 +29,9 @@ public struct DatasetOptions: Hashable, Sendable {
   /// colon is taken whole when it exists.
   ///
   /// - Throws: `FileError.Code.value` when there are no names after the colon, or more than two.
-  public static func parse(_ specification: String) throws(FileError) -> (file: String, options: DatasetOptions) {
+  public static func parse(_ specification: String) throws(FileError)
+    -> (file: String, options: DatasetOptions)
+  {
     guard let colon = specification.lastIndex(of: ":"), !FileManager.default.fileExists(atPath: specification)
     else { return (specification, DatasetOptions()) }
     let file = String(specification[..<colon])

@@ -10,7 +10,8 @@ struct LabelArray: Sendable {
     guard (1...2).contains(array.shape.rank), array.shape.row.elementCount > 0 else {
       throw FileError(
         .shape, file: array.file, object: array.object,
-        "Labels of shape \(array.shape) are not read; give class indices [rows] or one-hot rows [rows, classes].")
+        "Labels of shape \(array.shape) are not read; give class indices [rows] or one-hot rows [rows, classes]."
+      )
     }
     self.array = array
   }

@@ -18,7 +18,9 @@ struct NumpyHeader {
         "The .npy header \(what); the file is damaged, so save it again with numpy.save.")
     }
     let start = try source.bytes(at: 0, count: min(12, source.size))
-    guard start.count >= 10, start.starts(with: Self.signature) else { throw damage("has no NumPy signature") }
+    guard start.count >= 10, start.starts(with: Self.signature) else {
+      throw damage("has no NumPy signature")
+    }
     let version = start[6]
     guard (1...3).contains(version) else {
       throw FileError(

@@ -131,14 +131,16 @@ private struct ArrayDataset: Dataset {
         "There are \(labels.rowCount) labels for \(count) rows of inputs; give as many.")
     }
     guard count > 0 else {
-      throw FileError(.shape, file: inputs.file, object: inputs.object, "The data have no rows; give at least one.")
+      throw FileError(
+        .shape, file: inputs.file, object: inputs.object, "The data have no rows; give at least one.")
     }
     let range = rows ?? 0..<count
     try inputs.check(range)
     guard !range.isEmpty else {
       throw FileError(
         .shape, file: inputs.file, object: inputs.object,
-        "The row range \(range.lowerBound):\(range.upperBound) is empty; give at least one row of 0:\(count).")
+        "The row range \(range.lowerBound):\(range.upperBound) is empty; give at least one row of 0:\(count)."
+      )
     }
     array = inputs
     labelArray = labels

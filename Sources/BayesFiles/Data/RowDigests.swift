@@ -51,11 +51,13 @@ public struct RowDigests: Sendable {
     for start in stride(from: 0, to: dataset.rowCount, by: batchSize) {
       let rows = start..<min(start + batchSize, dataset.rowCount)
       // Adding zero makes the negative zero, which equals it, the positive one.
-      let values = ContiguousArray(try dataset.inputs(rows).tensor.elements.map { ($0 + 0).bitPattern.littleEndian })
+      let values = ContiguousArray(
+        try dataset.inputs(rows).tensor.elements.map { ($0 + 0).bitPattern.littleEndian })
       unsafe values.withUnsafeBytes { buffer in
         let size = width * MemoryLayout<UInt32>.size
         for row in 0..<rows.count {
-          let digest = unsafe SHA256.hash(data: UnsafeRawBufferPointer(rebasing: buffer[row * size..<(row + 1) * size]))
+          let digest = unsafe SHA256.hash(
+            data: UnsafeRawBufferPointer(rebasing: buffer[row * size..<(row + 1) * size]))
           body(digest.prefix(16).reduce(0) { $0 << 8 | UInt128($1) })
         }
       }

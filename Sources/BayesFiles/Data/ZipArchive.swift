@@ -30,6 +30,7 @@ final class ZipArchive: Sendable {
   ///
   /// - Throws: `FileError.Code.malformed`, or `.unsupported` for encrypted members.
   init(_ file: String) throws(FileError) {
+    let fileSize = try FileReader(file).size
     var code: Int32 = 0
     guard let archive = unsafe zip_open(file, ZIP_RDONLY, &code) else {
       throw FileError(
@@ -45,14 +46,15 @@ final class ZipArchive: Sendable {
       }
       guard !member.isEncrypted else {
         throw FileError(
-          .unsupported, file: file, object: member.name, "The member is encrypted; save it without a password.")
+          .unsupported, file: file, object: member.name,
+          "The member is encrypted; save it without a password.")
       }
       let most = Double(member.packedSize) * (member.isStored ? 1 : Self.greatestCompression) + 1024
-      guard Double(member.size) <= most else {
+      guard member.packedSize <= fileSize, Double(member.size) <= most else {
         throw FileError(
           .malformed, file: file, object: member.name,
-          "The member claims \(member.size) bytes from \(member.packedSize); the archive is damaged, so copy or "
-            + "download it again.")
+          "The member claims \(member.size) bytes, \(member.packedSize) packed, of a file of \(fileSize); the "
+            + "archive is damaged, so copy or download it again.")
       }
       members.append(member)
     }
@@ -82,8 +84,12 @@ final class ZipArchive: Sendable {
   }
 
   /// Some bytes of a member; of a compressed one, in order from the start.
-  private func bytes(of member: Member, at offset: Int, count: Int) throws(FileError) -> ContiguousArray<UInt8> {
-    let bytes = state.withLock { $0.bytes(of: member.index, at: offset, count: count, seeks: member.isStored) }
+  private func bytes(of member: Member, at offset: Int, count: Int) throws(FileError)
+    -> ContiguousArray<UInt8>
+  {
+    let bytes = state.withLock {
+      $0.bytes(of: member.index, at: offset, count: count, seeks: member.isStored)
+    }
     guard let bytes else { throw damage(member) }
     return bytes
   }

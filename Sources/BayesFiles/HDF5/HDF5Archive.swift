@@ -6,8 +6,12 @@ public import BayesTensor
 /// files, and arrays whose values lie in other files are refused by name, as are filters that the
 /// HDF5 library lacks and elements that are not numbers.
 ///
-/// - Cost: opening lists every array and reads none; a read takes memory for its rows, and a cache
-///   of up to two rows of chunks (at most 1 GiB) for an array that is stored in chunks.
+/// The HDF5 library crashes on some damaged files, so opening first walks through the file in a child
+/// process, by `fork`; a file that kills the child is refused.
+///
+/// - Cost: opening lists every array, and the child reads those of up to 2¹⁸ elements.  A read takes
+///   memory for its rows, and a cache of up to two rows of chunks (at most 1 GiB) for an array that is
+///   stored in chunks.
 public struct HDF5Archive: ArrayArchive {
   private let contents: HDF5File
 

@@ -81,7 +81,7 @@ final class HDF5Array: StoredArray {
     -> ContiguousArray<Scalar>
   {
     // Only these two conform.
-    if let values = try type == Float.self ? elements(rows, as: Float.self) as? ContiguousArray<Scalar> : nil {
+    if type == Float.self, let values = try elements(rows, as: Float.self) as? ContiguousArray<Scalar> {
       return values
     }
     return ContiguousArray(try elements(rows, as: Double.self).map { Scalar($0) })

@@ -1,5 +1,5 @@
-public import BayesTensor
 public import BayesNetwork
+public import BayesTensor
 public import Foundation
 
 /// A checkpoint in an HDF5 file: a model or weights saved by Keras 1, 2 or 3, or any named arrays.
@@ -14,7 +14,7 @@ public import Foundation
 /// An entry's name is its full path, `/model_weights/conv1/conv1/kernel:0`.  The state of an optimizer
 /// is not listed.
 ///
-/// - Cost: opening reads the file once, for its digest.
+/// - Cost: opening reads the file once, for its digest, beside what opening an `HDF5Archive` costs.
 public struct HDF5Checkpoint: Checkpoint {
   public let format: String
   public let architecture: Data?
@@ -37,11 +37,13 @@ public struct HDF5Checkpoint: Checkpoint {
       case .weights: "/"
       case .arrays: nil
       }
-    let attributes = try weightRoot.map { (path) throws(FileError) in try contents.attributes(of: path) } ?? [:]
+    let attributes =
+      try weightRoot.map { (path) throws(FileError) in try contents.attributes(of: path) } ?? [:]
     let version = root["keras_version"]?.firstText ?? attributes["keras_version"]?.firstText
-    layers = try weightRoot.map { (path) throws(FileError) in
-      try KerasLayerList(contents, path, attributes).layers
-    } ?? []
+    layers =
+      try weightRoot.map { (path) throws(FileError) in
+        try KerasLayerList(contents, path, attributes).layers
+      } ?? []
 
     format =
       switch layout {

@@ -31,9 +31,11 @@ final class HDF5File: Sendable {
       let content = kind == .zip ? try ZipContent(memberNames: ZipArchive(file).memberNames) : nil
       throw FileError(.malformed, file: file, kind.refusalAsHDF5(zip: content))
     }
+    // The library crashes on some damaged files, so a child process tries first.
     guard HDF5Library.locked({ unsafe bayesify_h5_survives(file) }) != 0 else {
       throw FileError(
-        .malformed, file: file, "The file is damaged so that the HDF5 library cannot read it; copy or download "
+        .malformed, file: file,
+        "The file is damaged so that the HDF5 library cannot read it; copy or download "
           + "it again.")
     }
     do {
@@ -157,7 +159,8 @@ private struct HDF5Listing {
     for (path, extents) in unbelievable {
       throw FileError(
         .malformed, file: file, object: path,
-        "The array claims extents \(extents), more than \(HDF5Array.elementLimit) elements; the file is damaged.")
+        "The array claims extents \(extents), more than \(HDF5Array.elementLimit) elements; the file is damaged."
+      )
     }
   }
 
@@ -207,7 +210,9 @@ private struct HDF5Link {
         unsafe bayesify_h5_iterate_links(
           group,
           { _, name, info, context in
-            guard let name = unsafe name, let info = unsafe info, let context = unsafe context else { return -1 }
+            guard let name = unsafe name, let info = unsafe info, let context = unsafe context else {
+              return -1
+            }
             unsafe context.assumingMemoryBound(to: [HDF5Link].self).pointee.append(
               HDF5Link(name: String(cString: name), kind: info.pointee.type))
             return 0

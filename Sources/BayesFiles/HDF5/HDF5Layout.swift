@@ -61,7 +61,8 @@ struct HDF5Layout {
     guard !hasExternalFiles, kind != H5D_VIRTUAL else {
       throw refuse(
         .unsupported,
-        "The array's values lie in other files, which are not followed; copy them into this one with h5repack.")
+        "The array's values lie in other files, which are not followed; copy them into this one with h5repack."
+      )
     }
     guard missingFilters.isEmpty else {
       throw refuse(

@@ -88,7 +88,8 @@ final class HDF5Output {
   private var appended: [String: Appended] = [:]
   private var handle: HDF5Handle<HDF5FileResource>?
   private var pending: PendingFile?
-  private var objects: Set<String> = ["/"]
+  private var groups: Set<String> = ["/"]
+  private var arrays: Set<String> = []
   // Once the library failed, its state is not to be trusted, so the first refusal stands.
   private var failure: FileError?
 
@@ -114,6 +115,7 @@ final class HDF5Output {
   func write(_ elements: Elements, at path: String) throws(FileError) {
     let path = HDF5File.normalized(path)
     try requireFree(path)
+    note(path)
     try perform(at: path) { (file) throws(HDF5Failure) in
       let space = try HDF5Array.dataspace(elements.shape)
       let creation = try Self.properties(bayesify_h5_dataset_create())
@@ -122,7 +124,6 @@ final class HDF5Output {
       guard elements.shape.elementCount > 0 else { return }
       try elements.write(to: dataset.identifier, memory: space.identifier, selection: space.identifier)
     }
-    note(path)
   }
 
   func append(_ elements: Elements, to path: String) throws(FileError) {
@@ -155,7 +156,8 @@ final class HDF5Output {
       let start = [hsize_t(array.rowCount)] + Array(repeating: 0, count: array.rowShape.rank)
       try requireHDF5(
         unsafe H5Sselect_hyperslab(
-          selection.identifier, H5S_SELECT_SET, start, nil, elements.shape.dimensions.map { hsize_t($0) }, nil))
+          selection.identifier, H5S_SELECT_SET, start, nil, elements.shape.dimensions.map { hsize_t($0) }, nil
+        ))
       let memory = try HDF5Array.dataspace(elements.shape)
       try elements.write(to: dataset, memory: memory.identifier, selection: selection.identifier)
     }
@@ -211,7 +213,11 @@ final class HDF5Output {
         .value, file: file, object: path,
         "The attribute '\(name)' is a list of more than 64 KiB; write it as an array instead.")
     }
-    let isNew = !objects.contains(path)
+    let isNew = !arrays.contains(path) && !groups.contains(path)
+    if isNew {
+      try requireFree(path)
+      groups.formUnion(Self.groups(above: path) + [path])
+    }
     try perform(at: path) { (file) throws(HDF5Failure) in
       if isNew {
         let link = try Self.linkProperties()
@@ -225,7 +231,6 @@ final class HDF5Output {
       if exists > 0 { try requireHDF5(unsafe H5Adelete(object.identifier, name)) }
       try value.write(name, to: object.identifier)
     }
-    note(path)
   }
 
   // An object's header holds 64 KiB; the name and the rest of the message need some of it.
@@ -261,17 +266,24 @@ final class HDF5Output {
   }
 
   private func requireFree(_ path: String) throws(FileError) {
-    guard !objects.contains(path) else {
+    guard !arrays.contains(path), !groups.contains(path) else {
       throw FileError(.cannotWrite, file: file, object: path, "Something of this name was written before.")
+    }
+    if let array = Self.groups(above: path).first(where: { arrays.contains($0) }) {
+      throw FileError(
+        .cannotWrite, file: file, object: path, "'\(array)' is an array, so nothing can be written below it.")
     }
   }
 
-  /// Remembers an object and the groups that it lies in.
+  /// Remembers an array and the groups that it lies in.
   private func note(_ path: String) {
-    var path = path
-    while objects.insert(path).inserted, let slash = path.lastIndex(of: "/"), slash != path.startIndex {
-      path = String(path[..<slash])
-    }
+    arrays.insert(path)
+    groups.formUnion(Self.groups(above: path))
+  }
+
+  /// `/a` and `/a/b` for `/a/b/c`.
+  private static func groups(above path: String) -> [String] {
+    path.indices.dropFirst().filter { path[$0] == "/" }.map { String(path[..<$0]) }
   }
 
   private static func refusal(_ failure: HDF5Failure, file: String, object: String?) -> FileError {
