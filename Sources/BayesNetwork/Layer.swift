@@ -63,3 +63,39 @@ func requireInputs(
     throw NetworkError("\(kind) takes rows of \(rank) axes; it was given \(wrong).")
   }
 }
+
+/// The largest window, stride, factor or number of filters that a layer may state.
+///
+/// The product of one with the elements of a row cannot overflow.
+let largestSetting = 1 << 24
+
+/// Refuses settings that are not between one and `largestSetting`.
+func requireSettings(_ values: [Int], of kind: String) throws(NetworkError) {
+  if let wrong = values.first(where: { !(1...largestSetting).contains($0) }) {
+    throw NetworkError("A setting of \(kind) is \(wrong); it must be between 1 and \(largestSetting).")
+  }
+}
+
+extension Shape {
+  /// The most elements that one row or one parameter may have.
+  static let largestElementCount = 1 << 31
+
+  /// Makes the shape of a row or a parameter from extents that may be anything.
+  ///
+  /// - Throws: `NetworkError` where there is no extent, one is not positive, or the elements are more
+  ///   than `largestElementCount`.
+  init(checking dimensions: [Int], of kind: String) throws(NetworkError) {
+    var count = 1
+    for extent in dimensions {
+      let (product, overflow) = count.multipliedReportingOverflow(by: extent)
+      guard extent > 0, !overflow, product <= Self.largestElementCount else {
+        throw NetworkError(
+          "\(kind) would need the extents \(dimensions); each must be positive and their product at most "
+            + "\(Self.largestElementCount).")
+      }
+      count = product
+    }
+    guard !dimensions.isEmpty else { throw NetworkError("\(kind) would make rows without an axis.") }
+    self.init(dimensions)
+  }
+}

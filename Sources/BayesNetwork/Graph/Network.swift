@@ -127,7 +127,9 @@ public struct Network: Sendable {
     return nodes.indices.reduce(0) { sum, index in
       guard needed[index] else { return sum }
       let node = nodes[index]
-      return sum + node.layer.multiplyAdds(for: node.inputs.map { shapes[$0] }, output: shapes[index])
+      let cost = node.layer.multiplyAdds(for: node.inputs.map { shapes[$0] }, output: shapes[index])
+      let (total, overflow) = sum.addingReportingOverflow(cost)
+      return overflow ? .max : total
     }
   }
 }

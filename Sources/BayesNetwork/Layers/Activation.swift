@@ -39,7 +39,10 @@ public enum ActivationFunction: Hashable, Sendable, Codable {
     switch self {
     case .linear: return x
     case .relu(let ceiling, let negativeSlope, let threshold):
-      if x < Scalar(threshold) { return Scalar(negativeSlope) * (x - Scalar(threshold)) }
+      if x < Scalar(threshold) {
+        // Without a slope the product would turn −∞ into NaN.
+        return negativeSlope == 0 ? 0 : Scalar(negativeSlope) * (x - Scalar(threshold))
+      }
       return ceiling.map { min(x, Scalar($0)) } ?? x
     case .elu(let alpha): return x > 0 ? x : Scalar(alpha) * Scalar.expMinusOne(x)
     case .selu:

@@ -73,17 +73,19 @@ public struct Convolution: Layer, Hashable {
 
   public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {
     try requireInputs(inputs, rank: 3, of: Self.kind)
-    let positive = [
-      filters, groups, window.height, window.width, strides.height, strides.width, dilation.height,
-      dilation.width,
-    ]
-    guard positive.allSatisfy({ $0 > 0 }) else {
-      throw NetworkError("Filters, groups, window, strides and dilation of a convolution must be positive.")
-    }
+    try requireSettings(
+      [
+        filters, groups, window.height, window.width, strides.height, strides.width, dilation.height,
+        dilation.width,
+      ], of: Self.kind)
+    try requirePadding(padding, of: Self.kind)
     guard inputs[0][2] % groups == 0, filters % groups == 0 else {
       throw NetworkError(
         "\(inputs[0][2]) channels and \(filters) filters cannot be split into \(groups) groups.")
     }
+    _ = try Shape(
+      checking: [window.height, window.width, inputs[0][2] / groups, filters],
+      of: "The weight of \(Self.kind)")
     return try windowOutput(
       geometry(for: inputs[0]), over: inputs[0], channels: filters, of: Self.kind)
   }
@@ -111,5 +113,12 @@ func windowOutput(
       "A window of \(geometry.window.height) by \(geometry.window.width) does not fit into the \(kind)'s "
         + "input \(input).")
   }
-  return [extent.height, extent.width, channels]
+  return try Shape(checking: [extent.height, extent.width, channels], of: kind)
+}
+
+/// Refuses explicit padding that is negative or larger than `largestSetting`.
+func requirePadding(_ rule: PaddingRule, of kind: String) throws(NetworkError) {
+  guard case .explicit(let padding) = rule else { return }
+  // One is added because no padding at all is allowed, while a setting is at least one.
+  try requireSettings([padding.top, padding.bottom, padding.left, padding.right].map { $0 &+ 1 }, of: kind)
 }

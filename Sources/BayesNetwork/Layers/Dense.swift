@@ -20,10 +20,12 @@ public struct Dense: Layer, Hashable {
 
   public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {
     try requireInputs(inputs, of: Self.kind)
-    guard inputs[0].rank >= 1, units > 0 else {
-      throw NetworkError("Dense needs rows of at least one axis and at least one unit.")
+    guard let width = inputs[0].dimensions.last else {
+      throw NetworkError("Dense needs rows of at least one axis.")
     }
-    return Shape(inputs[0].dimensions.dropLast() + [units])
+    try requireSettings([units], of: Self.kind)
+    _ = try Shape(checking: [width, units], of: "The weight of \(Self.kind)")
+    return try Shape(checking: inputs[0].dimensions.dropLast() + [units], of: Self.kind)
   }
 
   public func multiplyAdds(for inputs: [Shape], output: Shape) -> Int {

@@ -10,7 +10,7 @@ public struct Input: Layer {
 
   public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {
     try requireInputs(inputs, count: 0, of: Self.kind)
-    return Shape(dimensions)
+    return try Shape(checking: dimensions, of: Self.kind)
   }
 
   public func forward<Scalar: TensorScalar>(

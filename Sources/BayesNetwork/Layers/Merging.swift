@@ -28,7 +28,7 @@ public struct ElementwiseMerge: Layer, Hashable {
         result[axis] = max(result[axis], input[axis])
       }
     }
-    return Shape(result)
+    return try Shape(checking: result, of: operation.rawValue)
   }
 
   public func forward<Scalar: TensorScalar>(
@@ -107,7 +107,7 @@ public struct Concatenation: Layer, Hashable {
       }
       result[axis] += extent
     }
-    return Shape(result)
+    return try Shape(checking: result, of: Self.kind)
   }
 
   public func forward<Scalar: TensorScalar>(

@@ -28,9 +28,8 @@ public struct Pooling: Layer, Hashable {
 
   public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {
     try requireInputs(inputs, rank: 3, of: Self.kind)
-    guard [window.height, window.width, strides.height, strides.width].allSatisfy({ $0 > 0 }) else {
-      throw NetworkError("Window and strides of a pooling layer must be positive.")
-    }
+    try requireSettings([window.height, window.width, strides.height, strides.width], of: Self.kind)
+    try requirePadding(padding, of: Self.kind)
     return try windowOutput(
       geometry(for: inputs[0]), over: inputs[0], channels: inputs[0][2], of: Self.kind)
   }

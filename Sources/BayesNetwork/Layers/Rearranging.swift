@@ -35,10 +35,10 @@ public struct Reshape: Layer, Hashable {
     try requireInputs(inputs, of: Self.kind)
     let count = inputs[0].elementCount
     let known = target.filter { $0 != -1 }
-    guard target.count - known.count <= 1, known.allSatisfy({ $0 > 0 }) else {
+    guard target.count - known.count <= 1, !target.isEmpty else {
       throw NetworkError("\(target) is no target of a reshape.")
     }
-    let product = known.reduce(1, *)
+    let product = known.isEmpty ? 1 : try Shape(checking: known, of: Self.kind).elementCount
     guard known.count == target.count ? product == count : count % product == 0 else {
       throw NetworkError("Rows of \(inputs[0]) cannot be reshaped to \(target).")
     }
@@ -105,12 +105,16 @@ public struct Border: Layer, Hashable {
 
   public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {
     try requireInputs(inputs, rank: 3, of: Self.kind)
+    let sides = [padding.top, padding.bottom, padding.left, padding.right]
+    guard sides.allSatisfy({ (-largestSetting...largestSetting).contains($0) }) else {
+      throw NetworkError("A side of \(Self.kind) in \(sides) is larger than \(largestSetting).")
+    }
     let height = inputs[0][0] + padding.top + padding.bottom
     let width = inputs[0][1] + padding.left + padding.right
     guard height > 0, width > 0 else {
       throw NetworkError("Nothing is left of an image of \(inputs[0]) when its border is cut off.")
     }
-    return [height, width, inputs[0][2]]
+    return try Shape(checking: [height, width, inputs[0][2]], of: Self.kind)
   }
 
   public func forward<Scalar: TensorScalar>(
@@ -156,10 +160,9 @@ public struct Upsampling: Layer, Hashable {
 
   public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {
     try requireInputs(inputs, rank: 3, of: Self.kind)
-    guard factor.height > 0, factor.width > 0 else {
-      throw NetworkError("Factors of an upsampling layer must be positive.")
-    }
-    return [inputs[0][0] * factor.height, inputs[0][1] * factor.width, inputs[0][2]]
+    try requireSettings([factor.height, factor.width], of: Self.kind)
+    return try Shape(
+      checking: [inputs[0][0] * factor.height, inputs[0][1] * factor.width, inputs[0][2]], of: Self.kind)
   }
 
   public func forward<Scalar: TensorScalar>(
