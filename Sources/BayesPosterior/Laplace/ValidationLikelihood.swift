@@ -1,5 +1,5 @@
 import BayesPrediction
-import BayesTensor
+package import BayesTensor
 import RealModule
 
 /// The likelihood of validation labels as a function of prior precision and temperature, for many
@@ -153,7 +153,7 @@ struct ValidationLikelihood: Sendable {
 /// `−Σₙ log mean over s of p(yₙ | zₛₙ / T)` for each temperature, in nats.
 ///
 /// - Shapes: logits `[samples · rows, logits]`, all rows of the first sample first; labels `[rows]`.
-func negativeLogLikelihoodSums(
+package func negativeLogLikelihoodSums(
   ofLogits logits: Tensor<Double>, labels: [Int], _ likelihood: Likelihood, temperatures: [Double]
 ) -> [Double] {
   let rowCount = labels.count
