@@ -13,7 +13,7 @@ public struct NetworkRecords: ExitRecordSource {
   private let prepared: any PreparedNetwork
   private let width: Int
   private let stage: String
-  private let report: @Sendable (Progress) -> Void
+  private let report: @Sendable (StageProgress) -> Void
 
   /// Prepares a pass over a data set.
   ///
@@ -25,7 +25,7 @@ public struct NetworkRecords: ExitRecordSource {
   ///   preprocessing does not.
   public init(
     _ frozen: FrozenNetwork, over dataset: any Dataset, description: RecordsDescription, stage: String,
-    on backend: any NetworkBackend, width: Int, report: @escaping @Sendable (Progress) -> Void = { _ in }
+    on backend: any NetworkBackend, width: Int, report: @escaping @Sendable (StageProgress) -> Void = { _ in }
   ) throws {
     let expected = frozen.network.inputShape.dimensions
     let stored = dataset.rowShape.dimensions
@@ -61,7 +61,7 @@ public struct NetworkRecords: ExitRecordSource {
     let chunks = stride(from: 0, to: rowCount, by: ExitRecords.chunkRowCount).map {
       $0..<min($0 + ExitRecords.chunkRowCount, rowCount)
     }
-    report(Progress(stage: stage, completed: 0, total: rowCount))
+    report(StageProgress(stage: stage, completed: 0, total: rowCount))
     var current = try read(chunks[0])
     for (index, rows) in chunks.enumerated() {
       try Task.checkCancellation()
@@ -70,10 +70,16 @@ public struct NetworkRecords: ExitRecordSource {
       async let next = try following.map { try read($0) }
       let outputs = try await prepared(current.inputs, width: width)
       try await body(try records(outputs, labels: current.labels, firstRow: rows.lowerBound), current.inputs)
-      report(Progress(stage: stage, completed: rows.upperBound, total: rowCount))
+      report(StageProgress(stage: stage, completed: rows.upperBound, total: rowCount))
       if let next = try await next { current = next }
     }
   }
+
+  /// The network's outputs for some stored rows.
+  func run(_ inputs: RowBatch) async throws -> [Tensor<Float>] { try await prepared(inputs, width: width) }
+
+  /// Memory that the prepared network holds on to.
+  var residentByteCount: Int { prepared.residentByteCount(width: width) + frozen.parameters.count * 4 }
 
   private func read(_ rows: Range<Int>) throws(FileError) -> (inputs: RowBatch, labels: [Int]?) {
     let labels = dataset.hasLabels ? try dataset.labels(rows) : nil

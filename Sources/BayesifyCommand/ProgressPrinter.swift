@@ -18,7 +18,7 @@ final class ProgressPrinter: Sendable {
   init(isQuiet: Bool) { self.isQuiet = isQuiet }
 
   /// The closure that computations call.
-  var report: @Sendable (Progress) -> Void { { self.show($0) } }
+  var report: @Sendable (StageProgress) -> Void { { self.show($0) } }
 
   /// Says something in a line of its own; not when quiet.
   func note(_ message: String) {
@@ -41,7 +41,7 @@ final class ProgressPrinter: Sendable {
     }
   }
 
-  private func show(_ progress: Progress) {
+  private func show(_ progress: StageProgress) {
     guard !isQuiet else { return }
     state.withLock { state in
       let now = ContinuousClock.now
@@ -66,7 +66,7 @@ final class ProgressPrinter: Sendable {
     }
   }
 
-  private func text(_ progress: Progress, elapsed: Duration) -> String {
+  private func text(_ progress: StageProgress, elapsed: Duration) -> String {
     let seconds = Double(elapsed.components.seconds) + Double(elapsed.components.attoseconds) * 1e-18
     var parts = [progress.stage + ":"]
     if let total = progress.total {

@@ -1,4 +1,4 @@
-import ArgumentParser
+public import ArgumentParser
 import Bayesify
 import Foundation
 
@@ -63,7 +63,7 @@ struct ModelOptions: ParsableArguments {
   }
 }
 
-extension Likelihood: @retroactive ExpressibleByArgument {}
+extension Likelihood: ExpressibleByArgument {}
 
 /// Numbers separated by commas.
 struct NumberList: ExpressibleByArgument, CustomStringConvertible {

@@ -39,7 +39,7 @@ public enum RowInput: Sendable {
     _ specification: String, labels: String? = nil, rows: Range<Int>? = nil, likelihood: Likelihood? = nil
   ) throws(FileError) {
     var (file, options) = try DatasetOptions.parse(specification)
-    if file == specification, FileKind.isHDF5(file) {
+    if file == specification, try HDF5Archive.recognizes(file) {
       let archive = try HDF5Archive(file)
       if archive.holdsExitRecords {
         self = .records(try ArchivedExitRecords(archive, rows: rows, likelihood: likelihood))
