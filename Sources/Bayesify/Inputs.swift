@@ -35,8 +35,10 @@ public enum RowInput: Sendable {
   /// - Parameters:
   ///   - labels: a file of labels, where they are not in the file of the inputs.
   ///   - rows: the rows to use; all for `nil`.
+  ///   - usesLabels: whether labels in the file mean this network's classes; those of foreign rows do not.
   public init(
-    _ specification: String, labels: String? = nil, rows: Range<Int>? = nil, likelihood: Likelihood? = nil
+    _ specification: String, labels: String? = nil, rows: Range<Int>? = nil, likelihood: Likelihood? = nil,
+    usesLabels: Bool = true
   ) throws(FileError) {
     var (file, options) = try DatasetOptions.parse(specification)
     if file == specification, try HDF5Archive.recognizes(file) {
@@ -48,7 +50,8 @@ public enum RowInput: Sendable {
     }
     options.labelsFile = labels
     options.rows = rows
-    self = .dataset(try openDataset(file, options: options))
+    let dataset = try openDataset(file, options: options)
+    self = .dataset(usesLabels ? dataset : UnlabelledDataset(dataset))
   }
 
   public var file: String {
@@ -72,4 +75,19 @@ public enum RowInput: Sendable {
     case .records(let records): try records.rowDigests().map { RowDigests($0) }
     }
   }
+}
+
+/// A data set whose labels are of no interest.
+private struct UnlabelledDataset: Dataset {
+  private let dataset: any Dataset
+
+  init(_ dataset: any Dataset) { self.dataset = dataset }
+
+  var file: String { dataset.file }
+  var rowCount: Int { dataset.rowCount }
+  var rowShape: Shape { dataset.rowShape }
+  var hasLabels: Bool { false }
+
+  func inputs(_ rows: Range<Int>) throws(FileError) -> RowBatch { try dataset.inputs(rows) }
+  func labels(_ rows: Range<Int>) throws(FileError) -> [Int] { [] }
 }

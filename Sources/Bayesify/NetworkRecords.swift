@@ -89,7 +89,8 @@ public struct NetworkRecords: ExitRecordSource {
       throw FileError(
         .value, file: dataset.file, object: "labels",
         "Row \(rows.lowerBound + index) has label \(labels[index]), but the network knows classes 0 to "
-          + "\(classCount - 1). Correct the labels or choose the data that belong to this network.")
+          + "\(classCount - 1). Correct the labels or, if these rows are foreign, name the inputs alone, as in "
+          + "FILE:x.")
     }
     return (try dataset.inputs(rows), labels)
   }
@@ -122,6 +123,8 @@ extension FrozenNetwork {
     file: String, likelihood fallback: Likelihood? = nil, classNames: [String] = [],
     checkpointDigest: String? = nil, dataDigest: String? = nil, preprocessing: Preprocessing? = nil
   ) throws(FileError) -> RecordsDescription {
+    // An option that no exit needs is a misunderstanding; with several exits it may be meant for one.
+    let isOpen = network.exits.contains { $0.likelihood == nil }
     var exits: [ExitDescription] = []
     for (index, exit) in network.exits.enumerated() {
       let shape = network.shapes[exit.logits]
@@ -136,7 +139,7 @@ extension FrozenNetwork {
           "Its last layer has no activation, so the meaning of its \(shape[0]) output(s) is open; say which "
             + "with --likelihood categorical, binary, multilabel or gaussian.")
       }
-      if let fallback, let known = exit.likelihood, known != fallback {
+      if let fallback, let known = exit.likelihood, known != fallback, !isOpen {
         throw FileError(
           .value, file: file, object: "exit \(index) ('\(exit.name)')",
           "Its last activation says \(known.rawValue), but --likelihood says \(fallback.rawValue); leave the "

@@ -75,7 +75,7 @@ struct Evaluate: AsyncParsableCommand {
 
     let likelihood = options.likelihood
     let test = try RowInput(data, labels: labels, rows: rows?.range, likelihood: likelihood)
-    let foreign = try ood.map { try RowInput($0.data, likelihood: likelihood) }
+    let foreign = try ood.map { try RowInput($0.data, likelihood: likelihood, usesLabels: false) }
     let held = try validation.map {
       try RowInput($0, labels: validationLabels, rows: validationRows?.range, likelihood: likelihood)
     }
