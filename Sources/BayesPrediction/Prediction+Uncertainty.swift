@@ -34,31 +34,78 @@ extension Prediction {
         probabilities: closedForm.probabilities, total: closedForm.total, aleatoric: aleatoric,
         epistemic: epistemic)
     }
-    var result = UncertaintySplit(
-      probabilities: Tensor(zeros: [rowCount, classCount]), total: Tensor(zeros: [rowCount]),
-      aleatoric: Tensor(zeros: [rowCount]), epistemic: Tensor(zeros: [rowCount]))
-    let width = logitCount
-    for row in 0..<rowCount {
-      var mean = [Double](repeating: 0, count: classCount)
-      var conditional = 0.0
-      for sample in 0..<sampleCount {
-        let start = (sample * rowCount + row) * width
-        let weight = sampleWeights?[sample] ?? 1 / Double(sampleCount)
-        let logProbabilities = logProbabilities(
-          ofLogits: logits.elements[start..<start + width], likelihood)
-        for (index, logProbability) in logProbabilities.enumerated() {
-          let p = Double.exp(logProbability)
-          mean[index] += weight * p
-          if p > 0 { conditional -= weight * p * logProbability }
+    precondition(
+      likelihood == .categorical || likelihood == .binary,
+      "A \(likelihood.rawValue) output has no distribution over classes.")
+    let (rowCount, width, classCount) = (rowCount, logitCount, classCount)
+    var probabilities = Tensor<Double>(zeros: [rowCount, classCount])
+    var conditional = Tensor<Double>(zeros: [rowCount])
+    var total = Tensor<Double>(zeros: [rowCount])
+    // Samples outermost, as they lie in memory; each row still adds its samples in order.
+    logits.withSpan { logits in
+      probabilities.withMutableSpan { probabilities in
+        conditional.withMutableSpan { conditional in
+          var values = [Double](repeating: 0, count: classCount)
+          for sample in 0..<sampleCount {
+            let weight = sampleWeights?[sample] ?? 1 / Double(sampleCount)
+            for row in 0..<rowCount {
+              let start = (sample * rowCount + row) * width
+              // A binary logit `z` stands for the pair `(0, z)`, whose first entry stays zero.
+              let offset = classCount - width
+              values[0] = 0
+              for index in 0..<width { values[index + offset] = Double(logits[start + index]) }
+              let entropy = Self.softmax(&values)
+              for index in 0..<classCount {
+                probabilities[row * classCount + index] += weight * values[index]
+              }
+              conditional[row] += weight * entropy
+            }
+          }
         }
       }
-      let total = entropy(mean)
-      for (index, p) in mean.enumerated() { result.probabilities[row, index] = p }
-      result.total[row] = total
-      result.aleatoric[row] = sampleCount == 1 ? total : min(total, conditional)
-      result.epistemic[row] = sampleCount == 1 ? 0 : max(0, total - conditional)
     }
-    return result
+    probabilities.withSpan { probabilities in
+      total.withMutableSpan { total in
+        for row in 0..<rowCount {
+          var sum = 0.0
+          for index in row * classCount..<(row + 1) * classCount where probabilities[index] > 0 {
+            sum -= probabilities[index] * Double.log(probabilities[index])
+          }
+          total[row] = sum
+        }
+      }
+    }
+    var aleatoric = total
+    var epistemic = Tensor<Double>(zeros: [rowCount])
+    if sampleCount > 1 {
+      for row in 0..<rowCount {
+        aleatoric[row] = min(total[row], conditional[row])
+        epistemic[row] = max(0, total[row] - conditional[row])
+      }
+    }
+    return UncertaintySplit(
+      probabilities: probabilities, total: total, aleatoric: aleatoric, epistemic: epistemic)
+  }
+
+  /// Replaces logits by their softmax and returns its entropy.
+  ///
+  ///     p = exp(z − max) / S,   H[p] = log S − Σ p (z − max)
+  private static func softmax(_ values: inout [Double]) -> Double {
+    var maximum = -Double.infinity
+    for value in values { maximum = max(maximum, value) }
+    // One exponential a class and one logarithm a row: the entropy needs no logarithm of each `p`.
+    var sum = 0.0
+    var weighted = 0.0
+    for index in values.indices {
+      let shifted = values[index] - maximum
+      let exponential = Double.exp(shifted)
+      values[index] = exponential
+      sum += exponential
+      // Where the exponential is zero the shift may be infinite.
+      if exponential > 0 { weighted += exponential * shifted }
+    }
+    for index in values.indices { values[index] /= sum }
+    return Double.log(sum) - weighted / sum
   }
 
   /// The mean probabilities, `[batch, classes]`.

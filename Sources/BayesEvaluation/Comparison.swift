@@ -1,0 +1,129 @@
+/// A number of a model minus that of its reference, with how far chance may move it.
+public struct Difference: Sendable, Hashable, Codable {
+  /// Model minus reference; not a number where both are infinite.
+  public var value: Double
+  /// The 95 % interval; absent where none can be given.
+  public var interval: Interval?
+
+  public init(value: Double, interval: Interval?) {
+    self.value = value
+    self.interval = interval
+  }
+
+  /// Whether no difference at all is among the plausible values.
+  public var isWithinNoise: Bool { interval?.contains(0) ?? (value == 0) }
+}
+
+/// The differences in AUROC on one foreign set.
+public struct OODComparison: Sendable, Hashable, Codable {
+  /// The foreign set.
+  public var name: String
+  /// By name of the score.
+  public var auroc: [String: Difference]
+
+  public init(name: String, auroc: [String: Difference]) {
+    self.name = name
+    self.auroc = auroc
+  }
+}
+
+/// One exit of a model against the same exit of a reference, on the same rows.
+///
+/// Accuracy, NLL and Brier score are compared row by row (the normal interval of the mean paired
+/// difference).  ECE and AUROC are compared as if the two models had seen different rows, which
+/// overstates the noise, since models err on the same rows.
+public struct Comparison: Sendable, Hashable, Codable {
+  public var model: String
+  public var reference: String
+  /// The exit's index.
+  public var exit: Int
+  public var accuracy: Difference
+  public var nll: Difference
+  public var brier: Difference
+  public var ece: Difference
+  /// One entry a foreign set.
+  public var ood: [OODComparison]
+
+  public init(
+    model: String, reference: String, exit: Int, accuracy: Difference, nll: Difference,
+    brier: Difference, ece: Difference, ood: [OODComparison]
+  ) {
+    self.model = model
+    self.reference = reference
+    self.exit = exit
+    self.accuracy = accuracy
+    self.nll = nll
+    self.brier = brier
+    self.ece = ece
+    self.ood = ood
+  }
+}
+
+extension Comparison {
+  /// Compares two exits whose results have been computed already.
+  init(
+    of exit: ExitEvaluation, _ result: ExitResult, named model: String,
+    against other: ExitEvaluation, _ otherResult: ExitResult, named reference: String
+  ) throws(EvaluationError) {
+    guard exit.rowCount == other.rowCount else {
+      throw EvaluationError(
+        .shape,
+        "'\(model)' was evaluated on \(exit.rowCount) rows and '\(reference)' on \(other.rowCount); "
+          + "models are compared on the same rows.")
+    }
+    let calibration = try [exit.calibrationError.standardError, other.calibrationError.standardError]
+    self.init(
+      model: model, reference: reference, exit: exit.index,
+      accuracy: Difference(
+        zip(exit.losses.correct, other.losses.correct).lazy
+          .map { ($0 ? 1.0 : 0) - ($1 ? 1.0 : 0) },
+        value: result.accuracy - otherResult.accuracy),
+      nll: Difference(
+        zip(exit.losses.negativeLogLikelihoods, other.losses.negativeLogLikelihoods).lazy
+          .map { Double($0) - Double($1) }, value: result.nll - otherResult.nll),
+      brier: Difference(
+        zip(exit.losses.squaredErrors, other.losses.squaredErrors).lazy.map { Double($0) - Double($1) },
+        value: result.brier - otherResult.brier),
+      ece: Difference(
+        value: result.ece.value - otherResult.ece.value, standardErrors: calibration),
+      ood: [])
+    ood = result.ood.compactMap { set in
+      otherResult.ood.first { $0.name == set.name }.map { otherSet in
+        OODComparison(
+          name: set.name,
+          auroc: set.scores.reduce(into: [:]) { differences, entry in
+            guard let otherScore = otherSet.scores[entry.key] else { return }
+            differences[entry.key] = Difference(
+              value: entry.value.auroc - otherScore.auroc,
+              standardErrors: [entry.value, otherScore].compactMap(\.aurocStandardError))
+          })
+      }
+    }
+  }
+}
+
+extension Difference {
+  /// The difference of two means whose rows are paired.
+  fileprivate init(_ rows: some Sequence<Double>, value: Double) {
+    var mean = RowMean()
+    for row in rows { mean.add(row) }
+    self.init(value: value, interval: mean.interval)
+  }
+
+  /// The difference of two numbers with independent errors.
+  fileprivate init(value: Double, standardErrors: [Double]) {
+    guard standardErrors.count == 2 else {
+      self.init(value: value, interval: nil)
+      return
+    }
+    let (a, b) = (standardErrors[0], standardErrors[1])
+    self.init(value: value, interval: .normal(center: value, standardError: (a * a + b * b).squareRoot()))
+  }
+}
+
+extension ScoreResult {
+  /// The standard error behind `aurocInterval`, whose nearer-to-one-half end is never cut off.
+  fileprivate var aurocStandardError: Double? {
+    aurocInterval.map { max(auroc - $0.low, $0.high - auroc) / Interval.normalQuantile }
+  }
+}

@@ -1,0 +1,219 @@
+public import BayesPrediction
+import BayesTensor
+
+/// The evaluation of one exit of one model, fed batch by batch.
+///
+/// Counts and sums are bounded; the rank metrics keep 4 bytes a row for each score (test and foreign
+/// rows), and paired comparisons 9 bytes a test row.
+public struct ExitEvaluation: Sendable {
+  /// The exit's index, from zero for the earliest.
+  public let index: Int
+  public let name: String
+  /// Multiply-adds a row to reach this exit, where known.
+  public let multiplyAdds: Int?
+  /// What was fitted for this exit, by name: `temperature`, `priorPrecision`, ….
+  public var settings: [String: Double]
+
+  /// The losses of each test row, in order, for comparisons with other models.
+  private(set) var losses = RowLosses()
+  private(set) var calibrationError: ExpectedCalibrationError
+  private let scores: [any OODScore]
+  private var accuracy = Accuracy()
+  private var negativeLogLikelihood = NegativeLogLikelihood()
+  private var brierScore = BrierScore()
+  private var classes = ClassTally()
+  private var inDistribution: RowGroup
+  private var outOfDistribution: [(name: String, group: RowGroup)]
+
+  /// - Parameters:
+  ///   - outOfDistribution: the names of the foreign sets, in the order of the report.
+  ///   - scores: the scores that tell them apart.
+  ///   - binCount: the number of bins of the calibration error.
+  /// - Precondition: no two sets and no two scores have one name.
+  public init(
+    index: Int, name: String, multiplyAdds: Int? = nil, outOfDistribution: [String] = [],
+    scores: [any OODScore] = standardOODScores,
+    binCount: Int = ExpectedCalibrationError.defaultBinCount, settings: [String: Double] = [:]
+  ) {
+    precondition(
+      Set(outOfDistribution).count == outOfDistribution.count
+        && Set(scores.map(\.name)).count == scores.count,
+      "Names of out-of-distribution sets and of scores differ; got \(outOfDistribution) and "
+        + "\(scores.map(\.name)).")
+    self.index = index
+    self.name = name
+    self.multiplyAdds = multiplyAdds
+    self.settings = settings
+    self.scores = scores
+    calibrationError = ExpectedCalibrationError(binCount: binCount)
+    inDistribution = RowGroup()
+    self.outOfDistribution = outOfDistribution.map { ($0, RowGroup()) }
+  }
+
+  /// The number of test rows so far.
+  public var rowCount: Int { accuracy.rowCount }
+
+  /// Adds test rows; nothing is added where it throws.
+  ///
+  /// - Throws: `EvaluationError.Code.unsupported` for a likelihood without classes; `.probability`,
+  ///   `.label`, `.score`, `.shape`, naming the row counted over all updates.
+  public mutating func update(_ prediction: Prediction, labels: [Int]) throws(EvaluationError) {
+    var group = inDistribution
+    let probabilities = try group.update(prediction, scores: scores)
+    let batch = try LabelledProbabilities(probabilities, labels: labels, firstRow: rowCount)
+    inDistribution = group
+    accuracy.update(batch)
+    negativeLogLikelihood.update(batch)
+    brierScore.update(batch)
+    calibrationError.update(batch)
+    classes.update(batch)
+    losses.update(batch)
+  }
+
+  /// Adds rows of a foreign set; nothing is added where it throws.
+  ///
+  /// - Precondition: the set was named when the evaluation was made.
+  /// - Throws: as `update(_:labels:)`.
+  public mutating func update(
+    _ prediction: Prediction, outOfDistribution name: String
+  ) throws(EvaluationError) {
+    guard let position = outOfDistribution.firstIndex(where: { $0.name == name }) else {
+      preconditionFailure("There is no out-of-distribution set '\(name)' in this evaluation.")
+    }
+    var group = outOfDistribution[position].group
+    _ = try group.update(prediction, scores: scores)
+    outOfDistribution[position].group = group
+  }
+
+  /// Adds the rows of a later shard of the same evaluation.
+  ///
+  /// - Precondition: both were made with the same sets, scores and bins.
+  public mutating func merge(_ other: ExitEvaluation) {
+    precondition(
+      outOfDistribution.map(\.name) == other.outOfDistribution.map(\.name)
+        && scores.map(\.name) == other.scores.map(\.name),
+      "Only shards of one evaluation can be merged.")
+    losses.merge(other.losses)
+    calibrationError.merge(other.calibrationError)
+    accuracy.merge(other.accuracy)
+    negativeLogLikelihood.merge(other.negativeLogLikelihood)
+    brierScore.merge(other.brierScore)
+    classes.merge(other.classes)
+    inDistribution.merge(other.inDistribution)
+    for position in outOfDistribution.indices {
+      outOfDistribution[position].group.merge(other.outOfDistribution[position].group)
+    }
+  }
+
+  /// All numbers of the exit.
+  ///
+  /// - Throws: `EvaluationError.Code.empty` where the test set or a foreign set has no rows.
+  public var result: ExitResult {
+    get throws(EvaluationError) {
+      var ood: [OODResult] = []
+      for (name, group) in outOfDistribution {
+        guard group.rowCount > 0 else {
+          throw EvaluationError(.empty, "The out-of-distribution set '\(name)' has no rows.")
+        }
+        ood.append(
+          OODResult(
+            name: name, rowCount: group.rowCount, uncertainty: group.uncertainty,
+            confidenceHistogram: try group.histogram.value,
+            scores: try separations(of: group).mapValues { ScoreResult($0) }))
+      }
+      return ExitResult(
+        index: index, name: self.name, multiplyAdds: multiplyAdds, rowCount: rowCount,
+        accuracy: try accuracy.value, nll: try negativeLogLikelihood.value,
+        infiniteNLLCount: negativeLogLikelihood.infiniteCount, brier: try brierScore.value,
+        ece: CalibrationErrorResult(
+          value: try calibrationError.value, bins: calibrationError.bins.count,
+          definition: calibrationError.definition),
+        intervals: ExitIntervals(
+          accuracy: try accuracy.interval, nll: negativeLogLikelihood.interval,
+          brier: brierScore.interval),
+        uncertainty: inDistribution.uncertainty, reliability: calibrationError.reliability,
+        confidenceHistogram: try inDistribution.histogram.value, classes: try classes.value, ood: ood,
+        settings: settings)
+    }
+  }
+
+  /// A score counts only where it could be computed for every row of both sets.
+  private func separations(of group: RowGroup) throws(EvaluationError) -> [String: ScoreSeparation] {
+    var separations: [String: ScoreSeparation] = [:]
+    for score in scores {
+      guard let known = inDistribution.scores[score.name], known.scores.count == rowCount,
+        let foreign = group.scores[score.name], foreign.scores.count == group.rowCount
+      else { continue }
+      separations[score.name] = try ScoreSeparation(inDistribution: known, outOfDistribution: foreign)
+    }
+    return separations
+  }
+}
+
+/// What is kept of a set of rows whether or not it has labels.
+private struct RowGroup: Sendable {
+  private(set) var histogram = ConfidenceHistogram()
+  private(set) var scores: [String: ScoreSample] = [:]
+  private var total = RowMean()
+  private var aleatoric = RowMean()
+  private var epistemic = RowMean()
+
+  var rowCount: Int { total.count }
+
+  var uncertainty: MeanUncertainty {
+    MeanUncertainty(total: total.mean, aleatoric: aleatoric.mean, epistemic: epistemic.mean)
+  }
+
+  /// Adds a batch and gives back its probabilities.
+  mutating func update(
+    _ prediction: Prediction, scores definitions: [any OODScore]
+  ) throws(EvaluationError) -> ClassProbabilities {
+    try checkHasClasses(prediction)
+    let split = prediction.uncertaintySplit()
+    let probabilities = try ClassProbabilities(split.probabilities, firstRow: rowCount)
+    for definition in definitions where definition.isDefined(for: prediction) {
+      try scores[definition.name, default: ScoreSample()].update(
+        definition.values(of: prediction, split: split).elements, named: definition.name)
+    }
+    histogram.update(probabilities)
+    for row in 0..<probabilities.rowCount {
+      total.add(split.total[row])
+      aleatoric.add(split.aleatoric[row])
+      epistemic.add(split.epistemic[row])
+    }
+    return probabilities
+  }
+
+  mutating func merge(_ other: RowGroup) {
+    histogram.merge(other.histogram)
+    scores.merge(other.scores) { first, second in
+      var both = first
+      both.merge(second)
+      return both
+    }
+    total.merge(other.total)
+    aleatoric.merge(other.aleatoric)
+    epistemic.merge(other.epistemic)
+  }
+}
+
+/// The losses of each row, kept so that two models can be compared row by row: 9 bytes a row.
+struct RowLosses: Sendable, Equatable {
+  private(set) var negativeLogLikelihoods: [Float] = []
+  private(set) var squaredErrors: [Float] = []
+  private(set) var correct: [Bool] = []
+
+  mutating func update(_ batch: LabelledProbabilities) {
+    for row in 0..<batch.rowCount {
+      negativeLogLikelihoods.append(Float(batch.negativeLogLikelihood(row)))
+      squaredErrors.append(Float(batch.squaredError(row)))
+      correct.append(batch.isCorrect(row))
+    }
+  }
+
+  mutating func merge(_ other: RowLosses) {
+    negativeLogLikelihoods += other.negativeLogLikelihoods
+    squaredErrors += other.squaredErrors
+    correct += other.correct
+  }
+}

@@ -1,0 +1,96 @@
+import BayesEvaluation
+import BayesPrediction
+import BayesTensor
+import RealModule
+import Testing
+import _BayesTestSupport
+
+/// Checks what every score promises: it rises as rows get less certain, does not depend on a row's
+/// companions, and gives one number a row.
+private func checkOODScore(_ score: some OODScore) throws {
+  // Row after row, the common logit falls and the one that the two samples disagree on rises.
+  let rowCount = 8
+  var logits = Tensor<Float>(zeros: [2, rowCount, 3])
+  for row in 0..<rowCount {
+    let doubt = Float(row) / Float(rowCount)
+    logits[row * 3] = 6 * (1 - doubt)
+    logits[row * 3 + 1] = 3 * doubt
+    logits[(rowCount + row) * 3] = 6 * (1 - doubt)
+    logits[(rowCount + row) * 3 + 2] = 3 * doubt
+  }
+  let prediction = Prediction(logits: logits, likelihood: .categorical, exit: 0)
+  let values = try score(prediction)
+  #expect(values.shape == [rowCount])
+  for row in 1..<rowCount {
+    #expect(values[row] > values[row - 1], "\(score.name) does not rise at row \(row)")
+  }
+  for row in 0..<rowCount {
+    let alone = Prediction(
+      logits: Tensor(
+        shape: [2, 1, 3],
+        logits.elements[row * 3..<row * 3 + 3]
+          + logits.elements[(rowCount + row) * 3..<(rowCount + row) * 3 + 3]),
+      likelihood: .categorical, exit: 0)
+    #expect(try score(alone)[0] == values[row])
+  }
+}
+
+@Suite struct OODScoreTests {
+  @Test(arguments: standardOODScores.indices)
+  func everyScoreKeepsItsContract(index: Int) throws { try checkOODScore(standardOODScores[index]) }
+
+  @Test func namesAreThoseOfTheReport() {
+    #expect(
+      standardOODScores.map(\.name) == ["maximumProbability", "entropy", "mutualInformation", "energy"])
+  }
+
+  @Test func publishedValuesWithTheirSignTurned() throws {
+    // Fixture D of the score definitions: two rows of logits, printed to nine digits.
+    let prediction = Prediction(
+      logits: Tensor(
+        shape: [1, 2, 3],
+        [0.58093785, 0.355779624, -0.269291499, 1.995759644, 0.651525441, -1.406989601]),
+      likelihood: .categorical, exit: 0)
+    let probability = try MaximumProbabilityScore()(prediction)
+    expectClose(probability, Tensor(shape: [2], [1 - 0.449295478, 1 - 0.772785016]), tolerance: 1e-7)
+    expectClose(
+      try EntropyScore()(prediction), Tensor(shape: [2], [1.044078560, 0.616128632]), tolerance: 1e-7)
+    expectClose(
+      try EnergyScore()(prediction), Tensor(shape: [2], [-1.381012378, -2.253514029]), tolerance: 1e-7)
+    #expect(try MutualInformationScore()(prediction) == Tensor(zeros: [2]))
+  }
+
+  @Test func energyAveragesLogitsWithTheirWeights() throws {
+    let prediction = Prediction(
+      logits: Tensor(shape: [2, 1, 2], [0, 4, 4, 0]), likelihood: .categorical, exit: 0,
+      sampleWeights: [0.25, 0.75])
+    expectClose(try EnergyScore()(prediction)[0], -logSumExp([3, 1]), tolerance: 1e-15)
+  }
+
+  @Test func energyOfOneLogitRanksAsConfidenceDoes() throws {
+    let prediction = Prediction(
+      logits: Tensor(shape: [1, 3, 1], [-4, 0, 2]), likelihood: .binary, exit: 0)
+    let energy = try EnergyScore()(prediction)
+    let probability = try MaximumProbabilityScore()(prediction)
+    #expect(energy[1] > energy[2] && energy[2] > energy[0])
+    #expect(probability[1] > probability[2] && probability[2] > probability[0])
+  }
+
+  @Test func energyRefusesLogProbabilities() {
+    let prediction = Prediction(
+      logits: Tensor(shape: [1, 1, 2], [-0.7, -0.7]), likelihood: .categorical, exit: 0,
+      scale: .logProbabilities)
+    #expect(!EnergyScore().isDefined(for: prediction))
+    #expect { try EnergyScore()(prediction) } throws: {
+      ($0 as? EvaluationError)?.code == .unsupported
+    }
+  }
+
+  @Test func outputsWithoutClassesAreRefused() {
+    let prediction = Prediction(
+      logits: Tensor(shape: [1, 1, 2], [0, 0]), likelihood: .gaussian, exit: 0)
+    #expect { try EntropyScore()(prediction) } throws: {
+      ($0 as? EvaluationError)?.code == .unsupported
+    }
+  }
+}
