@@ -24,14 +24,20 @@ import _BayesTestSupport
     (#"{"class_name": "Sequential", "config": 7}"#, "without a list of layers"),
     (#"{"class_name": "Sequential", "config": []}"#, "holds no layers"),
     (#"{"class_name": "Sequential", "config": {"layers": [3]}}"#, "without 'class_name' and 'config'"),
-    (#"{"class_name": "Sequential", "config": {"layers": [{"class_name": "ReLU", "config": {}}]}}"#, "without a name"),
+    (
+      #"{"class_name": "Sequential", "config": {"layers": [{"class_name": "ReLU", "config": {}}]}}"#,
+      "without a name"
+    ),
     (KerasJSON.functional(image, outputs: #"["nobody", 0, 0]"#), "'nobody' is not there"),
     (KerasJSON.functional(image, outputs: #"["image", 1, 0]"#), "'image' is not there"),
     (KerasJSON.functional(image, outputs: #"["image", -1, 0]"#), "'image' is not there"),
     (KerasJSON.functional(image, outputs: #"["image", 1e99, 0]"#), "name no layer"),
     (KerasJSON.functional(image, outputs: ""), "name no layer"),
     (KerasJSON.functional(image, outputs: #"["image", 0, 5]"#), "is not computed"),
-    (KerasJSON.functional(image, inputs: #"["nobody", 0, 0]"#, outputs: #"["image", 0, 0]"#), "no input layer"),
+    (
+      KerasJSON.functional(image, inputs: #"["nobody", 0, 0]"#, outputs: #"["image", 0, 0]"#),
+      "no input layer"
+    ),
     (KerasJSON.functional(image, image, outputs: #"["image", 0, 0]"#), "Two layers are named 'image'"),
     (
       KerasJSON.functional(image, KerasJSON.node("ReLU", "x", on: "nobody"), outputs: #"["x", 0, 0]"#),
@@ -44,7 +50,9 @@ import _BayesTestSupport
     ),
     (
       KerasJSON.functional(
-        image, KerasJSON.node("ReLU", "x").replacing("[]", with: #"[{"args": [{"class_name": "__keras_tensor__"}]}]"#),
+        image,
+        KerasJSON.node("ReLU", "x")
+          .replacing("[]", with: #"[{"args": [{"class_name": "__keras_tensor__"}]}]"#),
         outputs: #"["x", 0, 0]"#),
       "names no layer"
     ),
@@ -88,7 +96,7 @@ import _BayesTestSupport
 
   @Test(arguments: [
     (#"[null, null, null, 3]"#, "no fixed extents"), (#"[null, 0]"#, "must be positive"),
-    (#"[null, -4]"#, "must be positive"), (#"[null]"#, "without an axis"), (#""x""#, "without an axis"),
+    (#"[null, -4]"#, "must be positive"), (#"[null]"#, "no fixed extents"), (#""x""#, "no fixed extents"),
     (#"[null, 4294967296, 4294967296, 4294967296]"#, "their product at most"),
     (#"[null, 2.5]"#, "no fixed extents"), (#"[null, 1e30]"#, "no fixed extents"),
   ])

@@ -54,8 +54,8 @@ enum KerasJSON {
       #"{"class_name": "__keras_tensor__", "config": {"shape": [null], "keras_history": ["\#($0)", 0, 0]}}"#
     }.joined(separator: ", ")
     let arguments = inputs.count > 1 ? "[[\(tensors)]]" : "[\(tensors)]"
-    return layer(kind, name, settings).dropLast()
-      + #", "name": "\#(name)", "inbound_nodes": [\#(inputs.isEmpty ? "" : #"{"args": \#(arguments), "kwargs": {"mask": null}}"#)]}"#
+    let call = inputs.isEmpty ? "" : #"{"args": \#(arguments), "kwargs": {"mask": null}}"#
+    return layer(kind, name, settings).dropLast() + #", "name": "\#(name)", "inbound_nodes": [\#(call)]}"#
   }
 
   static func input(_ row: String, name: String = "image", key: String = "batch_input_shape") -> String {
@@ -63,14 +63,16 @@ enum KerasJSON {
   }
 
   static func sequential(_ layers: String..., settings: String = "") -> String {
-    #"{"class_name": "Sequential", "config": {"name": "model", "layers": [\#(layers.joined(separator: ", "))]\#(settings)}}"#
+    let layers = layers.joined(separator: ", ")
+    return #"{"class_name": "Sequential", "config": {"name": "model", "layers": [\#(layers)]\#(settings)}}"#
   }
 
   static func functional(
     _ layers: String..., inputs: String = #"["image", 0, 0]"#, outputs: String, name: String = "model"
   ) -> String {
-    #"""
-    {"class_name": "Functional", "config": {"name": "\#(name)", "layers": [\#(layers.joined(separator: ", "))],
+    let layers = layers.joined(separator: ", ")
+    return #"""
+    {"class_name": "Functional", "config": {"name": "\#(name)", "layers": [\#(layers)],
      "input_layers": [\#(inputs)], "output_layers": [\#(outputs)]}}
     """#
   }
