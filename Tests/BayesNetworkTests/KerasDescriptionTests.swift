@@ -108,6 +108,52 @@ import _BayesTestSupport
     #expect(error?.message.contains(reason) == true, "\(error?.message ?? "")")
   }
 
+  /// A model with something of everything.
+  private static let variety = KerasJSON.functional(
+    KerasJSON.node("InputLayer", "image", #""batch_input_shape": [null, 8, 8, 3]"#),
+    KerasJSON.node("Rescaling", "scale", #""scale": 0.5, "offset": [1, 2, 3]"#, on: "image"),
+    KerasJSON.node(
+      "Conv2D", "conv", #""filters": 4, "kernel_size": [3, 3], "strides": 1, "padding": "same", "groups": 1"#,
+      on: "scale"),
+    KerasJSON.node("BatchNormalization", "norm", #""axis": [3], "epsilon": 0.001, "scale": true"#, on: "conv"),
+    KerasJSON.node("PReLU", "prelu", #""shared_axes": [1, 2]"#, on: "norm"),
+    KerasJSON.node("DepthwiseConv2D", "depth", #""kernel_size": 3, "depth_multiplier": 2"#, on: "prelu"),
+    KerasJSON.node(
+      "SeparableConv2D", "sep", #""filters": 8, "kernel_size": [3, 3], "dilation_rate": [1, 1]"#, on: "prelu"),
+    KerasJSON.node("Concatenate", "join", #""axis": -1"#, on: "depth", "sep"),
+    KerasJSON.node("ZeroPadding2D", "pad", #""padding": [[1, 2], [3, 4]]"#, on: "join"),
+    KerasJSON.node("Cropping2D", "crop", #""cropping": [1, 1]"#, on: "pad"),
+    KerasJSON.node("UpSampling2D", "up", #""size": [2, 2], "interpolation": "bilinear""#, on: "crop"),
+    KerasJSON.node("MaxPooling2D", "pool", #""pool_size": [2, 2], "strides": null"#, on: "up"),
+    KerasJSON.node("LeakyReLU", "leaky", #""alpha": 0.1"#, on: "pool"),
+    KerasJSON.node("Permute", "permute", #""dims": [3, 1, 2]"#, on: "leaky"),
+    KerasJSON.node("Reshape", "reshape", #""target_shape": [-1, 4]"#, on: "permute"),
+    KerasJSON.node("Dropout", "drop", #""rate": 0.5"#, on: "reshape"),
+    KerasJSON.node("Flatten", "flat", on: "drop"),
+    KerasJSON.node("Dense", "head", #""units": 3, "activation": "softmax""#, on: "flat"),
+    outputs: #"["head", 0, 0]"#)
+
+  /// Puts each of these in the place of each value of a sound description, one at a time.
+  @Test(arguments: [
+    "null", "true", "-1", "0", "7", "1e300", "-9223372036854775808", "9223372036854775807", "16777216", "NaN",
+    "\"image\"", "[]", "[[[]]]", "{}", "[16777216, 16777216]", "[-16777216, 1]",
+  ])
+  func noValueMakesTheImporterTrap(hostile: String) throws {
+    #expect(try KerasArchitecture.network(of: MemoryCheckpoint(Self.variety)).network.exits.count == 1)
+    var refusals = 0
+    for value in Self.variety.matches(of: /"[^"]*"(?!:)|-?[0-9][0-9.]*|null|true/) {
+      var json = Self.variety
+      json.replaceSubrange(value.range, with: hostile)
+      do {
+        _ = try KerasArchitecture.network(of: MemoryCheckpoint(json))
+      } catch {
+        #expect(error.message.hasSuffix("."))
+        refusals += 1
+      }
+    }
+    #expect(refusals > 0)
+  }
+
   @Test func severalInputsAreRefusedByName() {
     let error = error(
       KerasJSON.functional(

@@ -92,9 +92,7 @@ struct KerasOptions: Sendable {
   /// Pixels at the top, bottom, left and right, in any of the forms that Keras has written.
   func sides(_ key: String) throws(KerasRefusal) -> SpatialPadding {
     let range = 0...largestSetting
-    guard let value = value([key])?.value else {
-      return SpatialPadding(top: 1, bottom: 1, left: 1, right: 1)
-    }
+    guard let value = value([key])?.value else { throw Self.missing([key]) }
     let axes = value.list ?? [value, value]
     // Four numbers, or for each axis a pair or one number for both ends.
     let ends = axes.count == 4 ? axes.map { [$0] } : axes.map { $0.list ?? [$0, $0] }
