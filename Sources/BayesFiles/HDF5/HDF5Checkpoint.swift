@@ -6,11 +6,11 @@ public import Foundation
 ///
 /// What the file is is judged by its content:
 ///
-/// - a whole Keras model: `architecture` is its `model_config`, entries lie under `/model_weights`
-///   and `/top_level_model_weights`;
+/// - a whole Keras model: `architecture` is its `model_config`, layers lie under `/model_weights`;
 /// - Keras weights without a model: there is no architecture, and layers lie at the root;
 /// - anything else: all arrays, and no layers.
 ///
+/// Weights that the model owns itself are a last layer named `top_level_model_weights`.
 /// An entry's name is its full path, `/model_weights/conv1/conv1/kernel:0`.  The state of an optimizer
 /// is not listed.
 ///
@@ -31,20 +31,17 @@ public struct HDF5Checkpoint: Checkpoint {
     let contents = try HDF5File(file)
     let root = try contents.attributes(of: "/")
     let layout = Layout(of: contents, root)
-    let weightRoots =
+    let weightRoot: String? =
       switch layout {
-      case .model: ["/model_weights", "/top_level_model_weights"]
-      case .weights: ["/"]
-      case .arrays: [String]()
+      case .model: "/model_weights"
+      case .weights: "/"
+      case .arrays: nil
       }
-    var layers: [CheckpointLayer] = []
-    var version: String?
-    for weightRoot in weightRoots where contents.hasGroup(weightRoot) {
-      let attributes = try contents.attributes(of: weightRoot)
-      version = version ?? attributes["keras_version"]?.firstText
-      layers += try KerasLayerList(contents, weightRoot, attributes).layers
-    }
-    version = root["keras_version"]?.firstText ?? version
+    let attributes = try weightRoot.map { (path) throws(FileError) in try contents.attributes(of: path) } ?? [:]
+    let version = root["keras_version"]?.firstText ?? attributes["keras_version"]?.firstText
+    layers = try weightRoot.map { (path) throws(FileError) in
+      try KerasLayerList(contents, path, attributes).layers
+    } ?? []
 
     format =
       switch layout {
@@ -56,7 +53,6 @@ public struct HDF5Checkpoint: Checkpoint {
     entries = contents.entries.filter { entry in
       !entry.path.hasPrefix("/optimizer_weights/")
     }.map { CheckpointEntry(name: $0.path, shape: $0.shape, scalarType: $0.scalarType) }
-    self.layers = layers
     digest = try FileDigest.sha256(ofFile: file)
     self.contents = contents
   }
@@ -91,14 +87,10 @@ private struct KerasLayerList {
 
   init(_ contents: HDF5File, _ root: String, _ attributes: [String: ArchiveAttribute]) throws(FileError) {
     let prefix = root == "/" ? "/" : root + "/"
-    if let names = attributes.textList("weight_names") {
-      // The model's own weights belong to no layer.
-      layers.append(Self.layer("", names, in: root))
-    }
     for name in attributes.textList("layer_names") ?? [] {
       let path = HDF5File.normalized(prefix + name)
       if contents.hasGroup(path) {
-        layers.append(Self.layer(name, try contents.attributes(of: path).textList("weight_names") ?? [], in: path))
+        layers.append(try Self.layer(name, in: contents, at: path))
       } else if contents.hasArray(path) {
         // The shards of a divided file list arrays where others list layers.
         layers.append(CheckpointLayer(name: name, weightNames: [name], entryNames: [path]))
@@ -108,10 +100,18 @@ private struct KerasLayerList {
           "The file lists a layer '\(name)' but holds nothing of that name; it is damaged, so save it again.")
       }
     }
+    let own = try Self.layer(Self.ownWeights, in: contents, at: prefix + Self.ownWeights)
+    if !own.weightNames.isEmpty { layers.append(own) }
   }
 
-  private static func layer(_ name: String, _ weightNames: [String], in path: String) -> CheckpointLayer {
-    CheckpointLayer(
+  // The group of the weights that belong to no layer but to the model.
+  private static let ownWeights = "top_level_model_weights"
+
+  private static func layer(_ name: String, in contents: HDF5File, at path: String) throws(FileError)
+    -> CheckpointLayer
+  {
+    let weightNames = try contents.attributes(of: path).textList("weight_names") ?? []
+    return CheckpointLayer(
       name: name, weightNames: weightNames,
       entryNames: weightNames.map { HDF5File.normalized(path + "/" + $0) })
   }
