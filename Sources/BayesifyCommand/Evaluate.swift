@@ -122,7 +122,7 @@ struct Evaluate: AsyncParsableCommand {
     }
     if let html {
       try AtomicFile.write(
-        Data(try HTMLRenderer().render(report).utf8), to: html, replacing: execution.force)
+        Data(HTMLRenderer().render(report).utf8), to: html, replacing: execution.force)
     }
     print(summary(report))
   }

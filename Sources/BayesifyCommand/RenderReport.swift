@@ -22,6 +22,6 @@ struct RenderReport: AsyncParsableCommand {
       throw FileError(.cannotOpen, file: report, "The report cannot be read.")
     }
     let decoded = try Report(json: data, file: report)
-    try AtomicFile.write(Data(try HTMLRenderer().render(decoded).utf8), to: output, replacing: force)
+    try AtomicFile.write(Data(HTMLRenderer().render(decoded).utf8), to: output, replacing: force)
   }
 }

@@ -333,9 +333,9 @@ struct DatasetTests {
     let floats: [Float] = [2, 3, -0.0, 1, 5, 4]
     let content = floats.flatMap { float in (0..<4).map { UInt8(truncatingIfNeeded: float.bitPattern >> ($0 * 8)) } }
     let others = try open(try folder.write(npy("<f4", "(3, 1, 2)", content), to: "b.npy"))
-    #expect(try RowDigests(of: bytes).recurringRowCount(in: others) == 2)
-    #expect(try RowDigests(of: others).recurringRowCount(in: bytes) == 3)
-    #expect(try RowDigests(of: bytes).recurringRowCount(in: bytes) == 4)
+    #expect(try RowDigests(of: bytes).recurringRowCount(in: RowDigests(of: others)) == 2)
+    #expect(try RowDigests(of: others).recurringRowCount(in: RowDigests(of: bytes)) == 3)
+    #expect(try RowDigests(of: bytes).recurringRowCount(in: RowDigests(of: bytes)) == 4)
   }
 
   // MARK: - Files made here
