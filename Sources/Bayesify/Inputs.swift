@@ -44,6 +44,11 @@ public enum RowInput: Sendable {
     if file == specification, try HDF5Archive.recognizes(file) {
       let archive = try HDF5Archive(file)
       if archive.holdsExitRecords {
+        if let labels {
+          throw FileError(
+            .value, file: labels,
+            "Exit records keep their own labels, and \(file) holds exit records; leave this file out.")
+        }
         self = .records(try ArchivedExitRecords(archive, rows: rows, likelihood: likelihood))
         return
       }

@@ -22,6 +22,12 @@ public enum ModelInput: Sendable {
           checkpointFile: try archive.optionalText("checkpointFile"))
         return
       }
+      if archive.holdsExitRecords || archive.holdsPredictions {
+        throw FileError(
+          .unsupported, file: file,
+          "This holds \(archive.holdsPredictions ? "predictions" : "exit records") and no model; name the checkpoint "
+            + "or a posterior as the model, and exit records with --data.")
+      }
     }
     self = .checkpoint(try CheckpointModel(file))
   }

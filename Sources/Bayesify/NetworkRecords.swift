@@ -35,6 +35,14 @@ public struct NetworkRecords: ExitRecordSource {
         "Rows are \(dataset.rowShape), but the network takes \(frozen.network.inputShape). "
           + "Give data of that shape (channels last).")
     }
+    let channels = expected.last ?? 1
+    let preprocessing = description.preprocessing ?? .identity
+    guard preprocessing.affine(channels: channels) != nil else {
+      throw FileError(
+        .shape, file: dataset.file,
+        "\(preprocessing.mean.count) mean(s) and \(preprocessing.standardDeviation.count) standard deviation(s) "
+          + "do not fit rows of \(channels) channel(s); give one number, or one a channel.")
+    }
     guard dataset.rowCount > 0 else {
       throw FileError(.value, file: dataset.file, "There are no rows.")
     }
@@ -45,7 +53,7 @@ public struct NetworkRecords: ExitRecordSource {
     self.width = width
     self.report = report
     prepared = try backend.prepare(
-      frozen, preprocessing: description.preprocessing ?? .identity,
+      frozen, preprocessing: preprocessing,
       outputs: frozen.network.exits.flatMap { exit in (exit.features.map { [$0] } ?? []) + [exit.logits] })
   }
 

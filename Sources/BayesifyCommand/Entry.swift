@@ -42,10 +42,23 @@ enum Entry {
     case let error as NumericalError: (code, sentence) = (70, error.description)
     case let error as NetworkError: (code, sentence) = (65, error.description)
     case let error as EvaluationError: (code, sentence) = (65, error.description)
-    default: BayesifyCommand.exit(withError: error)
+    default:
+      switch BayesifyCommand.exitCode(for: error) {
+      case .success: BayesifyCommand.exit(withError: error)  // help and version
+      case .validationFailure: (code, sentence) = (64, usage(error))
+      default: (code, sentence) = (70, "This should not happen, please report it: \(error).")
+      }
     }
     FileHandle.standardError.write(Data("bayesify: \(sentence)\n".utf8))
     Foundation.exit(code)
+  }
+
+  /// What is wrong with the command line, and where its help is, in one line.
+  private static func usage(_ error: any Error) -> String {
+    let message = BayesifyCommand.message(for: error).split(whereSeparator: \.isNewline).joined(separator: " ")
+    let help = BayesifyCommand.fullMessage(for: error).firstMatch(of: /See '(bayesify .*--help)'/)?.1
+    let stop = message.last.map { ".?!".contains($0) } ?? true ? "" : "."
+    return "\(message)\(stop) See '\(help ?? "bayesify --help")'."
   }
 }
 

@@ -61,13 +61,19 @@ struct Evaluate: AsyncParsableCommand {
   func validate() throws {
     guard !models.isEmpty else { throw ValidationError("Name at least one model.") }
     guard (1...1000).contains(bins) else { throw ValidationError("--bins must be between 1 and 1000.") }
+    if let json, let html, URL(filePath: json).standardizedFileURL == URL(filePath: html).standardizedFileURL {
+      throw ValidationError("--json and --html need names of their own.")
+    }
     guard Set(ood.map(\.name)).count == ood.count else {
       throw ValidationError("Every --ood needs a name of its own.")
     }
   }
 
   func run() async throws {
-    try execution.requireWritable(json, html)
+    try execution.requireWritable(
+      json, html,
+      apartFrom: models + ood.map(\.data)
+        + [data, labels, validation, validationLabels, checkpoint, options.classNames])
     let progress = execution.progress()
     let session = Session(options, execution, progress)
     let clock = ContinuousClock()
@@ -116,14 +122,10 @@ struct Evaluate: AsyncParsableCommand {
       provenance: try provenance(lineup, description, test, held, foreign, session),
       timing: timing ? ["evaluate": seconds(clock.now - start)] : nil)
     for warning in warnings { progress.warn(warning) }
-    if let json {
-      try AtomicFile.write(
-        Data(try JSONRenderer().render(report).utf8), to: json, replacing: execution.force)
-    }
-    if let html {
-      try AtomicFile.write(
-        Data(HTMLRenderer().render(report).utf8), to: html, replacing: execution.force)
-    }
+    var outputs: [(String, Data)] = []
+    if let json { outputs.append((json, Data(try JSONRenderer().render(report).utf8))) }
+    if let html { outputs.append((html, Data(HTMLRenderer().render(report).utf8))) }
+    try AtomicFile.write(outputs, replacing: execution.force)
     print(summary(report))
   }
 

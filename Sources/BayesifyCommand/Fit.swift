@@ -87,7 +87,8 @@ struct FitLaplace: AsyncParsableCommand {
   }
 
   func run() async throws {
-    try execution.requireWritable(output)
+    try execution.requireWritable(
+      output, apartFrom: [source, data, labels, validation, validationLabels, model.classNames])
     let progress = execution.progress()
     let session = Session(model, execution, progress)
     let input = try TrainingInput(self, session)

@@ -13,6 +13,9 @@ struct Inspect: AsyncParsableCommand {
   @Flag(help: "JSON on standard output.")
   var json = false
 
+  // Every verb takes them; nothing here is random, long or written.
+  @OptionGroup(visibility: .hidden) var execution: ExecutionOptions
+
   func run() async throws {
     if try HDF5Archive.recognizes(file) {
       let archive = try HDF5Archive(file)

@@ -30,7 +30,7 @@ struct Predict: AsyncParsableCommand {
   @OptionGroup var execution: ExecutionOptions
 
   func run() async throws {
-    try execution.requireWritable(output)
+    try execution.requireWritable(output, apartFrom: [model, data, labels, checkpoint, options.classNames])
     let progress = execution.progress()
     let session = Session(options, execution, progress)
     let model = try ModelInput(model)

@@ -14,14 +14,14 @@ struct RenderReport: AsyncParsableCommand {
   @Option(name: .shortAndLong, help: "The page, HTML.")
   var output: String
 
-  @Flag(help: "Replace an output that exists.")
-  var force = false
+  @OptionGroup var execution: ExecutionOptions
 
   func run() async throws {
+    try execution.requireWritable(output, apartFrom: [report])
     guard let data = FileManager.default.contents(atPath: report) else {
       throw FileError(.cannotOpen, file: report, "The report cannot be read.")
     }
     let decoded = try Report(json: data, file: report)
-    try AtomicFile.write(Data(HTMLRenderer().render(decoded).utf8), to: output, replacing: force)
+    try AtomicFile.write(Data(HTMLRenderer().render(decoded).utf8), to: output, replacing: execution.force)
   }
 }

@@ -55,6 +55,11 @@ struct Session {
             "These records were made with other preprocessing than the posterior; extract them anew.")
         }
       }
+      let names = try model.names()
+      if !names.isEmpty { return try records.naming(classes: names) }
+      if records.description.classNames.isEmpty, let classNames, !classNames.isEmpty {
+        return try records.naming(classes: classNames)
+      }
       return records
     case .dataset(let dataset):
       let records = try networkRecords(

@@ -32,6 +32,11 @@ struct DigitsTests {
   private let singlePrecision = 1e-4
   /// `measured.json` comes from Keras's probabilities, rounded to single precision, this from logits.
   private let roundedProbabilities = 1e-6
+  /// Rounding may tie or part a few of a million pairs of scores.
+  private let partedPairs = 1e-5
+  /// Where the network is saturated, Keras's single-precision probabilities tie by the thousand pairs;
+  /// its logits, taken on in double precision, do not.
+  private let tiedPairs = 2e-3
 
   @Test func inspectTellsShapesCostAndExits() async throws {
     let folder = try TestFolder()
@@ -68,7 +73,7 @@ struct DigitsTests {
       "fit", "laplace", "records.h5", "--prior-precision", "30", "--temperature", "1.5", "-o", "posterior.h5")
     try await folder.succeed("predict", "posterior.h5", "--data", "records.h5", "-o", "predictions.h5")
     let records = try await folder.succeed("inspect", "records.h5").output
-    #expect(records.contains("bayesify exit records") && records.contains("/exits/2/features  [297, 32]"))
+    #expect(records.contains("bayesify exit records") && records.firstMatch(of: /exits\/2\/features +\[297, 32\] +float32/) != nil)
     let posterior = try await folder.succeed("inspect", "posterior.h5").output
     #expect(posterior.contains("kronecker") && posterior.contains("30") && posterior.contains("297"))
     let predictions = try await folder.succeed("inspect", "predictions.h5", "--json").output
@@ -258,10 +263,9 @@ struct DigitsTests {
         #expect(exit.ece.bins == 15)
         for foreign in exit.ood {
           let auroc = try #require(foreign.scores["maximumProbability"]?.auroc)
-          // Rounding may tie or part a few of a million pairs.
           expectClose(
             auroc, try #require(measured.aurocAgainstTest[foreign.name]?[exit.name]),
-            tolerance: 1e-5, "\(foreign.name) \(exit.name)")
+            tolerance: exit.name == "exit_1" ? partedPairs : tiedPairs, "\(foreign.name) \(exit.name)")
         }
       }
     }
@@ -271,13 +275,9 @@ struct DigitsTests {
     struct Golden: Decodable {
       struct Exit: Decodable {
         var name: String
-        var logits: Array
-        var probabilities: Array
-      }
-      struct Array: Decodable {
-        var shape: [Int]
-        var values: [Double]
-        var tensor: Tensor<Double> { Tensor(shape: Shape(shape), values) }
+        /// Row by row.
+        var logits: [[Double]]
+        var probabilities: [[Double]]
       }
       var labels: [Int]
       var exits: [Exit]
@@ -291,11 +291,11 @@ struct DigitsTests {
     for (index, exit) in golden.exits.enumerated() {
       #expect(try archive.text("name", of: "/exits/\(index)") == exit.name)
       expectClose(
-        try archive.read("/exits/\(index)/logits", as: Double.self), exit.logits.tensor,
+        try archive.read("/exits/\(index)/logits", as: Double.self), Tensor(shape: [8, 10], exit.logits.joined()),
         tolerance: singlePrecision, exit.name)
       expectClose(
-        try archive.read("/exits/\(index)/probabilities", as: Double.self), exit.probabilities.tensor,
-        tolerance: singlePrecision, exit.name)
+        try archive.read("/exits/\(index)/probabilities", as: Double.self),
+        Tensor(shape: [8, 10], exit.probabilities.joined()), tolerance: singlePrecision, exit.name)
     }
   }
 

@@ -118,6 +118,7 @@ public final class NPZArchiveWriter: ArrayArchiveWriter {
       state.isFinished = true
       return state.members
     }
+    defer { removeFolder() }
     for member in members {
       do {
         try member.handle.seek(toOffset: 0)
@@ -130,7 +131,6 @@ public final class NPZArchiveWriter: ArrayArchiveWriter {
     let pending = try PendingFile(for: file, replacing: replacing)
     try pack(members, to: pending.temporaryPath)
     try pending.publish()
-    removeFolder()
   }
 
   private static func header(_ member: Member) -> Data {

@@ -38,15 +38,16 @@ struct ExecutionOptions: ParsableArguments {
 
   func progress() -> ProgressPrinter { ProgressPrinter(isQuiet: quiet) }
 
-  /// Refuses an output that exists, before any work is done.
-  func requireWritable(_ outputs: String?...) throws {
-    if !force { for case let output? in outputs { try AtomicFile.requireAbsent(output) } }
+  /// Refuses an output that exists, before any work is done, and one that is an input, even by force.
+  ///
+  /// - Parameter inputs: files, or data as `FILE:INPUTS,LABELS`.
+  func requireWritable(_ outputs: String?..., apartFrom inputs: [String?]) throws {
+    func location(_ file: String) -> URL { URL(filePath: file).standardizedFileURL.resolvingSymlinksInPath() }
     for case let output? in outputs {
-      let folder = URL(filePath: output).deletingLastPathComponent().path
-      guard FileManager.default.isWritableFile(atPath: folder) else {
-        throw FileError(
-          .cannotWrite, file: output, "The folder \(folder) does not exist or cannot be written; choose another.")
+      for case let input? in inputs where location(try DatasetOptions.parse(input).file) == location(output) {
+        throw FileError(.cannotWrite, file: output, "This file is also read; choose another name for the output.")
       }
     }
+    for case let output? in outputs { try AtomicFile.requireWritable(output, replacing: force) }
   }
 }
