@@ -37,7 +37,11 @@ import CZlib
   /// Checks that the stream ends here and that its checksum is right.
   func finish() throws(FileError) {
     var byte: UInt8 = 0
-    guard unsafe gzread(stream, &byte, 1) >= 0 else { throw damage }
+    let count = unsafe gzread(stream, &byte, 1)
+    // Where only the checksum is missing, zlib gives all bytes and a note that more was expected.
+    var code: Int32 = 0
+    _ = unsafe gzerror(stream, &code)
+    guard count >= 0, code == Z_OK || code == Z_STREAM_END else { throw damage }
   }
 
   private var damage: FileError {
