@@ -287,6 +287,19 @@ struct LastLayerLaplaceTests {
     #expect(try predictor.predict(records.records, exit: 1) == whole[1])
   }
 
+  @Test func manyDrawsAreMadeInBlocksOfRows() async throws {
+    let records = ToyProblem(rowCount: 60, exitCount: 2).records()
+    let posterior = try await LastLayerLaplace(
+      sampleCount: 20_000, priorPrecision: .fixed(1), temperature: .fixed(1)
+    ).fit(training: records, validation: nil, in: .test())
+    let predictor = try posterior.predictor(for: records.description, in: .test())
+    // 64 MiB over twenty bytes for each of 60,000 logits a row.
+    #expect(predictor.blockRowCount == 55)
+    #expect(
+      predictor.blocks(of: records.records)
+        == [records.records.rows(Array(0..<55)), records.records.rows(Array(55..<60))])
+  }
+
   @Test func noRowsGiveAnEmptyPrediction() async throws {
     let records = ToyProblem().records()
     let posterior = try await Self.fixed.fit(training: records, validation: nil, in: .test())
