@@ -35,13 +35,15 @@ struct LaplaceFailureTests {
       records.exits[1].features?[31, 2] = .nan
       records.exits[1].features?[45, 0] = .nan
     }
-    #expect(message.contains("toy.records, exit 1 ('exit1'): Row 31, counted from 0, has a feature (number 2)"))
+    #expect(
+      message.contains("toy.records, exit 1 ('exit1'): Row 31, counted from 0, has a feature (number 2)"))
     let logit = await failure { $0.exits[0].logits[7, 1] = .infinity }
     #expect(logit.contains("Row 7, counted from 0, has a logit (number 1)"))
   }
 
   @Test func labelThatIsNoClassIsNamed() async {
-    #expect(await failure { $0.labels?[4] = 3 }.contains("Row 4, counted from 0, has label 3; there are 3 classes"))
+    #expect(
+      await failure { $0.labels?[4] = 3 }.contains("Row 4, counted from 0, has label 3; there are 3 classes"))
     #expect(await failure { $0.labels?[9] = -1 }.contains("Row 9, counted from 0, has label -1"))
   }
 
@@ -54,7 +56,9 @@ struct LaplaceFailureTests {
   @Test func missingPartsAreNamed() async {
     var description = ToyProblem(exitCount: 2).description
     description.exits[1].head = nil
-    #expect(await failure(description: description).contains("exit 1 ('exit1'): Last-layer Laplace needs the linear head"))
+    #expect(
+      await failure(description: description).contains(
+        "exit 1 ('exit1'): Last-layer Laplace needs the linear head"))
     #expect(await failure { $0.exits[0].features = nil }.contains("hold no features of this exit"))
     #expect(await failure { $0 = $0.rows([]) }.contains("There are no training rows"))
   }

@@ -64,17 +64,22 @@ struct LaplaceTuningTests {
   }
 
   @Test(arguments: LaplacePredictive.allCases, [Likelihood.categorical, .binary])
-  func reportedLikelihoodIsThatOfThePredictions(predictive: LaplacePredictive, likelihood: Likelihood) async throws {
+  func reportedLikelihoodIsThatOfThePredictions(predictive: LaplacePredictive, likelihood: Likelihood)
+    async throws
+  {
     let validation = Self.validation(likelihood: likelihood)
     let posterior = try await LastLayerLaplace(predictive: predictive, sampleCount: 10).fit(
       training: Self.training(likelihood: likelihood), validation: validation, in: .test())
     let probabilities = try posterior.predictor(for: validation.description, in: .test())
       .predict(validation.records)[0].probabilities()
     var sum = 0.0
-    for (row, label) in (validation.records.labels ?? []).enumerated() { sum -= Double.log(probabilities[row, label]) }
+    for (row, label) in (validation.records.labels ?? []).enumerated() {
+      sum -= Double.log(probabilities[row, label])
+    }
     // Predictions are kept in single precision.
     expectClose(
-      sum / Double(Self.rowCount), try #require(posterior.exits[0].tuning.chosen).negativeLogLikelihood, tolerance: 1e-6)
+      sum / Double(Self.rowCount), try #require(posterior.exits[0].tuning.chosen).negativeLogLikelihood,
+      tolerance: 1e-6)
   }
 
   @Test func varianceThatDoesNotHelpIsNotWorseAndIsReported() async throws {

@@ -6,7 +6,9 @@ import Testing
 import _BayesTestSupport
 
 struct PosteriorArchiveTests {
-  static func posterior(form: KroneckerForm = .kronecker, likelihood: Likelihood = .categorical, hasBias: Bool = true)
+  static func posterior(
+    form: KroneckerForm = .kronecker, likelihood: Likelihood = .categorical, hasBias: Bool = true
+  )
     async throws -> KroneckerLaplacePosterior
   {
     func rows(_ seed: UInt64) -> InMemoryExitRecords {
@@ -15,7 +17,7 @@ struct PosteriorArchiveTests {
         hasBias: hasBias, seed: seed
       ).records()
     }
-    return try await LastLayerLaplace(form: form, sampleCount: 8).fit(
+    return try await LastLayerLaplace(form: form, sampleCount: 8, priorPrecision: .fixed(1)).fit(
       training: rows(7), validation: rows(8), in: .test())
   }
 
@@ -65,38 +67,43 @@ struct PosteriorArchiveTests {
   }
 
   /// What is done to a good file, and what must be said of it.
-  static let damages: [(name: String, damage: @Sendable (MemoryArchive) -> Void, code: FileError.Code, words: String)] = [
-    ("format", { $0.set("format", .text("other"), of: "/") }, .malformed, "not a posterior"),
-    ("version", { $0.set("version", .integer(2), of: "/") }, .unsupported, "format version 2"),
-    ("method", { $0.set("method", .text("swag"), of: "/") }, .unsupported, "'swag'"),
-    ("form", { $0.set("form", .text("diagonal"), of: "/") }, .unsupported, "'diagonal'"),
-    ("draws", { $0.set("draws", .integer(0), of: "/") }, .value, "draws is 0"),
-    ("key", { $0.set("draws-key", .text("{}"), of: "/") }, .malformed, "draws-key"),
-    ("no exits", { $0.set("exit-count", .integer(0), of: "/") }, .value, "exits is 0"),
-    ("exits", { $0.set("exit-count", .integer(3), of: "/") }, .missing, "/exits/2"),
-    ("prior", { $0.set("prior-precision", .number(-1), of: "/exits/1") }, .value, "-1.0"),
-    ("temperature", { $0.set("temperature", .number(.nan), of: "/exits/1") }, .value, "nan"),
-    ("likelihood", { $0.set("likelihood", .text("gaussian"), of: "/exits/0") }, .unsupported, "gaussian"),
-    ("no weight", { $0.remove("/exits/0/weight") }, .missing, "/exits/0/weight"),
-    (
-      "shape", { $0.put(Tensor(zeros: [4, 4]), at: "/exits/0/input-vectors") }, .shape, "/exits/0/input-vectors"
-    ),
-    (
-      "not finite", { $0.put(Tensor(repeating: .nan, shape: [3]), at: "/exits/0/bias") }, .value, "/exits/0/bias"
-    ),
-    (
-      "negative", { $0.put(Tensor(repeating: -1, shape: [3]), at: "/exits/0/output-values") }, .value,
-      "eigenvalue"
-    ),
-    ("trail", { $0.put(Tensor(zeros: [2, 4]), at: "/exits/0/trail") }, .value, "/exits/0/trail"),
-  ]
+  static let damages:
+    [(name: String, damage: @Sendable (MemoryArchive) -> Void, code: FileError.Code, words: String)] = [
+      ("format", { $0.set("format", .text("other"), of: "/") }, .malformed, "not a posterior"),
+      ("version", { $0.set("version", .integer(2), of: "/") }, .unsupported, "format version 2"),
+      ("method", { $0.set("method", .text("swag"), of: "/") }, .unsupported, "'swag'"),
+      ("form", { $0.set("form", .text("diagonal"), of: "/") }, .unsupported, "'diagonal'"),
+      ("draws", { $0.set("draws", .integer(0), of: "/") }, .value, "draws is 0"),
+      ("key", { $0.set("draws-key", .text("{}"), of: "/") }, .malformed, "draws-key"),
+      ("no exits", { $0.set("exit-count", .integer(0), of: "/") }, .value, "exits is 0"),
+      ("exits", { $0.set("exit-count", .integer(3), of: "/") }, .missing, "/exits/2"),
+      ("prior", { $0.set("prior-precision", .number(-1), of: "/exits/1") }, .value, "-1.0"),
+      ("temperature", { $0.set("temperature", .number(.nan), of: "/exits/1") }, .value, "nan"),
+      ("likelihood", { $0.set("likelihood", .text("gaussian"), of: "/exits/0") }, .unsupported, "gaussian"),
+      ("no weight", { $0.remove("/exits/0/weight") }, .missing, "/exits/0/weight"),
+      (
+        "shape", { $0.put(Tensor(zeros: [4, 4]), at: "/exits/0/input-vectors") }, .shape,
+        "/exits/0/input-vectors"
+      ),
+      (
+        "not finite", { $0.put(Tensor(repeating: .nan, shape: [3]), at: "/exits/0/bias") }, .value,
+        "/exits/0/bias"
+      ),
+      (
+        "negative", { $0.put(Tensor(repeating: -1, shape: [3]), at: "/exits/0/output-values") }, .value,
+        "eigenvalue"
+      ),
+      ("trail", { $0.put(Tensor(zeros: [2, 4]), at: "/exits/0/trail") }, .value, "/exits/0/trail"),
+    ]
 
   @Test(arguments: damages.indices)
   func damagedFileIsRefusedByName(index: Int) async throws {
     let damage = Self.damages[index]
     let archive = try Self.archive(try await Self.posterior())
     damage.damage(archive)
-    let error = #expect(throws: FileError.self, "\(damage.name)") { try KroneckerLaplacePosterior(from: archive) }
+    let error = #expect(throws: FileError.self, "\(damage.name)") {
+      try KroneckerLaplacePosterior(from: archive)
+    }
     #expect(error?.code == damage.code, "\(damage.name)")
     #expect("\(error.map(String.init(describing:)) ?? "")".contains(damage.words), "\(damage.name)")
   }
@@ -114,8 +121,10 @@ final class MemoryArchive: ArrayArchive, ArrayArchiveWriter {
 
   var entries: [ArchiveEntry] {
     contents.withLock { contents in
-      contents.arrays.map { ArchiveEntry(path: $0.key, shape: $0.value.tensor.shape, scalarType: $0.value.type) }
-        .sorted { $0.path < $1.path }
+      contents.arrays.map {
+        ArchiveEntry(path: $0.key, shape: $0.value.tensor.shape, scalarType: $0.value.type)
+      }
+      .sorted { $0.path < $1.path }
     }
   }
 

@@ -73,7 +73,8 @@ package struct LatticeSearch {
       let neighbours = neighbours(of: middle)
       let missing = neighbours.filter { values[$0] == nil }
       if !missing.isEmpty { return missing }
-      let spread = neighbours.map { abs((values[$0] ?? .infinity) - (values[middle] ?? .infinity)) }.max() ?? 0
+      let spread =
+        neighbours.map { abs((values[$0] ?? .infinity) - (values[middle] ?? .infinity)) }.max() ?? 0
       if spread < tolerance || step == 1 { return [] }
       step /= 2
     }

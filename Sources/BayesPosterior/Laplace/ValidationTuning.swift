@@ -16,8 +16,8 @@ struct ValidationTuning: Sendable {
   private static let searchTolerance = tolerance / 10
   /// Lattice steps in half a decade of prior precision, and in half an octave of temperature.
   static let coarseStep = 64
-  /// Below this the spread of the logits changes no likelihood by as much as the tolerance, whatever
-  /// the form: no variance exceeds `‖a‖² / δ`.
+  /// Decades of prior precision on each side of the mean of `‖a‖²`.  No form has a variance above
+  /// `‖a‖² / δ`, so at the upper end none is left that could change a likelihood by the tolerance.
   static let decades = 6
 
   let likelihood: ValidationLikelihood
@@ -111,6 +111,7 @@ struct ValidationTuning: Sendable {
     guard grids.contains(where: { $0.count > 1 }) else { return grids.map { $0[0] } }
     let numbersPerRow =
       likelihood.exits.map { ($0.draws?.rowCount ?? 1) * $0.spectrum.logitCount }.max() ?? 1
+    // With many classes fewer rows do, as a grid point costs as many exponentials as there are draws.
     let wanted = min(1000, max(200, 20_000_000 / numbersPerRow))
     let values = try await evaluate(
       grids, priorAxes, everyRow: max(1, source.rowCount / wanted), on: source, "Tuning on a coarse grid",
