@@ -11,7 +11,8 @@ import Foundation
 /// - `/exits/0` and so on have attributes of the exit and the arrays `weight`, `bias`,
 ///   `output-values`, `output-vectors`, `input-values`, `input-vectors` and `trail`.
 extension KroneckerLaplacePosterior {
-  static let formatName = "bayesify-posterior"
+  /// The value of the attribute `format` in a posterior's file.
+  public static let formatName = "bayesify-posterior"
   static let formatVersion = 1
   static let methodName = "last-layer-laplace"
 
