@@ -71,13 +71,15 @@ extension KroneckerLaplacePosterior {
     predictive = try reader.choice("predictive", of: "/")
     sampleCount = try reader.integer("draws", of: "/")
     guard (2...1_000_000).contains(sampleCount) else {
-      throw FileError(.value, file: archive.file, "The number of draws is \(sampleCount); at least 2 are needed.")
+      throw FileError(
+        .value, file: archive.file, "The number of draws is \(sampleCount); at least 2 are needed.")
     }
     drawsKey = try reader.json("draws-key", of: "/")
     warnings = try reader.texts("warnings", of: "/")
     let exitCount = try reader.integer("exit-count", of: "/")
     guard (1...10_000).contains(exitCount) else {
-      throw FileError(.value, file: archive.file, "The number of exits is \(exitCount); at least 1 is needed.")
+      throw FileError(
+        .value, file: archive.file, "The number of exits is \(exitCount); at least 1 is needed.")
     }
     var exits: [Exit] = []
     for index in 0..<exitCount {
@@ -86,7 +88,8 @@ extension KroneckerLaplacePosterior {
     self.exits = exits
     let hasPreprocessing = try reader.optionalText("preprocessing", of: "/") != nil
     source = RecordsDescription(
-      file: archive.file, exits: exits.map(\.description), classNames: try reader.texts("class-names", of: "/"),
+      file: archive.file, exits: exits.map(\.description),
+      classNames: try reader.texts("class-names", of: "/"),
       checkpointDigest: try reader.optionalText("checkpoint-digest", of: "/"),
       dataDigest: try reader.optionalText("data-digest", of: "/"),
       preprocessing: hasPreprocessing ? try reader.json("preprocessing", of: "/") : nil)
@@ -277,7 +280,8 @@ private struct ArchiveReader {
   func trail(_ path: String) throws(FileError) -> [LaplaceTuning.Point]? {
     guard let shape = archive.entry(path)?.shape else { return nil }
     guard shape.rank == 2, shape[0] >= 2, shape[1] == 4 else {
-      throw failure(.shape, path, "The array has shape \(shape); [points, 4] with two points or more is needed.")
+      throw failure(
+        .shape, path, "The array has shape \(shape); [points, 4] with two points or more is needed.")
     }
     let values = try archive.read(path, as: Double.self)
     return try (0..<shape[0]).map { row throws(FileError) in

@@ -87,8 +87,8 @@ public struct LastLayerLaplace: Hashable, Sendable {
   ///   - context: Its key gives the draws; its communicator's other processes add their rows.
   /// - Determinism: same key, same bits at any `context.width`.
   /// - Cost: O(rows · (features² + classes²)) for the curvature, O(features³ + classes³) for its
-  ///   factors, and some 300 evaluations on a thousand and 100 on all validation rows of
-  ///   O(draws · classes) exponentials each.
+  ///   factors; for tuning, the likelihood of at most a thousand validation rows at 275 points and of
+  ///   all of them at 50 to 100 points, each O(draws · classes) exponentials a row.
   /// - Precondition: validation rows are given if `needsValidation`.
   /// - Throws: `FileError` naming exit and row where rows are unfit; `NumericalError` where a
   ///   factorisation fails or the marginal likelihood has no maximum; `CancellationError`.
