@@ -1,0 +1,33 @@
+# Everything a user or a contributor runs.  Each target installs what is missing first.
+
+.PHONY: demo test release notebooks check setup clean
+
+# A target that imports a sibling it does not declare is an error.
+FLAGS = --explicit-target-dependency-import-check error
+
+## The main job on the embedded model; ends with the path of an HTML report.
+demo: release
+	@bash Scripts/demo.sh
+
+## All tests, in debug.
+test: setup check
+	swift build $(FLAGS) --build-tests
+	swift test $(FLAGS)
+
+## The command, optimised: .build/release/bayesify.
+release: setup
+	swift build $(FLAGS) -c release --product bayesify
+
+## Runs the notebooks and keeps their outputs.
+notebooks: release
+	bash Scripts/run-notebooks.sh
+
+## What the compiler does not check.
+check:
+	@bash Scripts/check-imports.sh
+
+setup:
+	@bash Scripts/install-packages.sh
+
+clean:
+	rm -rf .build .venv

@@ -1,0 +1,30 @@
+public import BayesTensor
+public import Foundation
+
+/// Writes small files so that they appear whole or not at all.
+public enum AtomicFile {
+  /// Writes a file.
+  ///
+  /// The content goes to a hidden file in the same folder, reaches the disk, and takes its name.
+  ///
+  /// - Parameter replacing: Whether a file of that name may be replaced.
+  /// - Throws: `FileError.Code.cannotWrite`; a file that was there before is then unchanged.
+  public static func write(_ data: Data, to path: String, replacing: Bool) throws(FileError) {
+    let pending = try PendingFile(for: path, replacing: replacing)
+    do {
+      try data.write(to: URL(filePath: pending.temporaryPath), options: .withoutOverwriting)
+    } catch {
+      throw FileError(
+        .cannotWrite, file: path,
+        "The file cannot be written (\(error.localizedDescription)); make room or choose another place.")
+    }
+    try pending.publish()
+  }
+
+  /// Refuses a name that is taken, before long work is done for it.
+  ///
+  /// - Throws: `FileError.Code.cannotWrite` when there is a file, a folder or a link of that name.
+  public static func requireAbsent(_ path: String) throws(FileError) {
+    try PendingFile.requireAbsent(path)
+  }
+}

@@ -1,0 +1,185 @@
+public import BayesNetwork
+public import BayesTensor
+
+/// Opens a data file: HDF5, `.npz`, `.npy`, or IDX (gzipped or not), judged by its content.
+///
+/// In files that name their arrays, and where `options` names none, inputs are `x` and labels `y`.
+/// Where there is no `x`, the only array of two or more axes is taken, and for labels the only list of
+/// integers as long.  Labels are class indices `[rows]` or `[rows, 1]`, of any type as long as they are
+/// whole numbers from 0, or one-hot rows `[rows, classes]`.  Inputs of `uint8` stay bytes; all others
+/// become `Float`.
+///
+/// - Throws: `FileError` when a file cannot be opened or is damaged, an array is missing or ambiguous,
+///   the counts of inputs and labels differ, or there are no rows.  Values are checked when they are
+///   read.
+/// - Cost: memory does not grow with the number of rows.  Compressed members of `.npz`, and gzipped IDX,
+///   are unpacked once into the folder for temporary files, where they have no name and vanish with
+///   the data set.  HDF5 arrays in chunks keep up to two rows of chunks (at most 1 GiB) in memory.
+public func openDataset(_ file: String, options: DatasetOptions = DatasetOptions()) throws(FileError)
+  -> any Dataset
+{
+  let inputs: any StoredArray
+  var labels: LabelArray?
+  switch try DataFile(file) {
+  case .single(let array):
+    guard options.inputs == nil, options.labels == nil || options.labelsFile != nil else {
+      throw FileError(
+        .missing, file: file, "This file holds one array, which has no name; give the file alone.")
+    }
+    inputs = array
+  case .named(let catalog):
+    let choice = try ArrayChoice(in: catalog, options)
+    inputs = try catalog.stored(choice.inputs)
+    labels = try choice.labels.map { (name) throws(FileError) in try LabelArray(catalog.stored(name)) }
+  }
+  if let labelsFile = options.labelsFile {
+    labels = try openLabels(labelsFile, name: options.labels)
+  }
+  return try ArrayDataset(inputs: inputs, labels: labels, rows: options.rows)
+}
+
+private func openLabels(_ specification: String, name: String?) throws(FileError) -> LabelArray {
+  let (file, options) = try DatasetOptions.parse(specification)
+  switch try DataFile(file) {
+  case .single(let array):
+    guard options.inputs == nil else {
+      throw FileError(
+        .missing, file: file, "This file holds one array, which has no name; give the file alone.")
+    }
+    return try LabelArray(array)
+  case .named(let catalog):
+    if let name = options.inputs ?? name { return try LabelArray(catalog.stored(name)) }
+    return try LabelArray(catalog.stored(ArrayChoice.labels(in: catalog)))
+  }
+}
+
+/// Which arrays of a file are inputs and labels.
+private struct ArrayChoice {
+  let inputs: String
+  let labels: String?
+
+  init(in catalog: any ArrayCatalog, _ options: DatasetOptions) throws(FileError) {
+    // Labels from another file need none in this one.
+    let namedLabels = options.labelsFile == nil ? options.labels : nil
+    if let name = options.inputs {
+      (inputs, labels) = (name, namedLabels)
+      return
+    }
+    let wantsLabels = options.labelsFile == nil
+    if catalog.has("x") {
+      inputs = "x"
+      labels = namedLabels ?? (wantsLabels && catalog.has("y") ? "y" : nil)
+      return
+    }
+    let candidates = catalog.entries.filter {
+      $0.shape.rank >= 2 && $0.isNumeric && $0.path != namedLabels.map(HDF5File.normalized)
+    }
+    guard candidates.count == 1 else {
+      throw FileError(
+        .missing, file: catalog.file,
+        "It is not clear which array holds the inputs: there is no 'x', and the file has \(catalog.arrayList); "
+          + "name them, as in \(catalog.file):INPUTS,LABELS.")
+    }
+    let chosen = candidates[0]
+    inputs = chosen.path
+    let lists = catalog.entries.filter { $0.isIntegerList && $0.shape[0] == chosen.shape[0] }
+    labels = namedLabels ?? (wantsLabels && lists.count == 1 ? lists[0].path : nil)
+  }
+
+  /// The labels of a file that holds nothing else of interest.
+  static func labels(in catalog: any ArrayCatalog) throws(FileError) -> String {
+    if catalog.has("y") { return "y" }
+    let lists = catalog.entries.filter(\.isIntegerList)
+    guard lists.count == 1 else {
+      throw FileError(
+        .missing, file: catalog.file,
+        "It is not clear which array holds the labels: there is no 'y', and the file has \(catalog.arrayList); "
+          + "name them, as in \(catalog.file):LABELS.")
+    }
+    return lists[0].path
+  }
+}
+
+extension ArchiveEntry {
+  fileprivate var isIntegerList: Bool {
+    shape.rank == 1 && (scalarType.hasPrefix("int") || scalarType.hasPrefix("uint"))
+  }
+
+  fileprivate var isNumeric: Bool {
+    isIntegerType || scalarType.hasPrefix("float") || scalarType == "bool"
+  }
+
+  private var isIntegerType: Bool { scalarType.hasPrefix("int") || scalarType.hasPrefix("uint") }
+}
+
+/// Inputs and labels that lie in arrays of files.
+private struct ArrayDataset: Dataset {
+  private let array: any StoredArray
+  private let labelArray: LabelArray?
+  private let range: Range<Int>
+
+  init(inputs: any StoredArray, labels: LabelArray?, rows: Range<Int>?) throws(FileError) {
+    guard inputs.shape.rank >= 2, inputs.shape.row.elementCount > 0 else {
+      throw FileError(
+        .shape, file: inputs.file, object: inputs.object,
+        "Inputs of shape \(inputs.shape) are not read; give an array [rows, …] of at least one number a row.")
+    }
+    let count = inputs.shape[0]
+    if let labels, labels.rowCount != count {
+      throw FileError(
+        .shape, file: labels.file, object: labels.object,
+        "There are \(labels.rowCount) labels for \(count) rows of inputs; give as many.")
+    }
+    guard count > 0 else {
+      throw FileError(.shape, file: inputs.file, object: inputs.object, "The data have no rows; give at least one.")
+    }
+    let range = rows ?? 0..<count
+    try inputs.check(range)
+    guard !range.isEmpty else {
+      throw FileError(
+        .shape, file: inputs.file, object: inputs.object,
+        "The row range \(range.lowerBound):\(range.upperBound) is empty; give at least one row of 0:\(count).")
+    }
+    array = inputs
+    labelArray = labels
+    self.range = range
+  }
+
+  var file: String { array.file }
+  var rowCount: Int { range.count }
+  var rowShape: Shape { array.shape.row }
+  var hasLabels: Bool { labelArray != nil }
+
+  func inputs(_ rows: Range<Int>) throws(FileError) -> RowBatch {
+    let stored = try storedRows(rows)
+    let shape = rowShape.batched(rows.count)
+    if array.scalarType == .unsignedInteger(bits: 8) {
+      return RowBatch(shape: shape, values: .bytes(try array.bytes(stored)))
+    }
+    let values = try array.values(stored, as: Float.self)
+    if !array.scalarType.isInteger, let position = values.firstIndex(where: { !$0.isFinite }) {
+      throw FileError(
+        .value, file: file, object: array.object,
+        "Row \(stored.lowerBound + position / rowShape.elementCount) holds \(values[position]), which is not a "
+          + "finite number (as Float); correct or leave out that row.")
+    }
+    return RowBatch(shape: shape, values: .floats(values))
+  }
+
+  func labels(_ rows: Range<Int>) throws(FileError) -> [Int] {
+    guard let labelArray else {
+      throw FileError(.missing, file: file, "The data have no labels; name them, or give a file of labels.")
+    }
+    return try labelArray.indices(storedRows(rows))
+  }
+
+  /// The rows of the file that some rows of this data set are.
+  private func storedRows(_ rows: Range<Int>) throws(FileError) -> Range<Int> {
+    guard rows.lowerBound >= 0, rows.upperBound <= range.count else {
+      throw FileError(
+        .shape, file: file, object: array.object,
+        "Rows \(rows.lowerBound):\(rows.upperBound) were asked for, but the data have \(range.count).")
+    }
+    return range.lowerBound + rows.lowerBound..<range.lowerBound + rows.upperBound
+  }
+}

@@ -1,0 +1,233 @@
+import BayesTensor
+import COneDNN
+
+/// What is done to a primitive's result before it is stored.
+enum PostOperation: Sendable, Equatable {
+  /// Adds what the destination holds already.
+  case accumulate
+  /// Adds another tensor of the destination's shape.
+  case add
+  case activation(ActivationKernel)
+}
+
+/// An activation in oneDNN's terms.
+struct ActivationKernel: Sendable, Equatable {
+  var algorithm: UInt32
+  var alpha: Float = 0
+  var beta: Float = 0
+}
+
+/// A compiled operation; safe to run from several threads, each with memory of its own.
+@safe final class Primitive: Sendable {
+  nonisolated(unsafe) let handle: dnnl_primitive_t
+  nonisolated(unsafe) private let descriptor: dnnl_primitive_desc_t
+  /// Bytes of scratch memory that a run needs.
+  let scratchpad: MemoryDescriptor
+
+  /// Compiles an operation descriptor of any kind.
+  ///
+  /// - Parameter destination: the shape that added tensors have.
+  init(
+    _ operation: UnsafeRawPointer, postOperations: [PostOperation] = [], destination: MemoryDescriptor,
+    _ engine: Engine
+  ) throws(NumericalError) {
+    var attributes: dnnl_primitive_attr_t?
+    try unsafe require(dnnl_primitive_attr_create(&attributes), "dnnl_primitive_attr_create")
+    defer { unsafe dnnl_primitive_attr_destroy(attributes) }
+    // Scratch memory that a worker owns makes primitives safe to share between threads.
+    try unsafe require(
+      dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user),
+      "dnnl_primitive_attr_set_scratchpad_mode")
+    var chain: dnnl_post_ops_t?
+    try unsafe require(dnnl_post_ops_create(&chain), "dnnl_post_ops_create")
+    defer { unsafe dnnl_post_ops_destroy(chain) }
+    for operation in postOperations {
+      switch operation {
+      case .accumulate:
+        try unsafe require(dnnl_post_ops_append_sum(chain, 1), "dnnl_post_ops_append_sum")
+      case .add:
+        var native = destination.native
+        try unsafe require(
+          dnnl_post_ops_append_binary(chain, dnnl_binary_add, &native), "dnnl_post_ops_append_binary")
+      case .activation(let kernel):
+        try unsafe require(
+          dnnl_post_ops_append_eltwise(
+            chain, 1, dnnl_alg_kind_t(rawValue: kernel.algorithm), kernel.alpha, kernel.beta),
+          "dnnl_post_ops_append_eltwise")
+      }
+    }
+    try unsafe require(dnnl_primitive_attr_set_post_ops(attributes, chain), "dnnl_primitive_attr_set_post_ops")
+    var description: dnnl_primitive_desc_t?
+    try unsafe require(
+      dnnl_primitive_desc_create(&description, operation, attributes, engine.handle, nil),
+      "dnnl_primitive_desc_create")
+    guard let description = unsafe description else {
+      throw NumericalError(.nativeFailure, "oneDNN gave no primitive descriptor.")
+    }
+    var primitive: dnnl_primitive_t?
+    let status = unsafe dnnl_primitive_create(&primitive, description)
+    guard status == dnnl_success, let primitive = unsafe primitive else {
+      unsafe dnnl_primitive_desc_destroy(description)
+      throw NumericalError(
+        .nativeFailure, "oneDNN could not compile an operation of this network.",
+        cause: OneDNNFailure(routine: "dnnl_primitive_create", status: status.rawValue))
+    }
+    unsafe self.descriptor = description
+    unsafe handle = primitive
+    scratchpad = unsafe MemoryDescriptor(
+      dnnl_primitive_desc_query_md(description, dnnl_query_scratchpad_md, 0).pointee)
+  }
+
+  deinit {
+    unsafe dnnl_primitive_destroy(handle)
+    unsafe dnnl_primitive_desc_destroy(descriptor)
+  }
+
+  /// The order in which the operation wants its weights.
+  var weights: MemoryDescriptor {
+    unsafe MemoryDescriptor(dnnl_primitive_desc_query_md(descriptor, dnnl_query_weights_md, 0).pointee)
+  }
+
+  /// Runs the operation.
+  func execute(on stream: Stream, _ arguments: [dnnl_exec_arg_t]) throws(NumericalError) {
+    try unsafe require(
+      dnnl_primitive_execute(handle, stream.handle, Int32(arguments.count), arguments),
+      "dnnl_primitive_execute")
+  }
+}
+
+extension Primitive {
+  /// A convolution of channels-last images.
+  static func convolution(
+    input: Shape, weight: Shape, groups: Int, output: Shape, _ geometry: WindowGeometry, usesBias: Bool,
+    postOperations: [PostOperation], _ engine: Engine
+  ) throws(NumericalError) -> Primitive {
+    var source = try MemoryDescriptor(images: input).native
+    var weights = try MemoryDescriptor(weights: weight, groups: groups, tag: dnnl_format_tag_any).native
+    var bias = try MemoryDescriptor(vector: weight[3]).native
+    let target = try MemoryDescriptor(images: output)
+    var destination = target.native
+    var operation = dnnl_convolution_desc_t()
+    let strides = [Int64(geometry.strides.height), Int64(geometry.strides.width)]
+    let dilation = [Int64(geometry.dilation.height - 1), Int64(geometry.dilation.width - 1)]
+    let before = [Int64(geometry.padding.top), Int64(geometry.padding.left)]
+    let after = [Int64(geometry.padding.bottom), Int64(geometry.padding.right)]
+    if usesBias {
+      try unsafe require(
+        dnnl_dilated_convolution_forward_desc_init(
+          &operation, dnnl_forward_inference, dnnl_convolution_direct, &source, &weights, &bias,
+          &destination, strides, dilation, before, after), "dnnl_dilated_convolution_forward_desc_init")
+    } else {
+      try unsafe require(
+        dnnl_dilated_convolution_forward_desc_init(
+          &operation, dnnl_forward_inference, dnnl_convolution_direct, &source, &weights, nil,
+          &destination, strides, dilation, before, after), "dnnl_dilated_convolution_forward_desc_init")
+    }
+    return try unsafe Primitive(&operation, postOperations: postOperations, destination: target, engine)
+  }
+
+  /// A product of rows with weights `[in, out]`.
+  static func innerProduct(
+    rows: Int, inputs: Int, outputs: Int, usesBias: Bool, postOperations: [PostOperation], _ engine: Engine
+  ) throws(NumericalError) -> Primitive {
+    var source = try MemoryDescriptor(matrix: rows, inputs).native
+    var weights = try MemoryDescriptor([outputs, inputs], dnnl_format_tag_any).native
+    var bias = try MemoryDescriptor(vector: outputs).native
+    let target = try MemoryDescriptor(matrix: rows, outputs)
+    var destination = target.native
+    var operation = dnnl_inner_product_desc_t()
+    if usesBias {
+      try unsafe require(
+        dnnl_inner_product_forward_desc_init(
+          &operation, dnnl_forward_inference, &source, &weights, &bias, &destination),
+        "dnnl_inner_product_forward_desc_init")
+    } else {
+      try unsafe require(
+        dnnl_inner_product_forward_desc_init(
+          &operation, dnnl_forward_inference, &source, &weights, nil, &destination),
+        "dnnl_inner_product_forward_desc_init")
+    }
+    return try unsafe Primitive(&operation, postOperations: postOperations, destination: target, engine)
+  }
+
+  /// The maximum or mean of windows over channels-last images.
+  static func pooling(
+    input: Shape, output: Shape, _ kind: PoolingKind, _ geometry: WindowGeometry, _ engine: Engine
+  ) throws(NumericalError) -> Primitive {
+    var source = try MemoryDescriptor(images: input).native
+    let target = try MemoryDescriptor(images: output)
+    var destination = target.native
+    var operation = dnnl_pooling_desc_t()
+    try unsafe require(
+      dnnl_pooling_forward_desc_init(
+        &operation, dnnl_forward_inference,
+        kind == .maximum ? dnnl_pooling_max : dnnl_pooling_avg_exclude_padding, &source, &destination,
+        [Int64(geometry.strides.height), Int64(geometry.strides.width)],
+        [Int64(geometry.window.height), Int64(geometry.window.width)],
+        [Int64(geometry.padding.top), Int64(geometry.padding.left)],
+        [Int64(geometry.padding.bottom), Int64(geometry.padding.right)]),
+      "dnnl_pooling_forward_desc_init")
+    return try unsafe Primitive(&operation, destination: target, engine)
+  }
+
+  /// An activation of `count` elements.
+  static func activation(count: Int, _ kernel: ActivationKernel, _ engine: Engine)
+    throws(NumericalError) -> Primitive
+  {
+    let target = try MemoryDescriptor(vector: count)
+    var native = target.native
+    var operation = dnnl_eltwise_desc_t()
+    try unsafe require(
+      dnnl_eltwise_forward_desc_init(
+        &operation, dnnl_forward_inference, dnnl_alg_kind_t(rawValue: kernel.algorithm), &native,
+        kernel.alpha, kernel.beta), "dnnl_eltwise_forward_desc_init")
+    return try unsafe Primitive(&operation, destination: target, engine)
+  }
+}
+
+/// Copies a tensor into the order that a primitive wants.
+func reordered(
+  _ tensor: Tensor<Float>, from plain: MemoryDescriptor, to wanted: MemoryDescriptor, _ engine: Engine
+) throws(NumericalError) -> Memory {
+  let source = try Memory(plain, in: AlignedBuffer(copying: tensor), engine)
+  if plain.isEqual(to: wanted) { return source }
+  let target = try Memory(wanted, in: AlignedBuffer(byteCount: wanted.byteCount), engine)
+  var (from, to) = (plain.native, wanted.native)
+  var descriptor: dnnl_primitive_desc_t?
+  try unsafe require(
+    dnnl_reorder_primitive_desc_create(&descriptor, &from, engine.handle, &to, engine.handle, nil),
+    "dnnl_reorder_primitive_desc_create")
+  defer { unsafe dnnl_primitive_desc_destroy(descriptor) }
+  var primitive: dnnl_primitive_t?
+  try unsafe require(dnnl_primitive_create(&primitive, descriptor), "dnnl_primitive_create")
+  defer { unsafe dnnl_primitive_destroy(primitive) }
+  let stream = try Stream(engine)
+  let arguments = unsafe [
+    dnnl_exec_arg_t(arg: Argument.source, memory: source.handle),
+    dnnl_exec_arg_t(arg: Argument.destination, memory: target.handle),
+  ]
+  try unsafe require(
+    dnnl_primitive_execute(primitive, stream.handle, 2, arguments), "dnnl_primitive_execute")
+  try unsafe require(dnnl_stream_wait(stream.handle), "dnnl_stream_wait")
+  return target
+}
+
+/// The numbers by which oneDNN knows an operation's arguments; some are macros that Swift cannot see.
+enum Argument {
+  static let source: Int32 = 1
+  static let weights: Int32 = 33
+  static let bias: Int32 = 41
+  static let destination: Int32 = 17
+  static let scratchpad: Int32 = 80
+  /// The other operand of the post-operation at `index`.
+  static func addend(_ index: Int) -> Int32 { Int32(16384 * (index + 1)) | 2 }
+}
+
+extension AlignedBuffer {
+  /// A buffer that holds a tensor's elements.
+  convenience init(copying tensor: Tensor<Float>) {
+    self.init(byteCount: tensor.count * MemoryLayout<Float>.stride)
+    let floats = unsafe pointer.bindMemory(to: Float.self, capacity: tensor.count)
+    for position in 0..<tensor.count { unsafe floats[position] = tensor[position] }
+  }
+}

@@ -1,0 +1,195 @@
+import BayesNetwork
+import BayesTensor
+
+/// One step of a compiled network, with what was folded into it.
+struct FusedOperation: Sendable {
+  enum Kind: Sendable {
+    case convolution(Convolution, weight: Tensor<Float>, bias: Tensor<Float>?)
+    case dense(weight: Tensor<Float>, bias: Tensor<Float>?)
+    case pooling(PoolingKind, WindowGeometry)
+    case activation(ActivationFunction)
+    /// One factor and one offset a channel.
+    case channelMap(factors: [Float], offsets: [Float])
+    case merge(ElementwiseMerge.Operation)
+    case concatenation(axis: Int)
+    case border(SpatialPadding)
+    /// Any other layer, by its own function.
+    case layer(any Layer, [Tensor<Float>])
+  }
+
+  var kind: Kind
+  /// Values that go in, and the shape of a row of each.
+  var inputs: [(value: Int, shape: Shape)]
+  /// A value that is added to the result before the activation.
+  var residual: Int?
+  /// Applied to the result last.
+  var activation: ActivationFunction?
+  var output: Int
+  var outputShape: Shape
+}
+
+/// A network's needed part with batch normalisation, residual additions and activations folded
+/// into the convolutions and products before them, and everything that only renames elements gone.
+///
+/// A value is one buffer of numbers; nodes that do nothing but reshape share the value of their input.
+struct FusedGraph: Sendable {
+  private(set) var operations: [FusedOperation] = []
+  /// Elements a row of each value; value 0 is the input.
+  private(set) var elementCounts: [Int] = []
+  /// The value of each node asked for, and the shape of a row of it.
+  private(set) var outputs: [(value: Int, shape: Shape)] = []
+
+  init(_ frozen: FrozenNetwork, outputs wanted: [Int]) {
+    let network = frozen.network
+    let needed = network.isNeeded(for: wanted)
+    var consumers = Array(repeating: [Int](), count: network.nodes.count)
+    for index in network.nodes.indices where needed[index] {
+      for input in network.nodes[index].inputs { consumers[input].append(index) }
+    }
+    var values = [Int?](repeating: nil, count: network.nodes.count)
+    values[0] = newValue(network.inputShape)
+
+    for index in network.nodes.indices.dropFirst() where needed[index] && values[index] == nil {
+      let node = network.nodes[index]
+      let inputs = node.inputs.compactMap { input in
+        values[input].map { (value: $0, shape: network.shapes[input]) }
+      }
+      if node.layer is Identity || node.layer is Reshape {
+        values[index] = inputs[0].value
+        continue
+      }
+      var operation = FusedOperation(
+        kind: Self.kind(of: node.layer, inputs.map(\.shape), Self.tensors(of: index, in: frozen)),
+        inputs: inputs, output: -1, outputShape: network.shapes[index])
+      var last = index
+      // Swallow what follows, for as long as nobody else looks at what lies between.
+      while !wanted.contains(last), consumers[last].count == 1,
+        Self.absorb(consumers[last][0], after: last, into: &operation, frozen, values)
+      {
+        last = consumers[last][0]
+      }
+      operation.output = newValue(operation.outputShape)
+      values[index] = operation.output
+      var swallowed = index
+      while swallowed != last {
+        swallowed = consumers[swallowed][0]
+        values[swallowed] = operation.output
+      }
+      operations.append(operation)
+    }
+    outputs = wanted.compactMap { node in values[node].map { ($0, network.shapes[node]) } }
+  }
+
+  /// A graph of one operation from value 0 to value 1.
+  init(single operation: FusedOperation) {
+    operations = [operation]
+    elementCounts = [operation.inputs[0].shape.elementCount, operation.outputShape.elementCount]
+    outputs = [(1, operation.outputShape)]
+  }
+
+  private mutating func newValue(_ shape: Shape) -> Int {
+    elementCounts.append(shape.elementCount)
+    return elementCounts.count - 1
+  }
+
+  private static func tensors(of node: Int, in frozen: FrozenNetwork) -> [Tensor<Float>] {
+    frozen.network.parameterSpecs(of: node).compactMap { frozen.parameters[$0.path] }
+  }
+
+  private static func kind(of layer: any Layer, _ inputs: [Shape], _ parameters: [Tensor<Float>])
+    -> FusedOperation.Kind
+  {
+    switch layer {
+    case let layer as Convolution:
+      return .convolution(layer, weight: parameters[0], bias: layer.usesBias ? parameters[1] : nil)
+    case let layer as Dense:
+      return .dense(weight: parameters[0], bias: layer.usesBias ? parameters[1] : nil)
+    case let layer as Pooling:
+      return .pooling(layer.operation, layer.geometry(for: inputs[0]))
+    case let layer as GlobalPooling:
+      return .pooling(
+        layer.operation, WindowGeometry(window: Extent2D(height: inputs[0][0], width: inputs[0][1])))
+    case let layer as BatchNormalization:
+      let (factors, offsets) = layer.affine(parameters)
+      return .channelMap(factors: factors.map { Float($0) }, offsets: offsets.map { Float($0) })
+    case let layer as Rescaling:
+      let (factors, offsets) = layer.affine(channels: inputs[0].dimensions.last ?? 1)
+      return .channelMap(factors: factors.map { Float($0) }, offsets: offsets.map { Float($0) })
+    case let layer as Activation where ActivationKernel(layer.function) != nil:
+      return .activation(layer.function)
+    case let layer as ElementwiseMerge where Set(inputs).count == 1:
+      return .merge(layer.operation)
+    case let layer as Concatenation: return .concatenation(axis: layer.axis)
+    case let layer as Border: return .border(layer.padding)
+    default: return .layer(layer, parameters)
+    }
+  }
+
+  /// Folds a node into the operation that alone feeds it, where that changes nothing but speed.
+  private static func absorb(
+    _ node: Int, after last: Int, into operation: inout FusedOperation, _ frozen: FrozenNetwork,
+    _ values: [Int?]
+  ) -> Bool {
+    let network = frozen.network
+    let isLinear: Bool
+    switch operation.kind {
+    case .convolution, .dense: isLinear = true
+    default: isLinear = false
+    }
+    switch network.nodes[node].layer {
+    case is Identity: return true
+    case is Reshape:
+      // A reshape between a linear map and what follows would change what a channel is.
+      return false
+    case let layer as BatchNormalization where isLinear && operation.residual == nil && operation.activation == nil:
+      operation.fold(layer.affine(tensors(of: node, in: frozen)))
+      return true
+    case let layer as Activation where operation.activation == nil && ActivationKernel(layer.function) != nil:
+      switch operation.kind {
+      case .convolution, .dense: break
+      case .channelMap, .merge:
+        guard layer.function == .plainReLU else { return false }
+      default: return false
+      }
+      operation.activation = layer.function
+      return true
+    case let layer as ElementwiseMerge
+    where layer.operation == .add && isLinear && operation.residual == nil && operation.activation == nil:
+      let inputs = network.nodes[node].inputs
+      guard inputs.count == 2, network.shapes[inputs[0]] == network.shapes[inputs[1]],
+        let other = inputs.first(where: { $0 != last }), let value = values[other]
+      else { return false }
+      operation.residual = value
+      return true
+    default: return false
+    }
+  }
+}
+
+extension FusedOperation {
+  /// Multiplies a linear map's outputs by factors and adds offsets, by changing its weights.
+  fileprivate mutating func fold(_ affine: (factors: [Double], offsets: [Double])) {
+    func folded(_ weight: Tensor<Float>, _ bias: Tensor<Float>?) -> (Tensor<Float>, Tensor<Float>) {
+      let channels = affine.factors.count
+      var weight = weight
+      weight.withMutableSpan { span in
+        for position in 0..<span.count {
+          span[position] = Float(Double(span[position]) * affine.factors[position % channels])
+        }
+      }
+      let offsets = (0..<channels).map { channel in
+        Float(Double(bias?[channel] ?? 0) * affine.factors[channel] + affine.offsets[channel])
+      }
+      return (weight, Tensor(shape: [channels], offsets))
+    }
+    switch kind {
+    case .convolution(let layer, let weight, let bias):
+      let (weight, bias) = folded(weight, bias)
+      kind = .convolution(layer, weight: weight, bias: bias)
+    case .dense(let weight, let bias):
+      let (weight, bias) = folded(weight, bias)
+      kind = .dense(weight: weight, bias: bias)
+    default: preconditionFailure("Only linear maps take a normalisation in.")
+    }
+  }
+}

@@ -1,0 +1,254 @@
+import BayesNetwork
+import BayesTensor
+import COneDNN
+
+/// One compiled operation, not yet bound to any worker's memory.
+struct PreparedStep: Sendable {
+  private enum Work: Sendable {
+    case primitive(Primitive, arguments: [(index: Int32, descriptor: MemoryDescriptor, offset: Int)], constants: [(index: Int32, memory: Memory)])
+    case loop(@Sendable (AlignedBuffer) -> Void)
+  }
+
+  private let work: Work
+
+  /// Bytes of scratch memory that a run needs.
+  var scratchByteCount: Int {
+    if case .primitive(let primitive, _, _) = work { primitive.scratchpad.byteCount } else { 0 }
+  }
+
+  /// Bytes of packed weights.
+  var weightByteCount: Int {
+    if case .primitive(_, _, let constants) = work {
+      constants.reduce(0) { $0 + $1.memory.buffer.byteCount }
+    } else {
+      0
+    }
+  }
+
+  init(
+    _ operation: FusedOperation, _ plan: ArenaPlan, accumulates: Bool, rowCount: Int, _ engine: Engine
+  ) throws(NumericalError) {
+    let target = plan.offsets[operation.output]
+    let sources = operation.inputs.map { plan.offsets[$0.value] }
+    let input = operation.inputs[0].shape
+    let output = operation.outputShape
+
+    var postOperations: [PostOperation] = []
+    if operation.residual != nil { postOperations.append(accumulates ? .accumulate : .add) }
+    if let kernel = operation.activation.flatMap({ ActivationKernel($0) }) {
+      postOperations.append(.activation(kernel))
+    }
+
+    switch operation.kind {
+    case .convolution(let layer, let weight, let bias):
+      let primitive = try Primitive.convolution(
+        input: input.batched(rowCount), weight: weight.shape, groups: layer.groups,
+        output: output.batched(rowCount), layer.geometry(for: input), usesBias: bias != nil,
+        postOperations: postOperations, engine)
+      let plain = try MemoryDescriptor(weights: weight.shape, groups: layer.groups)
+      work = try Self.linear(
+        primitive, weight, plain: plain, bias, source: try MemoryDescriptor(images: input.batched(rowCount)),
+        sources[0], destination: try MemoryDescriptor(images: output.batched(rowCount)), target,
+        addend: accumulates ? nil : operation.residual.map { plan.offsets[$0] }, engine)
+    case .dense(let weight, let bias):
+      let rows = rowCount * input.elementCount / weight.shape[0]
+      let primitive = try Primitive.innerProduct(
+        rows: rows, inputs: weight.shape[0], outputs: weight.shape[1], usesBias: bias != nil,
+        postOperations: postOperations, engine)
+      work = try Self.linear(
+        primitive, weight, plain: try MemoryDescriptor([weight.shape[1], weight.shape[0]], dnnl_ba), bias,
+        source: try MemoryDescriptor(matrix: rows, weight.shape[0]), sources[0],
+        destination: try MemoryDescriptor(matrix: rows, weight.shape[1]), target,
+        addend: accumulates ? nil : operation.residual.map { plan.offsets[$0] }, engine)
+    case .pooling(let kind, let geometry):
+      let spatial: Shape = output.rank == 1 ? [1, 1, output[0]] : output
+      let primitive = try Primitive.pooling(
+        input: input.batched(rowCount), output: spatial.batched(rowCount), kind, geometry, engine)
+      work = .primitive(
+        primitive,
+        arguments: [
+          (Argument.source, try MemoryDescriptor(images: input.batched(rowCount)), sources[0]),
+          (Argument.destination, try MemoryDescriptor(images: spatial.batched(rowCount)), target),
+        ], constants: [])
+    case .activation(let function):
+      guard let kernel = ActivationKernel(function) else {
+        preconditionFailure("\(function) has no native form; fusion should not have chosen it.")
+      }
+      let count = output.elementCount * rowCount
+      let vector = try MemoryDescriptor(vector: count)
+      work = .primitive(
+        try Primitive.activation(count: count, kernel, engine),
+        arguments: [(Argument.source, vector, sources[0]), (Argument.destination, vector, target)],
+        constants: [])
+    case .channelMap(let factors, let offsets):
+      work = Self.channelMap(
+        factors, offsets, clips: operation.activation != nil, from: sources[0], to: target,
+        count: output.elementCount * rowCount)
+    case .merge(let merge):
+      work = Self.merge(
+        merge, clips: operation.activation != nil, from: sources, to: target,
+        count: output.elementCount * rowCount)
+    case .concatenation(let axis):
+      work = Self.concatenation(
+        operation.inputs.map(\.shape), axis: axis, from: sources, to: target, rowCount: rowCount)
+    case .border(let padding):
+      work = Self.border(padding, input, output, from: sources[0], to: target, rowCount: rowCount)
+    case .layer(let layer, let parameters):
+      let shapes = operation.inputs.map { $0.shape.batched(rowCount) }
+      work = .loop { arena in
+        let inputs = zip(shapes, sources).map { shape, offset in
+          unsafe Tensor<Float>(shape: shape, copying: arena.pointer + offset)
+        }
+        let result = layer.forward(inputs, parameters: parameters, on: ReferenceBackend())
+        result.withSpan { span in
+          let floats = unsafe (arena.pointer + target).assumingMemoryBound(to: Float.self)
+          for position in 0..<span.count { unsafe floats[position] = span[position] }
+        }
+      }
+    }
+  }
+
+  private static func linear(
+    _ primitive: Primitive, _ weight: Tensor<Float>, plain: MemoryDescriptor, _ bias: Tensor<Float>?,
+    source: MemoryDescriptor, _ sourceOffset: Int, destination: MemoryDescriptor, _ target: Int,
+    addend: Int?, _ engine: Engine
+  ) throws(NumericalError) -> Work {
+    var constants = [
+      (index: Argument.weights, memory: try reordered(weight, from: plain, to: primitive.weights, engine))
+    ]
+    if let bias {
+      let vector = try MemoryDescriptor(vector: bias.count)
+      constants.append((Argument.bias, try Memory(vector, in: AlignedBuffer(copying: bias), engine)))
+    }
+    var arguments = [
+      (index: Argument.source, descriptor: source, offset: sourceOffset),
+      (index: Argument.destination, descriptor: destination, offset: target),
+    ]
+    if let addend { arguments.append((Argument.addend(0), destination, addend)) }
+    return .primitive(primitive, arguments: arguments, constants: constants)
+  }
+
+  private static func channelMap(
+    _ factors: [Float], _ offsets: [Float], clips: Bool, from source: Int, to target: Int, count: Int
+  ) -> Work {
+    let floor: Float = clips ? 0 : -.infinity
+    return .loop { arena in
+      let from = unsafe (arena.pointer + source).assumingMemoryBound(to: Float.self)
+      let to = unsafe (arena.pointer + target).assumingMemoryBound(to: Float.self)
+      let channels = factors.count
+      for pixel in stride(from: 0, to: count, by: channels) {
+        for channel in 0..<channels {
+          unsafe to[pixel + channel] = max(floor, from[pixel + channel] * factors[channel] + offsets[channel])
+        }
+      }
+    }
+  }
+
+  private static func merge(
+    _ operation: ElementwiseMerge.Operation, clips: Bool, from sources: [Int], to target: Int, count: Int
+  ) -> Work {
+    let floor: Float = clips ? 0 : -.infinity
+    let share = 1 / Float(sources.count)
+    return .loop { arena in
+      let to = unsafe (arena.pointer + target).assumingMemoryBound(to: Float.self)
+      func combine(_ apply: (Float, Float) -> Float) {
+        let first = unsafe (arena.pointer + sources[0]).assumingMemoryBound(to: Float.self)
+        for (index, source) in sources.enumerated().dropFirst() {
+          let a = unsafe index == 1 ? first : to
+          let b = unsafe (arena.pointer + source).assumingMemoryBound(to: Float.self)
+          for position in 0..<count { unsafe to[position] = apply(a[position], b[position]) }
+        }
+      }
+      switch operation {
+      case .add, .average: combine { $0 + $1 }
+      case .subtract: combine { $0 - $1 }
+      case .multiply: combine { $0 * $1 }
+      case .maximum: combine { max($0, $1) }
+      case .minimum: combine { min($0, $1) }
+      }
+      if operation == .average { for position in 0..<count { unsafe to[position] *= share } }
+      if clips { for position in 0..<count { unsafe to[position] = max(floor, to[position]) } }
+    }
+  }
+
+  private static func concatenation(
+    _ shapes: [Shape], axis: Int, from sources: [Int], to target: Int, rowCount: Int
+  ) -> Work {
+    let outer = rowCount * shapes[0].dimensions[..<axis].reduce(1, *)
+    let widths = shapes.map { $0.dimensions[axis...].reduce(1, *) }
+    return .loop { arena in
+      var to = unsafe (arena.pointer + target).assumingMemoryBound(to: Float.self)
+      for block in 0..<outer {
+        for (source, width) in zip(sources, widths) {
+          let from = unsafe (arena.pointer + source).assumingMemoryBound(to: Float.self) + block * width
+          unsafe to.update(from: from, count: width)
+          unsafe to += width
+        }
+      }
+    }
+  }
+
+  private static func border(
+    _ padding: SpatialPadding, _ input: Shape, _ output: Shape, from source: Int, to target: Int,
+    rowCount: Int
+  ) -> Work {
+    .loop { arena in
+      let from = unsafe (arena.pointer + source).assumingMemoryBound(to: Float.self)
+      let to = unsafe (arena.pointer + target).assumingMemoryBound(to: Float.self)
+      unsafe to.update(repeating: 0, count: rowCount * output.elementCount)
+      let channels = input[2]
+      let firstColumn = max(0, -padding.left)
+      let count = min(input[1], output[1] - padding.left) - firstColumn
+      for image in 0..<rowCount {
+        for y in max(0, -padding.top)..<min(input[0], output[0] - padding.top) {
+          let read = ((image * input[0] + y) * input[1] + firstColumn) * channels
+          let write =
+            ((image * output[0] + y + padding.top) * output[1] + firstColumn + padding.left) * channels
+          unsafe (to + write).update(from: from + read, count: count * channels)
+        }
+      }
+    }
+  }
+
+  /// The step with its arguments in one worker's memory.
+  func bound(to arena: AlignedBuffer, scratch: AlignedBuffer, _ engine: Engine) throws(NumericalError)
+    -> BoundStep
+  {
+    switch work {
+    case .loop(let body): return .loop(body)
+    case .primitive(let primitive, let arguments, let constants):
+      var memories: [(index: Int32, memory: Memory)] = constants
+      for argument in arguments {
+        memories.append(
+          (argument.index, try Memory(argument.descriptor, in: arena, at: argument.offset, engine)))
+      }
+      memories.append((Argument.scratchpad, try Memory(primitive.scratchpad, in: scratch, engine)))
+      return .primitive(primitive, BoundArguments(memories))
+    }
+  }
+}
+
+/// The memory objects of one step, in the form that oneDNN takes, kept alive.
+@safe final class BoundArguments: Sendable {
+  private let memories: [Memory]
+  nonisolated(unsafe) let native: [dnnl_exec_arg_t]
+
+  init(_ arguments: [(index: Int32, memory: Memory)]) {
+    memories = arguments.map(\.memory)
+    unsafe native = unsafe arguments.map { unsafe dnnl_exec_arg_t(arg: $0.index, memory: $0.memory.handle) }
+  }
+}
+
+/// A step that can run.
+enum BoundStep: Sendable {
+  case primitive(Primitive, BoundArguments)
+  case loop(@Sendable (AlignedBuffer) -> Void)
+
+  func run(_ stream: Stream, _ arena: AlignedBuffer) throws(NumericalError) {
+    switch self {
+    case .primitive(let primitive, let arguments):
+      unsafe try primitive.execute(on: stream, arguments.native)
+    case .loop(let body): body(arena)
+    }
+  }
+}

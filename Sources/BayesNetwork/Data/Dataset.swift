@@ -1,0 +1,67 @@
+public import BayesTensor
+
+/// Some rows of a data set as they are stored, before any preprocessing.
+///
+/// Images are mostly stored as bytes; they stay bytes until a worker maps them into its own memory.
+public struct RowBatch: Sendable, Equatable {
+  /// The stored numbers in row-major order.
+  public enum Values: Sendable, Equatable {
+    case bytes(ContiguousArray<UInt8>)
+    case floats(ContiguousArray<Float>)
+  }
+
+  /// `[rows, …]`
+  public let shape: Shape
+  public let values: Values
+
+  /// - Precondition: there are as many values as the shape holds.
+  public init(shape: Shape, values: Values) {
+    switch values {
+    case .bytes(let bytes): precondition(bytes.count == shape.elementCount)
+    case .floats(let floats): precondition(floats.count == shape.elementCount)
+    }
+    self.shape = shape
+    self.values = values
+  }
+
+  /// Rows from a tensor.
+  public init(_ tensor: Tensor<Float>) {
+    self.init(shape: tensor.shape, values: .floats(tensor.elements))
+  }
+
+  /// The number of rows.
+  public var count: Int { shape[0] }
+
+  /// The values as floating-point numbers.
+  public var tensor: Tensor<Float> {
+    switch values {
+    case .bytes(let bytes): Tensor(shape: shape, elements: ContiguousArray(bytes.map { Float($0) }))
+    case .floats(let floats): Tensor(shape: shape, elements: floats)
+    }
+  }
+}
+
+/// Rows of inputs, and labels where there are any, read a range at a time.
+public protocol Dataset: Sendable {
+  /// The file, as the user named it; for messages.
+  var file: String { get }
+
+  /// The number of rows.
+  var rowCount: Int { get }
+
+  /// The shape of one row as stored.
+  var rowShape: Shape { get }
+
+  /// Whether there is a label a row.
+  var hasLabels: Bool { get }
+
+  /// The inputs of some rows.
+  ///
+  /// - Throws: `FileError` naming the file, and the row where a value is not finite.
+  func inputs(_ rows: Range<Int>) throws(FileError) -> RowBatch
+
+  /// The labels of some rows: class indices from zero.
+  ///
+  /// - Throws: `FileError` naming the file, and the row where a label is no whole number from zero.
+  func labels(_ rows: Range<Int>) throws(FileError) -> [Int]
+}

@@ -1,0 +1,54 @@
+public import BayesTensor
+public import Foundation
+
+/// One tensor of a checkpoint, before anything of it is read.
+public struct CheckpointEntry: Hashable, Sendable {
+  /// Its full name in the file.
+  public var name: String
+  public var shape: Shape
+  /// The element type as stored: `float32`, `float16`, `int64`, ….
+  public var scalarType: String
+
+  public init(name: String, shape: Shape, scalarType: String) {
+    self.name = name
+    self.shape = shape
+    self.scalarType = scalarType
+  }
+}
+
+/// The tensors that a file lists for one layer.
+public struct CheckpointLayer: Hashable, Sendable {
+  /// The layer's name.
+  public var name: String
+  /// Names of its weights as the file gives them, in the file's order: `conv1/kernel:0`.
+  public var weightNames: [String]
+  /// The entry of each weight, in the same order.
+  public var entryNames: [String]
+
+  public init(name: String, weightNames: [String], entryNames: [String]) {
+    self.name = name
+    self.weightNames = weightNames
+    self.entryNames = entryNames
+  }
+}
+
+/// A file of trained weights, open for reading.
+public protocol Checkpoint: Sendable {
+  /// The file, as the user named it; for messages.
+  var file: String { get }
+  /// The layout, in words: "Keras 2.4 model, HDF5".
+  var format: String { get }
+  /// The description of the architecture that the file carries (for Keras, the `model_config` JSON).
+  var architecture: Data? { get }
+  /// All tensors; nothing is read yet.
+  var entries: [CheckpointEntry] { get }
+  /// The layers in the file's order, where the layout lists them.
+  var layers: [CheckpointLayer] { get }
+  /// The SHA-256 of the file, in hexadecimal.
+  var digest: String { get }
+
+  /// One tensor, converted to `Float`.
+  ///
+  /// - Throws: `FileError` naming the file and the tensor.
+  func tensor(named name: String) throws(FileError) -> Tensor<Float>
+}

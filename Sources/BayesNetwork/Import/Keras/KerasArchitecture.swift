@@ -1,0 +1,65 @@
+public import BayesTensor
+import Foundation
+
+/// Networks as Keras 1, 2 and 3 describe them in their files.
+///
+/// Sequential and functional models with one input and any number of outputs are read; models inside
+/// models are laid open, their layers then named `outer/inner`.  An activation that is a setting of a
+/// layer becomes a node of its own, `NAME/activation`, and the first half of a separable convolution
+/// becomes `NAME/depthwise`.
+///
+/// Each output becomes an exit under the name of the layer that makes it.  A softmax at its end is
+/// taken off, so that the exit gives logits: the likelihood is then categorical.  A sigmoid at its end
+/// means a binary likelihood for one unit and a multilabel one for more.  With neither, the file
+/// leaves the likelihood open.  Where a vector of logits comes from a dense layer, its input is the
+/// exit's features.
+public enum KerasArchitecture {
+  /// The network that a checkpoint describes, and where in the checkpoint its weights are.
+  ///
+  /// No tensor is read.
+  ///
+  /// - Throws: `FileError`: `.missing` where the checkpoint describes no network, `.malformed` where
+  ///   the description makes no sense, `.unsupported` listing every layer that cannot be imported.
+  public static func network(of checkpoint: some Checkpoint) throws(FileError) -> ImportedArchitecture {
+    try network(of: checkpoint, describedBy: checkpoint)
+  }
+
+  /// The network that one file describes, and where in another its weights are.
+  ///
+  /// For a checkpoint that holds weights only; both name their layers alike.
+  ///
+  /// - Throws: as `network(of:)`; errors name the file with the description.
+  public static func network(
+    of checkpoint: some Checkpoint, describedBy other: some Checkpoint
+  ) throws(FileError) -> ImportedArchitecture {
+    guard let data = other.architecture else {
+      throw FileError(
+        .missing, file: other.file,
+        "The file holds weights but no description of the network; save the whole model, or name a file "
+          + "that describes it.")
+    }
+    let description = try KerasDescription(parsing: data, file: other.file)
+    return try KerasImporter(file: other.file, weights: KerasWeights(checkpoint.layers))
+      .imported(description.model)
+  }
+}
+
+extension FrozenNetwork {
+  /// Imports the network that a Keras checkpoint describes, with its weights.
+  ///
+  /// - Throws: `FileError`, as `KerasArchitecture.network(of:)` and as
+  ///   `init(_:loading:from:)` do.
+  public init(importing checkpoint: some Checkpoint) throws(FileError) {
+    try self.init(importing: checkpoint, describedBy: checkpoint)
+  }
+
+  /// Imports the weights of one Keras checkpoint into the network that another describes.
+  ///
+  /// - Throws: as `init(importing:)`.
+  public init(
+    importing checkpoint: some Checkpoint, describedBy other: some Checkpoint
+  ) throws(FileError) {
+    let imported = try KerasArchitecture.network(of: checkpoint, describedBy: other)
+    try self.init(imported.network, loading: checkpoint, from: imported.sources)
+  }
+}

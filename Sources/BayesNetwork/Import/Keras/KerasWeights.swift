@@ -1,0 +1,90 @@
+import BayesTensor
+
+/// A parameter of a step, and what checkpoints call it.
+struct KerasWeight: Sendable {
+  /// The parameter's name within our layer.
+  var parameter: String
+  /// The last part of its name in a checkpoint.
+  ///
+  /// One that starts with an underscore is an ending: Keras 1 puts the layer's name before it.
+  var names: [String]
+  /// The shape in the file, where it is not the parameter's own.
+  var storedShape: Shape?
+
+  static let kernel = KerasWeight(parameter: "weight", names: ["kernel", "_W"])
+  static let bias = KerasWeight(parameter: "bias", names: ["bias", "_b"])
+}
+
+/// The weights that a checkpoint lists, found by name and never by position.
+///
+/// The order in a file means little: freezing a layer moves its weights to the end.
+struct KerasWeights {
+  /// A weight of the file, seen as one whose name ends in a certain way.
+  private struct Candidate {
+    /// What precedes that ending: `block/conv` in `block/conv/kernel:0` or in `block/conv_W`.
+    let path: Substring
+    let entry: String
+
+    func isOwned(by name: String) -> Bool { path == name || path.hasSuffix("/" + name) }
+
+    /// Whether the owner is called `name_1` or the like: Keras numbers names that it meets again.
+    func isOwned(byNumbered name: String) -> Bool {
+      guard let underscore = path.lastIndex(of: "_") else { return false }
+      let digits = path[path.index(after: underscore)...]
+      guard !digits.isEmpty, digits.allSatisfy(\.isNumber) else { return false }
+      return path[..<underscore] == name || path[..<underscore].hasSuffix("/" + name)
+    }
+  }
+
+  /// For each layer of the file, its weights by the ends of their names.
+  private var layers: [String: [Substring: [Candidate]]] = [:]
+
+  init(_ listed: [CheckpointLayer]) {
+    for layer in listed where layers[layer.name] == nil {
+      var candidates: [Substring: [Candidate]] = [:]
+      for (name, entry) in zip(layer.weightNames, layer.entryNames) {
+        let slash = name.lastIndex(of: "/")
+        let path = slash.map { name[..<$0] } ?? ""
+        let last = name[(slash.map { name.index(after: $0) } ?? name.startIndex)...].prefix { $0 != ":" }
+        candidates[last, default: []].append(Candidate(path: path, entry: entry))
+        for index in last.indices where last[index] == "_" {
+          let owner = Candidate(path: name[..<index], entry: entry)
+          candidates[last[index...], default: []].append(owner)
+        }
+      }
+      layers[layer.name] = candidates
+    }
+  }
+
+  /// The entry of a layer's weight; `nil` where the file has none.
+  ///
+  /// - Parameter models: the models that the layer is inside of, outermost first.  Files list the
+  ///   weights of a whole inner model under the outermost one's name.
+  func entry(
+    of weight: KerasWeight, layer: String, in models: [String]
+  ) throws(KerasRefusal) -> String? {
+    let known = layers[models.first ?? layer] ?? [:]
+    var candidates = weight.names.flatMap { known[Substring($0)] ?? [] }
+    if candidates.count > 1 || !models.isEmpty {
+      candidates = best(candidates, for: layer, in: models)
+    }
+    guard candidates.count <= 1 else {
+      let names = candidates.map { "'\($0.entry)'" }.joined(separator: " and ")
+      throw KerasRefusal("the file does not tell which of \(names) is its \(weight.parameter)")
+    }
+    return candidates.first?.entry
+  }
+
+  /// The candidates whose path fits a layer best: its very name before a name that Keras has numbered,
+  /// and the models' names before it where the file gives them.
+  private func best(_ candidates: [Candidate], for layer: String, in models: [String]) -> [Candidate] {
+    // Keras 3.0 to 3.3 wrote no paths.
+    guard candidates.contains(where: { !$0.path.isEmpty }) else { return candidates }
+    let exact = candidates.filter { $0.isOwned(by: layer) }
+    let owned = exact.isEmpty ? candidates.filter { $0.isOwned(byNumbered: layer) } : exact
+    guard owned.count > 1 else { return owned }
+    let place = (models + [layer]).joined(separator: "/")
+    let placed = owned.filter { $0.isOwned(by: place) }
+    return placed.isEmpty ? owned : placed
+  }
+}

@@ -1,0 +1,139 @@
+public import BayesTensor
+import RealModule
+
+/// A function applied to every element, or, for softmax, along the last axis.
+public enum ActivationFunction: Hashable, Sendable, Codable {
+  case linear
+  /// `max(0, x)`, with a slope below `threshold` and a ceiling where there is one.
+  case relu(ceiling: Double?, negativeSlope: Double, threshold: Double)
+  /// `x` above zero, `α(eˣ − 1)` below.
+  case elu(alpha: Double)
+  case selu
+  /// `x Φ(x)`.
+  case gelu
+  /// The tanh approximation of `x Φ(x)`.
+  case geluTanh
+  case sigmoid
+  /// `clip(slope · x + offset, 0, 1)`: slope 0.2 in Keras 2, 1/6 in Keras 3; offset 0.5.
+  case hardSigmoid(slope: Double, offset: Double)
+  case tanh
+  case softplus
+  case softsign
+  /// `x σ(x)`
+  case swish
+  /// `x · clip(x/6 + 1/2, 0, 1)`
+  case hardSwish
+  case exponential
+  /// `x tanh(softplus(x))`
+  case mish
+  /// `eˣ / Σ eˣ` along the last axis.
+  case softmax
+
+  /// `max(0, x)`.
+  public static let plainReLU = ActivationFunction.relu(ceiling: nil, negativeSlope: 0, threshold: 0)
+
+  /// The value at `x`.
+  ///
+  /// - Precondition: the function is not softmax, which has no value at one element.
+  public func value<Scalar: TensorScalar>(_ x: Scalar) -> Scalar {
+    switch self {
+    case .linear: return x
+    case .relu(let ceiling, let negativeSlope, let threshold):
+      if x < Scalar(threshold) {
+        // Without a slope the product would turn −∞ into NaN.
+        return negativeSlope == 0 ? 0 : Scalar(negativeSlope) * (x - Scalar(threshold))
+      }
+      return ceiling.map { min(x, Scalar($0)) } ?? x
+    case .elu(let alpha): return x > 0 ? x : Scalar(alpha) * Scalar.expMinusOne(x)
+    case .selu:
+      let scale = Scalar(1.0507009873554804934193349852946)
+      return x > 0 ? scale * x : scale * Scalar(1.6732632423543772848170429916717) * Scalar.expMinusOne(x)
+    case .gelu: return x / 2 * Scalar.erfc(-x * Scalar(0.5).squareRoot())
+    case .geluTanh:
+      let inner = Scalar(0.7978845608028654) * (x + Scalar(0.044715) * x * x * x)
+      return x / 2 * (1 + Scalar.tanh(inner))
+    case .sigmoid: return Self.logistic(x)
+    case .hardSigmoid(let slope, let offset): return min(1, max(0, Scalar(slope) * x + Scalar(offset)))
+    case .tanh: return Scalar.tanh(x)
+    case .softplus: return max(x, 0) + Scalar.log(onePlus: Scalar.exp(-abs(x)))
+    case .softsign: return x / (1 + abs(x))
+    case .swish: return x * Self.logistic(x)
+    case .hardSwish: return x * min(1, max(0, x / 6 + Scalar(0.5)))
+    case .exponential: return Scalar.exp(x)
+    case .mish: return x * Scalar.tanh(max(x, 0) + Scalar.log(onePlus: Scalar.exp(-abs(x))))
+    case .softmax: preconditionFailure("Softmax has no value at a single element.")
+    }
+  }
+
+  private static func logistic<Scalar: TensorScalar>(_ x: Scalar) -> Scalar {
+    x >= 0 ? 1 / (1 + Scalar.exp(-x)) : 1 - 1 / (1 + Scalar.exp(x))
+  }
+}
+
+/// An activation as a step of its own.
+///
+/// - Shapes: unchanged.
+public struct Activation: Layer, Hashable {
+  public static let kind = "Activation"
+  public var function: ActivationFunction
+
+  public init(_ function: ActivationFunction) { self.function = function }
+
+  public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {
+    try requireInputs(inputs, of: Self.kind)
+    return inputs[0]
+  }
+
+  public func forward<Scalar: TensorScalar>(
+    _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
+  ) -> Tensor<Scalar> {
+    guard function == .softmax else { return inputs[0].map { function.value($0) } }
+    var output = inputs[0]
+    let width = output.shape.dimensions.last ?? 1
+    for start in stride(from: 0, to: output.count, by: width) {
+      let maximum = (start..<start + width).reduce(-Scalar.infinity) { max($0, output[$1]) }
+      var sum: Scalar = 0
+      for position in start..<start + width {
+        output[position] = Scalar.exp(output[position] - maximum)
+        sum += output[position]
+      }
+      for position in start..<start + width { output[position] /= sum }
+    }
+    return output
+  }
+}
+
+/// `x` above zero, `slope · x` below, with learned slopes.
+///
+/// - Shapes: unchanged; slopes broadcast against a row, for example `[1, 1, channels]`.
+public struct ParametricReLU: Layer, Hashable {
+  public static let kind = "ParametricReLU"
+  /// Axes of a row, from zero, along which one slope is shared.
+  public var sharedAxes: [Int]
+
+  public init(sharedAxes: [Int]) { self.sharedAxes = sharedAxes }
+
+  public func parameterSpecs(for inputs: [Shape]) -> [ParameterSpec] {
+    [
+      ParameterSpec(
+        "slope",
+        Shape(inputs[0].dimensions.enumerated().map { sharedAxes.contains($0.offset) ? 1 : $0.element }))
+    ]
+  }
+
+  public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {
+    try requireInputs(inputs, of: Self.kind)
+    guard sharedAxes.allSatisfy({ inputs[0].dimensions.indices.contains($0) }) else {
+      throw NetworkError("ParametricReLU shares axes \(sharedAxes), which \(inputs[0]) does not have.")
+    }
+    return inputs[0]
+  }
+
+  public func forward<Scalar: TensorScalar>(
+    _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
+  ) -> Tensor<Scalar> {
+    broadcast(inputs[0], parameters[0].reshaped(to: parameters[0].shape.batched(1))) {
+      $0 > 0 ? $0 : $1 * $0
+    }
+  }
+}

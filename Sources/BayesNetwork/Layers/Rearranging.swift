@@ -1,0 +1,213 @@
+public import BayesTensor
+
+/// The input unchanged: dropout and noise in evaluation form.
+public struct Identity: Layer, Hashable {
+  public static let kind = "Identity"
+  /// The probability with which training drops an element; `nil` where the layer is no dropout.
+  public var dropoutRate: Double?
+
+  public init(dropoutRate: Double? = nil) { self.dropoutRate = dropoutRate }
+
+  public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {
+    try requireInputs(inputs, of: Self.kind)
+    return inputs[0]
+  }
+
+  public func forward<Scalar: TensorScalar>(
+    _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
+  ) -> Tensor<Scalar> { inputs[0] }
+}
+
+/// The same elements under another shape; `Flatten` is a reshape to one axis.
+///
+/// - Shapes: `[…]` to `target`, in row-major order: height, width, channels.
+public struct Reshape: Layer, Hashable {
+  public static let kind = "Reshape"
+  /// The extents of a row; one may be −1 and is then what is left.
+  public var target: [Int]
+
+  public init(target: [Int]) { self.target = target }
+
+  /// All elements of a row in one axis.
+  public static let flatten = Reshape(target: [-1])
+
+  public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {
+    try requireInputs(inputs, of: Self.kind)
+    let count = inputs[0].elementCount
+    let known = target.filter { $0 != -1 }
+    guard target.count - known.count <= 1, !target.isEmpty else {
+      throw NetworkError("\(target) is no target of a reshape.")
+    }
+    let product = known.isEmpty ? 1 : try Shape(checking: known, of: Self.kind).elementCount
+    guard known.count == target.count ? product == count : count % product == 0 else {
+      throw NetworkError("Rows of \(inputs[0]) cannot be reshaped to \(target).")
+    }
+    return Shape(target.map { $0 == -1 ? count / product : $0 })
+  }
+
+  public func forward<Scalar: TensorScalar>(
+    _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
+  ) -> Tensor<Scalar> {
+    let rowCount = inputs[0].rowCount
+    let row = inputs[0].shape.row
+    let known = target.filter { $0 != -1 }.reduce(1, *)
+    return inputs[0].reshaped(
+      to: Shape([rowCount] + target.map { $0 == -1 ? row.elementCount / known : $0 }))
+  }
+}
+
+/// The axes of a row in another order.
+public struct Permutation: Layer, Hashable {
+  public static let kind = "Permutation"
+  /// `order[i]` is the input axis, from zero, that becomes output axis `i`.
+  public var order: [Int]
+
+  public init(order: [Int]) { self.order = order }
+
+  public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {
+    try requireInputs(inputs, of: Self.kind)
+    guard order.sorted() == Array(0..<inputs[0].rank) else {
+      throw NetworkError("\(order) is no order of the axes of \(inputs[0]).")
+    }
+    return Shape(order.map { inputs[0][$0] })
+  }
+
+  public func forward<Scalar: TensorScalar>(
+    _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
+  ) -> Tensor<Scalar> {
+    let input = inputs[0]
+    let row = input.shape.row
+    let output = Shape(order.map { row[$0] })
+    var strides = Array(repeating: 1, count: row.rank)
+    for axis in (0..<max(0, row.rank - 1)).reversed() { strides[axis] = strides[axis + 1] * row[axis + 1] }
+    var result = Tensor<Scalar>(zeros: output.batched(input.rowCount))
+    for position in 0..<result.count {
+      var rest = position % row.elementCount
+      var source = position - rest
+      for axis in output.dimensions.indices.reversed() {
+        source += rest % output[axis] * strides[order[axis]]
+        rest /= output[axis]
+      }
+      result[position] = input[source]
+    }
+    return result
+  }
+}
+
+/// Zeros around an image, or, with negative numbers, pixels cut off it.
+///
+/// - Shapes: `[height, width, channels]` to `[height + top + bottom, width + left + right, channels]`.
+public struct Border: Layer, Hashable {
+  public static let kind = "Border"
+  public var padding: SpatialPadding
+
+  public init(_ padding: SpatialPadding) { self.padding = padding }
+
+  public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {
+    try requireInputs(inputs, rank: 3, of: Self.kind)
+    let sides = [padding.top, padding.bottom, padding.left, padding.right]
+    guard sides.allSatisfy({ (-largestSetting...largestSetting).contains($0) }) else {
+      throw NetworkError("A side of \(Self.kind) in \(sides) is larger than \(largestSetting).")
+    }
+    let height = inputs[0][0] + padding.top + padding.bottom
+    let width = inputs[0][1] + padding.left + padding.right
+    guard height > 0, width > 0 else {
+      throw NetworkError("Nothing is left of an image of \(inputs[0]) when its border is cut off.")
+    }
+    return try Shape(checking: [height, width, inputs[0][2]], of: Self.kind)
+  }
+
+  public func forward<Scalar: TensorScalar>(
+    _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
+  ) -> Tensor<Scalar> {
+    let input = inputs[0]
+    let (height, width, channels) = (input.shape[1], input.shape[2], input.shape[3])
+    let outHeight = height + padding.top + padding.bottom
+    let outWidth = width + padding.left + padding.right
+    var result = Tensor<Scalar>(zeros: [input.rowCount, outHeight, outWidth, channels])
+    for image in 0..<input.rowCount {
+      for y in max(0, -padding.top)..<min(height, outHeight - padding.top) {
+        for x in max(0, -padding.left)..<min(width, outWidth - padding.left) {
+          let source = ((image * height + y) * width + x) * channels
+          let target = ((image * outHeight + y + padding.top) * outWidth + x + padding.left) * channels
+          for c in 0..<channels { result[target + c] = input[source + c] }
+        }
+      }
+    }
+    return result
+  }
+}
+
+/// An image enlarged by whole factors.
+///
+/// - Shapes: `[height, width, channels]` to `[height · factor, width · factor, channels]`.
+public struct Upsampling: Layer, Hashable {
+  public static let kind = "Upsampling"
+
+  public enum Interpolation: String, Hashable, Sendable, Codable {
+    case nearest
+    /// Bilinear between pixel centres (half-pixel offsets), clamped at the border.
+    case bilinear
+  }
+
+  public var factor: Extent2D
+  public var interpolation: Interpolation
+
+  public init(factor: Extent2D, interpolation: Interpolation) {
+    self.factor = factor
+    self.interpolation = interpolation
+  }
+
+  public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {
+    try requireInputs(inputs, rank: 3, of: Self.kind)
+    try requireSettings([factor.height, factor.width], of: Self.kind)
+    return try Shape(
+      checking: [inputs[0][0] * factor.height, inputs[0][1] * factor.width, inputs[0][2]], of: Self.kind)
+  }
+
+  public func forward<Scalar: TensorScalar>(
+    _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
+  ) -> Tensor<Scalar> {
+    let input = inputs[0]
+    let (height, width, channels) = (input.shape[1], input.shape[2], input.shape[3])
+    let (outHeight, outWidth) = (height * factor.height, width * factor.width)
+    var result = Tensor<Scalar>(zeros: [input.rowCount, outHeight, outWidth, channels])
+    let rows = sources(height, factor.height) as [Source<Scalar>]
+    let columns = sources(width, factor.width) as [Source<Scalar>]
+    var position = 0
+    for image in 0..<input.rowCount {
+      let base = image * height * width
+      for row in rows {
+        for column in columns {
+          for c in 0..<channels {
+            func pixel(_ y: Int, _ x: Int) -> Scalar { input[(base + y * width + x) * channels + c] }
+            let upper =
+              pixel(row.first, column.first) * (1 - column.weight)
+              + pixel(row.first, column.second) * column.weight
+            let lower =
+              pixel(row.second, column.first) * (1 - column.weight)
+              + pixel(row.second, column.second) * column.weight
+            result[position] = upper * (1 - row.weight) + lower * row.weight
+            position += 1
+          }
+        }
+      }
+    }
+    return result
+  }
+
+  /// The two input positions that an output position lies between, and the weight of the second.
+  private struct Source<Scalar> { var first, second: Int; var weight: Scalar }
+
+  private func sources<Scalar: TensorScalar>(_ size: Int, _ factor: Int) -> [Source<Scalar>] {
+    (0..<size * factor).map { position in
+      guard interpolation == .bilinear else {
+        return Source(first: position / factor, second: position / factor, weight: 0)
+      }
+      let center = (Double(position) + 0.5) / Double(factor) - 0.5
+      let lower = center.rounded(.down)
+      return Source(
+        first: max(0, Int(lower)), second: min(size - 1, Int(lower) + 1), weight: Scalar(center - lower))
+    }
+  }
+}

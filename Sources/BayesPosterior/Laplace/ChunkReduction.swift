@@ -1,0 +1,47 @@
+import BayesPrediction
+import BayesTensor
+
+extension ExitRecordSource {
+  /// Computes a value a chunk, as many at once as the context allows, and hands the values over in
+  /// row order, so that sums do not depend on the context's width.
+  ///
+  /// - Throws: what `partial` throws for the earliest chunk that fails; `CancellationError`.
+  func reduceChunks<Partial: Sendable>(
+    _ stage: String, in context: ExecutionContext,
+    partial: @escaping @Sendable (ExitRecords) throws -> Partial,
+    combine: (Partial) -> Void
+  ) async throws {
+    var window: [ExitRecords] = []
+    var completed = 0
+    try await forEachChunk { chunk in
+      try Task.checkCancellation()
+      window.append(chunk)
+      guard window.count == context.width else { return }
+      for value in try await partials(of: window, partial) { combine(value) }
+      completed += window.reduce(0) { $0 + $1.rowCount }
+      window.removeAll(keepingCapacity: true)
+      context.report(StageProgress(stage: stage, completed: completed, total: rowCount))
+    }
+    guard !window.isEmpty else { return }
+    for value in try await partials(of: window, partial) { combine(value) }
+    completed += window.reduce(0) { $0 + $1.rowCount }
+    context.report(StageProgress(stage: stage, completed: completed, total: rowCount))
+  }
+
+  /// The values of some chunks, in order, each computed in a task of its own.
+  private func partials<Partial: Sendable>(
+    of chunks: [ExitRecords], _ partial: @escaping @Sendable (ExitRecords) throws -> Partial
+  ) async throws -> [Partial] {
+    if chunks.count == 1 { return [try partial(chunks[0])] }
+    // Failures are kept as values so that the earliest chunk's is reported at any width.
+    let results = await withTaskGroup(of: (Int, Result<Partial, any Error>).self) { group in
+      for (index, chunk) in chunks.enumerated() {
+        group.addTask { (index, Result { try partial(chunk) }) }
+      }
+      var results = [Result<Partial, any Error>?](repeating: nil, count: chunks.count)
+      for await (index, result) in group { results[index] = result }
+      return results
+    }
+    return try results.compactMap { try $0?.get() }
+  }
+}

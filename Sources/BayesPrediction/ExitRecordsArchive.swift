@@ -1,0 +1,261 @@
+public import BayesTensor
+
+/// Names in a file of exit records.
+private enum RecordsLayout {
+  static let format = "bayesify exit records"
+  static let version = 1
+  static let labels = "/labels"
+  static let rowDigests = "/rowDigests"
+  static func exit(_ index: Int) -> String { "/exits/\(index)" }
+  static func features(_ index: Int) -> String { exit(index) + "/features" }
+  static func logits(_ index: Int) -> String { exit(index) + "/logits" }
+  static func weight(_ index: Int) -> String { exit(index) + "/head/weight" }
+  static func bias(_ index: Int) -> String { exit(index) + "/head/bias" }
+}
+
+/// Writes exit records to an archive, chunk by chunk.
+public struct ExitRecordsWriter: Sendable {
+  private let archive: any ArrayArchiveWriter
+
+  /// Begins a file with what is known apart from the rows.
+  public init(_ description: RecordsDescription, to archive: any ArrayArchiveWriter) throws(FileError) {
+    self.archive = archive
+    try archive.setAttribute("format", .text(RecordsLayout.format), of: "/")
+    try archive.setAttribute("version", .integer(RecordsLayout.version), of: "/")
+    try archive.write(description)
+  }
+
+  /// Appends a chunk.
+  ///
+  /// - Parameter rowDigests: one number a row by which rows that recur elsewhere are found.
+  public func append(_ records: ExitRecords, rowDigests: [Int]? = nil) throws(FileError) {
+    for (index, exit) in records.exits.enumerated() {
+      if let features = exit.features { try archive.append(features, to: RecordsLayout.features(index)) }
+      try archive.append(exit.logits, to: RecordsLayout.logits(index))
+    }
+    if let labels = records.labels { try archive.append(labels, to: RecordsLayout.labels) }
+    if let rowDigests { try archive.append(rowDigests, to: RecordsLayout.rowDigests) }
+  }
+
+  /// Publishes the file.
+  public func finish() throws(FileError) { try archive.finish() }
+
+  /// Removes what was written.
+  public func discard() { archive.discard() }
+}
+
+extension ArrayArchiveWriter {
+  /// Writes what is known of a network's exits and its data apart from any row.
+  public func write(_ description: RecordsDescription) throws(FileError) {
+    if let digest = description.checkpointDigest {
+      try setAttribute("checkpointDigest", .text(digest), of: "/")
+    }
+    if let digest = description.dataDigest { try setAttribute("dataDigest", .text(digest), of: "/") }
+    if !description.classNames.isEmpty {
+      try setAttribute("classNames", .texts(description.classNames), of: "/")
+    }
+    if let preprocessing = description.preprocessing {
+      try setAttribute("scale", .number(preprocessing.scale), of: "/preprocessing")
+      try setAttribute("mean", .numbers(preprocessing.mean), of: "/preprocessing")
+      try setAttribute(
+        "standardDeviation", .numbers(preprocessing.standardDeviation), of: "/preprocessing")
+    }
+    for (index, exit) in description.exits.enumerated() {
+      let path = RecordsLayout.exit(index)
+      try setAttribute("name", .text(exit.name), of: path)
+      try setAttribute("likelihood", .text(exit.likelihood.rawValue), of: path)
+      if let multiplyAdds = exit.multiplyAdds {
+        try setAttribute("multiplyAdds", .integer(multiplyAdds), of: path)
+      }
+      if let head = exit.head {
+        try write(head.weight, at: RecordsLayout.weight(index))
+        try write(head.bias, at: RecordsLayout.bias(index))
+        try setAttribute("hasBias", .integer(head.hasBias ? 1 : 0), of: path)
+      }
+    }
+  }
+}
+
+extension ArrayArchive {
+  /// Whether the file holds logits of exits, ours or another tool's.
+  public var holdsExitRecords: Bool {
+    entry(RecordsLayout.logits(0)) != nil && entry(RecordsLayout.exit(0) + "/probabilities") == nil
+  }
+
+  /// What the file says of preprocessing, where it says anything.
+  public func preprocessing() throws(FileError) -> Preprocessing? {
+    let attributes = try attributes(of: "/preprocessing")
+    guard case .number(let scale)? = attributes["scale"], let mean = attributes["mean"]?.numbers,
+      let deviation = attributes["standardDeviation"]?.numbers
+    else { return nil }
+    return Preprocessing(scale: scale, mean: mean, standardDeviation: deviation)
+  }
+
+  /// The text attribute of that name, where there is one.
+  public func optionalText(_ name: String, of path: String = "/") throws(FileError) -> String? {
+    guard case .text(let text)? = try attribute(name, of: path) else { return nil }
+    return text
+  }
+
+  /// What the file says of its exits and its data apart from any row.
+  ///
+  /// - Parameter likelihood: stands where the file, being another tool's, names none.
+  /// - Throws: `FileError` where shapes contradict one another or the likelihood is open.
+  public func recordsDescription(likelihood fallback: Likelihood? = nil) throws(FileError)
+    -> RecordsDescription
+  {
+    var exits: [ExitDescription] = []
+    while let logits = entry(RecordsLayout.logits(exits.count)) {
+      let index = exits.count
+      guard logits.shape.rank == 2 else {
+        throw FileError(
+          .shape, file: file, object: logits.path, "Logits are [rows, classes]; these are \(logits.shape).")
+      }
+      let features = entry(RecordsLayout.features(index))
+      let attributes = try attributes(of: RecordsLayout.exit(index))
+      var likelihood = fallback
+      if case .text(let text)? = attributes["likelihood"] {
+        guard let stored = Likelihood(rawValue: text) else {
+          throw FileError(
+            .value, file: file, object: RecordsLayout.exit(index),
+            "The likelihood '\(text)' is not one of "
+              + Likelihood.allCases.map(\.rawValue).joined(separator: ", ") + ".")
+        }
+        likelihood = stored
+      }
+      if likelihood == nil, logits.shape[1] > 1 { likelihood = .categorical }
+      guard let likelihood else {
+        throw FileError(
+          .missing, file: file, object: RecordsLayout.exit(index),
+          "One logit a row can be read in several ways; say which with --likelihood.")
+      }
+      var description = ExitDescription(
+        name: "exit \(index)", likelihood: likelihood, logitCount: logits.shape[1],
+        featureCount: features.map { $0.shape.row.elementCount })
+      if case .text(let name)? = attributes["name"] { description.name = name }
+      if case .integer(let count)? = attributes["multiplyAdds"] { description.multiplyAdds = count }
+      description.head = try head(index, attributes, features: features, logits: logits)
+      exits.append(description)
+    }
+    guard !exits.isEmpty else {
+      throw FileError(
+        .missing, file: file, object: RecordsLayout.logits(0),
+        "No exit records are here; make them with 'bayesify extract'.")
+    }
+    var description = RecordsDescription(file: file, exits: exits)
+    description.checkpointDigest = try optionalText("checkpointDigest")
+    description.dataDigest = try optionalText("dataDigest")
+    description.preprocessing = try preprocessing()
+    if case .texts(let names)? = try attribute("classNames") { description.classNames = names }
+    return description
+  }
+
+  private func head(
+    _ index: Int, _ attributes: [String: ArchiveAttribute], features: ArchiveEntry?, logits: ArchiveEntry
+  ) throws(FileError) -> ExitHead? {
+    guard let features, entry(RecordsLayout.weight(index)) != nil else { return nil }
+    let weight = try read(RecordsLayout.weight(index), as: Float.self)
+    let expected: Shape = [features.shape.row.elementCount, logits.shape[1]]
+    guard weight.shape == expected else {
+      throw FileError(
+        .shape, file: file, object: RecordsLayout.weight(index),
+        "The head's weight is \(weight.shape), but features and logits ask for \(expected).")
+    }
+    let hasBias = attributes["hasBias"] != .integer(0) && entry(RecordsLayout.bias(index)) != nil
+    let bias =
+      entry(RecordsLayout.bias(index)) == nil
+      ? Tensor(zeros: [expected[1]]) : try read(RecordsLayout.bias(index), as: Float.self)
+    guard bias.shape == [expected[1]] else {
+      throw FileError(
+        .shape, file: file, object: RecordsLayout.bias(index),
+        "The head's bias is \(bias.shape), but there are \(expected[1]) logits.")
+    }
+    return ExitHead(weight: weight, bias: bias, hasBias: hasBias)
+  }
+}
+
+extension ArchiveAttribute {
+  /// The attribute as a list of numbers, where it is one.
+  var numbers: [Double]? {
+    switch self {
+    case .number(let value): [value]
+    case .numbers(let values): values
+    case .integer(let value): [Double(value)]
+    case .integers(let values): values.map(Double.init)
+    case .text, .texts: nil
+    }
+  }
+}
+
+/// Exit records in a file, read a chunk at a time.
+public struct ArchivedExitRecords: ExitRecordSource {
+  public let description: RecordsDescription
+  public let rowCount: Int
+  public let hasLabels: Bool
+  private let archive: any ArrayArchive
+  private let rows: Range<Int>
+
+  /// Opens the records of an archive.
+  ///
+  /// - Parameter rows: the rows to deliver; all for `nil`.
+  /// - Throws: `FileError` where arrays are missing, differ in length, or `rows` reaches beyond them.
+  public init(_ archive: any ArrayArchive, rows: Range<Int>? = nil, likelihood: Likelihood? = nil)
+    throws(FileError)
+  {
+    self.archive = archive
+    description = try archive.recordsDescription(likelihood: likelihood)
+    let count = archive.entry(RecordsLayout.logits(0))?.shape[0] ?? 0
+    for index in description.exits.indices {
+      for path in [RecordsLayout.logits(index), RecordsLayout.features(index)] {
+        if let entry = archive.entry(path), entry.shape[0] != count {
+          throw FileError(
+            .shape, file: archive.file, object: path,
+            "There are \(entry.shape[0]) rows here and \(count) at the first exit; make the records anew.")
+        }
+      }
+    }
+    let labels = archive.entry(RecordsLayout.labels)
+    hasLabels = labels != nil
+    if let labels, labels.shape.elementCount != count {
+      throw FileError(
+        .shape, file: archive.file, object: RecordsLayout.labels,
+        "There are \(labels.shape.elementCount) labels for \(count) rows; make the records anew.")
+    }
+    guard count > 0 else {
+      throw FileError(.value, file: archive.file, object: RecordsLayout.logits(0), "There are no rows.")
+    }
+    self.rows = rows ?? 0..<count
+    guard self.rows.lowerBound >= 0, self.rows.upperBound <= count, !self.rows.isEmpty else {
+      throw FileError(
+        .value, file: archive.file,
+        "Rows \(self.rows.lowerBound):\(self.rows.upperBound) were asked for; the file has \(count).")
+    }
+    rowCount = self.rows.count
+  }
+
+  /// One number a row by which rows that recur elsewhere are found, where the file has them.
+  public func rowDigests() throws(FileError) -> [Int]? {
+    guard archive.entry(RecordsLayout.rowDigests) != nil else { return nil }
+    return try archive.readIntegers(RecordsLayout.rowDigests, rows: rows)
+  }
+
+  public func forEachChunk(_ body: (ExitRecords) async throws -> Void) async throws {
+    for first in stride(from: 0, to: rowCount, by: ExitRecords.chunkRowCount) {
+      try Task.checkCancellation()
+      let start = rows.lowerBound + first
+      let chunk = start..<min(start + ExitRecords.chunkRowCount, rows.upperBound)
+      var exits: [ExitRecords.Exit] = []
+      for (index, exit) in description.exits.enumerated() {
+        let features =
+          exit.featureCount == nil
+          ? nil : try archive.read(RecordsLayout.features(index), rows: chunk, as: Float.self)
+        exits.append(
+          ExitRecords.Exit(
+            features: features.map { $0.reshaped(to: [chunk.count, $0.shape.row.elementCount]) },
+            logits: try archive.read(RecordsLayout.logits(index), rows: chunk, as: Float.self)))
+      }
+      let labels = hasLabels ? try archive.readIntegers(RecordsLayout.labels, rows: chunk) : nil
+      try await body(ExitRecords(firstRow: first, exits: exits, labels: labels))
+    }
+  }
+}

@@ -1,0 +1,185 @@
+public import BayesNetwork
+public import BayesPrediction
+public import BayesTensor
+
+/// Exit records made on the fly by running a frozen network over a data set.
+///
+/// - Determinism: a row's bits depend neither on the number of tasks nor on the rows beside it.
+/// - Cost: one pass through the network each time the records are asked for; memory for two chunks.
+public struct NetworkRecords: ExitRecordSource {
+  public let description: RecordsDescription
+  public let dataset: any Dataset
+  private let frozen: FrozenNetwork
+  private let prepared: any PreparedNetwork
+  private let width: Int
+  private let stage: String
+  private let report: @Sendable (StageProgress) -> Void
+
+  /// Prepares a pass over a data set.
+  ///
+  /// - Parameters:
+  ///   - description: what is known of the exits; made by `FrozenNetwork.recordsDescription`.
+  ///   - stage: what the pass is for, as shown with its progress.
+  ///   - width: tasks at once.
+  /// - Throws: `FileError` when rows do not fit the network's input, `NetworkError` when the
+  ///   preprocessing does not.
+  public init(
+    _ frozen: FrozenNetwork, over dataset: any Dataset, description: RecordsDescription, stage: String,
+    on backend: any NetworkBackend, width: Int, report: @escaping @Sendable (StageProgress) -> Void = { _ in }
+  ) throws {
+    let expected = frozen.network.inputShape.dimensions
+    let stored = dataset.rowShape.dimensions
+    guard stored == expected || stored + [1] == expected || stored == expected + [1] else {
+      throw FileError(
+        .shape, file: dataset.file,
+        "Rows are \(dataset.rowShape), but the network takes \(frozen.network.inputShape). "
+          + "Give data of that shape (channels last).")
+    }
+    guard dataset.rowCount > 0 else {
+      throw FileError(.value, file: dataset.file, "There are no rows.")
+    }
+    self.frozen = frozen
+    self.dataset = dataset
+    self.description = description
+    self.stage = stage
+    self.width = width
+    self.report = report
+    prepared = try backend.prepare(
+      frozen, preprocessing: description.preprocessing ?? .identity,
+      outputs: frozen.network.exits.flatMap { exit in (exit.features.map { [$0] } ?? []) + [exit.logits] })
+  }
+
+  public var rowCount: Int { dataset.rowCount }
+  public var hasLabels: Bool { dataset.hasLabels }
+
+  public func forEachChunk(_ body: (ExitRecords) async throws -> Void) async throws {
+    try await forEachChunkWithInputs { records, _ in try await body(records) }
+  }
+
+  /// Calls `body` with every chunk of records and the stored rows they come from.
+  public func forEachChunkWithInputs(_ body: (ExitRecords, RowBatch) async throws -> Void) async throws {
+    let chunks = stride(from: 0, to: rowCount, by: ExitRecords.chunkRowCount).map {
+      $0..<min($0 + ExitRecords.chunkRowCount, rowCount)
+    }
+    report(StageProgress(stage: stage, completed: 0, total: rowCount))
+    var current = try read(chunks[0])
+    for (index, rows) in chunks.enumerated() {
+      try Task.checkCancellation()
+      // The next rows are read while these are computed.
+      let following = index + 1 < chunks.count ? chunks[index + 1] : nil
+      async let next = try following.map { try read($0) }
+      let outputs = try await prepared(current.inputs, width: width)
+      try await body(try records(outputs, labels: current.labels, firstRow: rows.lowerBound), current.inputs)
+      report(StageProgress(stage: stage, completed: rows.upperBound, total: rowCount))
+      if let next = try await next { current = next }
+    }
+  }
+
+  /// The network's outputs for some stored rows.
+  func run(_ inputs: RowBatch) async throws -> [Tensor<Float>] { try await prepared(inputs, width: width) }
+
+  /// Memory that the prepared network holds on to.
+  var residentByteCount: Int { prepared.residentByteCount(width: width) + frozen.parameters.count * 4 }
+
+  private func read(_ rows: Range<Int>) throws(FileError) -> (inputs: RowBatch, labels: [Int]?) {
+    let labels = dataset.hasLabels ? try dataset.labels(rows) : nil
+    if let labels, let classCount = description.exits.map(\.classCount).max(),
+      let index = labels.firstIndex(where: { $0 >= classCount })
+    {
+      throw FileError(
+        .value, file: dataset.file, object: "labels",
+        "Row \(rows.lowerBound + index) has label \(labels[index]), but the network knows classes 0 to "
+          + "\(classCount - 1). Correct the labels or, if these rows are foreign, name the inputs alone, as in "
+          + "FILE:x.")
+    }
+    return (try dataset.inputs(rows), labels)
+  }
+
+  private func records(_ outputs: [Tensor<Float>], labels: [Int]?, firstRow: Int) throws -> ExitRecords {
+    var remaining = outputs[...]
+    var exits: [ExitRecords.Exit] = []
+    for (index, exit) in frozen.network.exits.enumerated() {
+      let features = exit.features == nil ? nil : remaining.removeFirst()
+      let logits = remaining.removeFirst()
+      if let position = logits.firstNonFinite {
+        throw FileError(
+          .value, file: dataset.file,
+          "Row \(firstRow + position / max(1, logits.shape.row.elementCount)) gives a logit of "
+            + "\(logits[position]) at exit \(index) ('\(exit.name)'); check its values and the preprocessing.")
+      }
+      exits.append(ExitRecords.Exit(features: features, logits: logits))
+    }
+    return ExitRecords(firstRow: firstRow, exits: exits, labels: labels)
+  }
+}
+
+extension FrozenNetwork {
+  /// What is known of this network's exits, for records made with it.
+  ///
+  /// - Parameter likelihood: stands at exits whose last activation leaves it open.
+  /// - Throws: `FileError` naming the exit and the option when the likelihood stays open, or when an
+  ///   exit gives something other than one vector a row.
+  public func recordsDescription(
+    file: String, likelihood fallback: Likelihood? = nil, classNames: [String] = [],
+    checkpointDigest: String? = nil, dataDigest: String? = nil, preprocessing: Preprocessing? = nil
+  ) throws(FileError) -> RecordsDescription {
+    // An option that no exit needs is a misunderstanding; with several exits it may be meant for one.
+    let isOpen = network.exits.contains { $0.likelihood == nil }
+    var exits: [ExitDescription] = []
+    for (index, exit) in network.exits.enumerated() {
+      let shape = network.shapes[exit.logits]
+      guard shape.rank == 1 else {
+        throw FileError(
+          .unsupported, file: file, object: "exit \(index) ('\(exit.name)')",
+          "It gives \(shape) a row; exits must give one vector of logits a row.")
+      }
+      guard let likelihood = exit.likelihood ?? fallback else {
+        throw FileError(
+          .missing, file: file, object: "exit \(index) ('\(exit.name)')",
+          "Its last layer has no activation, so the meaning of its \(shape[0]) output(s) is open; say which "
+            + "with --likelihood categorical, binary, multilabel or gaussian.")
+      }
+      if let fallback, let known = exit.likelihood, known != fallback, !isOpen {
+        throw FileError(
+          .value, file: file, object: "exit \(index) ('\(exit.name)')",
+          "Its last activation says \(known.rawValue), but --likelihood says \(fallback.rawValue); leave the "
+            + "option out.")
+      }
+      guard likelihood != .binary || shape[0] == 1 else {
+        throw FileError(
+          .value, file: file, object: "exit \(index) ('\(exit.name)')",
+          "A binary output has one logit; this one has \(shape[0]).")
+      }
+      guard likelihood != .categorical || shape[0] > 1 else {
+        throw FileError(
+          .value, file: file, object: "exit \(index) ('\(exit.name)')",
+          "A softmax over one logit always says 1; if the output means yes or no, use --likelihood binary.")
+      }
+      var description = ExitDescription(
+        name: exit.name, likelihood: likelihood, logitCount: shape[0],
+        multiplyAdds: network.multiplyAdds(toExit: index))
+      if let features = exit.features, network.shapes[features].rank == 1 {
+        description.featureCount = network.shapes[features].elementCount
+        description.head = head(of: exit)
+      }
+      exits.append(description)
+    }
+    if let classCount = exits.map(\.classCount).max(), !classNames.isEmpty, classNames.count != classCount {
+      throw FileError(
+        .shape, file: file,
+        "\(classNames.count) class names were given for \(classCount) classes; give one name a class.")
+    }
+    return RecordsDescription(
+      file: file, exits: exits, classNames: classNames, checkpointDigest: checkpointDigest,
+      dataDigest: dataDigest, preprocessing: preprocessing)
+  }
+
+  private func head(of exit: Exit) -> ExitHead? {
+    guard let dense = network.nodes[exit.logits].layer as? Dense else { return nil }
+    let specs = network.parameterSpecs(of: exit.logits)
+    guard let weight = parameters[specs[0].path] else { return nil }
+    let bias = dense.usesBias ? parameters[specs[1].path] : nil
+    return ExitHead(
+      weight: weight, bias: bias ?? Tensor(zeros: [dense.units]), hasBias: dense.usesBias)
+  }
+}

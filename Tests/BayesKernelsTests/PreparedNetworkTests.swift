@@ -1,0 +1,194 @@
+import BayesKernels
+import BayesNetwork
+import BayesTensor
+import Testing
+import _BayesTestSupport
+
+/// Prepared networks against the layer-by-layer reference.
+@Suite struct PreparedNetworkTests {
+  /// Rounding in Float of sums of some hundred terms of size one.
+  static let tolerance = 2e-5
+
+  static func expectAgreement(
+    _ frozen: FrozenNetwork, outputs: [Int]? = nil, rows: Int = 5, _ comment: String = "",
+    sourceLocation: Testing.SourceLocation = #_sourceLocation
+  ) async throws {
+    let outputs = outputs ?? frozen.network.exits.map(\.logits)
+    let input = RandomKey(seed: 9).normals(frozen.network.inputShape.batched(rows), as: Float.self)
+    let expected = frozen.network.outputs(
+      of: outputs, for: input, parameters: frozen.parameters, on: ReferenceBackend())
+    let prepared = try NativeBackend(sliceRowCount: 2).prepare(
+      frozen, preprocessing: .identity, outputs: outputs)
+    let actual = try await prepared(RowBatch(input), width: 2)
+    for (actual, expected) in zip(actual, expected) {
+      expectClose(actual, expected, tolerance: tolerance, comment, sourceLocation: sourceLocation)
+    }
+  }
+
+  @Test(arguments: [PaddingRule.same, .valid])
+  func convolutionsOfEveryGeometry(padding: PaddingRule) async throws {
+    for size in [5, 6] {
+      for window in [1, 2, 3] {
+        for stride in [1, 2] {
+          for dilation in stride == 1 ? [1, 2] : [1] {
+            for (channels, filters, groups) in [(1, 3, 1), (3, 4, 1), (4, 6, 2), (4, 4, 4), (3, 6, 3)] {
+              var builder = NetworkBuilder(input: [size, size + 1, channels])
+              builder.add(
+                Convolution(
+                  filters: filters, window: Extent2D(height: window, width: window),
+                  strides: Extent2D(height: stride, width: stride),
+                  dilation: Extent2D(height: dilation, width: dilation), padding: padding, groups: groups))
+              try await Self.expectAgreement(
+                builder.frozen(), "size \(size) window \(window) stride \(stride) groups \(groups)")
+            }
+          }
+        }
+      }
+    }
+  }
+
+  @Test(arguments: [PoolingKind.maximum, .average])
+  func poolingOfEveryGeometry(kind: PoolingKind) async throws {
+    for size in [4, 5] {
+      for window in [2, 3] {
+        for padding in [PaddingRule.same, .valid] {
+          var builder = NetworkBuilder(input: [size, size + 2, 3])
+          builder.add(
+            Pooling(
+              kind, window: Extent2D(height: window, width: window),
+              strides: Extent2D(height: 2, width: 2), padding: padding))
+          try await Self.expectAgreement(builder.frozen())
+        }
+      }
+    }
+    for keeps in [false, true] {
+      var builder = NetworkBuilder(input: [3, 4, 5])
+      builder.add(GlobalPooling(kind, keepsDimensions: keeps))
+      try await Self.expectAgreement(builder.frozen())
+    }
+  }
+
+  static let activations: [ActivationFunction] = [
+    .linear, .plainReLU, .relu(ceiling: 6, negativeSlope: 0, threshold: 0),
+    .relu(ceiling: nil, negativeSlope: 0.3, threshold: 0),
+    .relu(ceiling: 2, negativeSlope: 0.1, threshold: 0.5), .elu(alpha: 0.7), .selu, .gelu, .geluTanh,
+    .sigmoid, .hardSigmoid(slope: 0.2, offset: 0.5), .tanh, .softplus, .softsign, .swish, .hardSwish,
+    .exponential, .mish, .softmax,
+  ]
+
+  @Test(arguments: activations)
+  func activationsAloneAndFused(function: ActivationFunction) async throws {
+    var alone = NetworkBuilder(input: [3, 3, 4])
+    alone.add(Activation(function))
+    try await Self.expectAgreement(alone.frozen())
+    var fused = NetworkBuilder(input: [4, 4, 3])
+    fused.add(Convolution(filters: 5, window: Extent2D(height: 3, width: 3), padding: .same))
+    fused.add(BatchNormalization(epsilon: 1e-3))
+    fused.add(Activation(function))
+    fused.add(Reshape.flatten)
+    fused.add(Dense(units: 6))
+    fused.add(Activation(function))
+    fused.add(Dense(units: 3))
+    try await Self.expectAgreement(fused.frozen())
+  }
+
+  @Test func residualBlocksWhoseShortcutDiesOrLives() async throws {
+    for keepsShortcut in [false, true] {
+      for second in [false, true] {
+        var builder = NetworkBuilder(input: [6, 6, 3])
+        let window = Extent2D(height: 3, width: 3)
+        let stem = builder.add(Convolution(filters: 8, window: window, padding: .same))
+        let start = builder.add(Activation(.plainReLU), after: stem)
+        builder.add(Convolution(filters: 8, window: window, padding: .same, usesBias: false), after: start)
+        builder.add(BatchNormalization(epsilon: 1e-3))
+        builder.add(Activation(.plainReLU))
+        builder.add(Convolution(filters: 8, window: window, padding: .same))
+        let branch = builder.add(BatchNormalization(epsilon: 1e-3, scales: false))
+        let shortcut = second
+          ? builder.add(
+            Convolution(filters: 8, window: Extent2D(height: 1, width: 1), usesBias: false), after: start)
+          : start
+        let sum = builder.add(ElementwiseMerge(.add), after: second ? branch : shortcut, second ? shortcut : branch)
+        let end = builder.add(Activation(.plainReLU), after: sum)
+        let last = keepsShortcut ? builder.add(ElementwiseMerge(.multiply), after: end, start) : end
+        try await Self.expectAgreement(builder.frozen(exits: [last]))
+        // Asking for what lies inside a fusion must undo the fusion, not the answer.
+        try await Self.expectAgreement(
+          builder.frozen(exits: [last]), outputs: [stem, start, branch, shortcut, sum, end, last])
+      }
+    }
+  }
+
+  @Test func mergesConcatenationsAndRearrangements() async throws {
+    for operation in [ElementwiseMerge.Operation.add, .subtract, .multiply, .average, .maximum, .minimum] {
+      var builder = NetworkBuilder(input: [4, 3, 4])
+      let a = builder.add(Activation(.tanh), after: 0)
+      let b = builder.add(BatchNormalization(epsilon: 1e-3), after: 0)
+      builder.add(ElementwiseMerge(operation), after: a, b)
+      builder.add(Activation(.plainReLU))
+      try await Self.expectAgreement(builder.frozen())
+      var broadcast = NetworkBuilder(input: [4, 3, 4])
+      let pooled = broadcast.add(GlobalPooling(.average, keepsDimensions: true), after: 0)
+      broadcast.add(ElementwiseMerge(operation), after: 0, pooled)
+      try await Self.expectAgreement(broadcast.frozen())
+    }
+    for axis in 0..<3 {
+      var builder = NetworkBuilder(input: [2, 2, 2])
+      let a = builder.add(Activation(.tanh), after: 0)
+      let b = builder.add(Rescaling(scale: [2, 3], offset: [1]), after: 0)
+      builder.add(Concatenation(axis: axis), after: a, b, 0)
+      try await Self.expectAgreement(builder.frozen())
+    }
+    let others: [any Layer] = [
+      Border(SpatialPadding(top: 1, bottom: 2, left: 0, right: 3)),
+      Border(SpatialPadding(top: -1, bottom: 0, left: -1, right: -1)), Permutation(order: [2, 0, 1]),
+      Upsampling(factor: Extent2D(height: 2, width: 3), interpolation: .nearest),
+      Upsampling(factor: Extent2D(height: 2, width: 3), interpolation: .bilinear),
+      ParametricReLU(sharedAxes: [0, 1]), ParametricReLU(sharedAxes: []), Identity(), Reshape(target: [6, -1]),
+    ]
+    for layer in others {
+      var builder = NetworkBuilder(input: [4, 5, 3])
+      builder.add(Activation(.tanh))
+      builder.add(layer)
+      builder.add(Activation(.sigmoid))
+      try await Self.expectAgreement(builder.frozen(), "\(type(of: layer))")
+    }
+  }
+
+  /// A row's bits depend neither on the number of workers nor on the rows beside it.
+  @Test func sameBitsAtEveryWidthAndInAnyCompany() async throws {
+    var builder = NetworkBuilder(input: [8, 8, 3])
+    builder.add(Convolution(filters: 16, window: Extent2D(height: 3, width: 3), padding: .same))
+    builder.add(Activation(.plainReLU))
+    builder.add(GlobalPooling(.average))
+    builder.add(Dense(units: 10))
+    let frozen = try builder.frozen()
+    let prepared = try NativeBackend(sliceRowCount: 8).prepare(
+      frozen, preprocessing: .identity, outputs: frozen.network.exits.map(\.logits))
+    let input = RandomKey(seed: 4).normals([37, 8, 8, 3], as: Float.self)
+    let one = try await prepared(RowBatch(input), width: 1)
+    for width in [2, 4] {
+      let other = try await prepared(RowBatch(input), width: width)
+      #expect(other == one)
+    }
+    let alone = try await prepared(RowBatch(input.rows(11..<12)), width: 1)
+    #expect(alone[0] == one[0].rows(11..<12))
+  }
+
+  @Test func preprocessingIsAppliedToBytes() async throws {
+    var builder = NetworkBuilder(input: [1, 2, 3])
+    builder.add(Identity())
+    let frozen = try builder.frozen()
+    let preprocessing = Preprocessing(scale: 255, mean: [0.1, 0.2, 0.3], standardDeviation: [0.5, 1, 2])
+    let prepared = try NativeBackend().prepare(frozen, preprocessing: preprocessing, outputs: [1])
+    let bytes: ContiguousArray<UInt8> = [0, 51, 255, 255, 102, 0]
+    let output = try await prepared(RowBatch(shape: [1, 1, 2, 3], values: .bytes(bytes)), width: 1)
+    expectClose(
+      output[0],
+      Tensor(shape: [1, 1, 2, 3], [-0.2, 0, 0.35, 1.8, 0.2, -0.15] as [Float]), tolerance: 1e-6)
+    #expect(throws: NetworkError.self) {
+      try NativeBackend().prepare(
+        frozen, preprocessing: Preprocessing(mean: [1, 2]), outputs: [1])
+    }
+  }
+}
