@@ -74,23 +74,23 @@ struct PosteriorArchiveTests {
       ("method", { $0.set("method", .text("swag"), of: "/") }, .unsupported, "'swag'"),
       ("form", { $0.set("form", .text("diagonal"), of: "/") }, .unsupported, "'diagonal'"),
       ("draws", { $0.set("draws", .integer(0), of: "/") }, .value, "draws is 0"),
-      ("key", { $0.set("draws-key", .text("{}"), of: "/") }, .malformed, "draws-key"),
-      ("no exits", { $0.set("exit-count", .integer(0), of: "/") }, .value, "exits is 0"),
-      ("exits", { $0.set("exit-count", .integer(3), of: "/") }, .missing, "/exits/2"),
-      ("prior", { $0.set("prior-precision", .number(-1), of: "/exits/1") }, .value, "-1.0"),
+      ("key", { $0.set("drawsKey", .text("{}"), of: "/") }, .malformed, "drawsKey"),
+      ("no exits", { $0.set("exitCount", .integer(0), of: "/") }, .value, "exits is 0"),
+      ("exits", { $0.set("exitCount", .integer(3), of: "/") }, .missing, "/exits/2"),
+      ("prior", { $0.set("priorPrecision", .number(-1), of: "/exits/1") }, .value, "-1.0"),
       ("temperature", { $0.set("temperature", .number(.nan), of: "/exits/1") }, .value, "nan"),
       ("likelihood", { $0.set("likelihood", .text("gaussian"), of: "/exits/0") }, .unsupported, "gaussian"),
       ("no weight", { $0.remove("/exits/0/weight") }, .missing, "/exits/0/weight"),
       (
-        "shape", { $0.put(Tensor(zeros: [4, 4]), at: "/exits/0/input-vectors") }, .shape,
-        "/exits/0/input-vectors"
+        "shape", { $0.put(Tensor(zeros: [4, 4]), at: "/exits/0/inputVectors") }, .shape,
+        "/exits/0/inputVectors"
       ),
       (
         "not finite", { $0.put(Tensor(repeating: .nan, shape: [3]), at: "/exits/0/bias") }, .value,
         "/exits/0/bias"
       ),
       (
-        "negative", { $0.put(Tensor(repeating: -1, shape: [3]), at: "/exits/0/output-values") }, .value,
+        "negative", { $0.put(Tensor(repeating: -1, shape: [3]), at: "/exits/0/outputValues") }, .value,
         "eigenvalue"
       ),
       ("trail", { $0.put(Tensor(zeros: [2, 4]), at: "/exits/0/trail") }, .value, "/exits/0/trail"),
