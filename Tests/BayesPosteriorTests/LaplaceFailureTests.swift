@@ -134,7 +134,7 @@ struct LaplaceFailureTests {
   }
 
   @Test func progressCountsRows() async throws {
-    let reports = Mutex<[Progress]>([])
+    let reports = Mutex<[StageProgress]>([])
     let context = ExecutionContext(key: RandomKey(seed: 5)) { progress in
       reports.withLock { $0.append(progress) }
     }
