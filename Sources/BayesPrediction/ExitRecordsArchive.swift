@@ -2,7 +2,7 @@ public import BayesTensor
 
 /// Names in a file of exit records.
 private enum RecordsLayout {
-  static let format = "bayesify exit records"
+  static let format = "bayesify-records"
   static let version = 1
   static let labels = "/labels"
   static let rowDigests = "/rowDigests"

@@ -5,7 +5,7 @@ public import BayesTensor
 /// `/exits/<k>/` holds `logits` (the mean over draws) `[rows, logits]`, `probabilities`
 /// `[rows, classes]`, and `total`, `aleatoric`, `epistemic` `[rows]` in nats; `/labels` where known.
 public struct PredictionsWriter: Sendable {
-  static let format = "bayesify predictions"
+  static let format = "bayesify-predictions"
 
   private let archive: any ArrayArchiveWriter
 

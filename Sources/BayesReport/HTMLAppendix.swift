@@ -18,16 +18,19 @@ struct DefinitionsSection: Sendable {
       ("ECE", Figures.capitalized(definitions.joined(separator: "; ")) + "."),
       (
         "Scores",
-        "Larger means further from the training data. Maximum probability: 1 − max p. Entropy: of the averaged "
-          + "probabilities. Mutual information: of class and weights. Energy: −log Σ exp of the logits, averaged "
-          + "over samples first."
+        "Larger means further from the training data. Maximum probability: 1 − max p. Entropy: of the "
+          + "averaged probabilities. Mutual information: of class and weights. Energy: −log Σ exp of the "
+          + "logits, averaged over samples first."
       ),
       (
         "AUROC",
         "The chance that a foreign row scores above a test row, ties counting half: foreign rows are the "
           + "positive class. Its interval is DeLong's."
       ),
-      ("FPR95", "The share of test rows called foreign at the first threshold that finds 95 % of foreign rows."),
+      (
+        "FPR95",
+        "The share of test rows called foreign at the first threshold that finds 95 % of foreign rows."
+      ),
       (
         "AUPR-out, AUPR-in",
         "Average precision, summed in steps, with foreign rows or with test rows as the positive class."

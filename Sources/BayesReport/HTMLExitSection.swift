@@ -147,7 +147,7 @@ struct ExitSection: Sendable {
         """
         <h5>\(set)</h5>
         <div class="charts small">
-        \(scores.map { score -> Markup in
+        \(scores.enumerated().map { scoreNumber, score -> Markup in
           let series = exit.rows.compactMap { row in
             row.exit.ood.first { $0.name == set }?.scores[score].map {
               ROCChart.Series(
@@ -159,7 +159,7 @@ struct ExitSection: Sendable {
             "\(Figures.capitalized(words))",
             ROCChart(
               series: series, title: "ROC of \(words) on \(set), \(exit.title)",
-              identifier: "\(prefix)-roc-\(number)-\(score)"
+              identifier: "\(prefix)-roc-\(number)-\(scoreNumber)"
             ).svg())
         })
         </div>
@@ -185,7 +185,8 @@ struct ExitSection: Sendable {
           guard let result = row.exit.ood.first(where: { $0.name == set })?.scores[score] else { return nil }
           return """
             <tr><th scope="row">\(row.model.name)</th><th scope="row">\(SeparationReading.words(score))</th>\
-            <td>\(Figures.number(result.auroc, decimals: 4))</td><td>\(Figures.range(result.aurocInterval))</td>\
+            <td>\(Figures.number(result.auroc, decimals: 4))</td>\
+            <td>\(Figures.range(result.aurocInterval))</td>\
             <td>\(Figures.number(result.auprOut, decimals: 4))</td>\
             <td>\(Figures.number(result.auprIn, decimals: 4))</td>\
             <td>\(Figures.percent(result.fpr95, decimals: 2))</td></tr>
@@ -217,8 +218,7 @@ struct ExitSection: Sendable {
       <tbody>
       \(hardest.map { index -> Markup in
         """
-        <tr><th scope="row">\(report.classNames.indices.contains(index) ? report.classNames[index] : "\(index)")\
-        </th><td>\(Figures.count(baseline.classes[index].rows))</td>\
+        <tr><th scope="row">\(report.className(index))</th><td>\(Figures.count(baseline.classes[index].rows))</td>\
         \(exit.rows.map { row -> Markup in
           row.exit.classes.indices.contains(index)
             ? "<td>\(Figures.percent(recall(row.exit.classes[index])))</td>" : "<td>–</td>"

@@ -105,6 +105,11 @@ struct ExitGroup: Sendable {
 }
 
 extension Report {
+  /// The name of a class, or its index where it has none.
+  func className(_ index: Int) -> String {
+    classNames.indices.contains(index) ? classNames[index] : String(index)
+  }
+
   /// All exits of all models, the earliest first.
   var exits: [ExitGroup] {
     Set(models.flatMap { $0.exits.map(\.index) }).sorted().map { index in

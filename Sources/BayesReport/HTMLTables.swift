@@ -126,11 +126,14 @@ struct SeparationTable: Sendable {
   /// The table of one exit.
   static func table(_ group: ExitGroup, label: String) -> Markup {
     let names = scoreNames(group)
+    let headings = names.map { name -> Markup in
+      #"<th scope="col">\#(Figures.capitalized(SeparationReading.words(name)))</th>"#
+    }
     return """
       <div class="scroll" tabindex="0" role="region" aria-labelledby="\(label)">
       <table>
       <thead><tr><th scope="col">Model</th>\
-      \(names.map { "<th scope=\"col\">\(Figures.capitalized(SeparationReading.words($0)))</th>" as Markup })</tr></thead>
+      \(headings)</tr></thead>
       \(group.setNames.map { set -> Markup in
         let best = group.rows.flatMap { row in
           row.exit.ood.filter { $0.name == set }.flatMap { $0.scores.values.map(\.auroc) }

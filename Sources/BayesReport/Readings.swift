@@ -56,7 +56,7 @@ struct ChangeReading: Sendable {
     }
     let share = (before - temperature.value) / (before - after)
     if share > 0, temperature.isWithinNoise {
-      return "; a temperature alone does as well (\(alone)), the rest is within noise"
+      return "; a temperature alone does as well, within noise (\(alone))"
     }
     if share > 1 { return "; a temperature alone does better (\(alone))" }
     if start == alone { return "; none of that is the temperature, which alone leaves it at \(alone)" }
@@ -111,13 +111,12 @@ struct SeparationReading: Sendable {
   var sentence: String {
     guard let best = Self.best(of: scores) else { return "No score of \(model) ranks the rows of \(set)." }
     let auroc = Figures.number(best.auroc, decimals: 3)
-    var sentence: String
     if best.auroc < 0.5 {
       return
-        "On \(set) every score of \(model) is below chance (the best, \(best.score), has an AUROC of "
+        "On \(set), every score of \(model) is below chance (the best, \(best.score), has an AUROC of "
         + "\(auroc)): the model is surer of these rows than of the test set, so do not rely on it here."
     }
-    sentence = "On \(set) the best score of \(model) is \(best.score), with an AUROC of \(auroc)"
+    var sentence = "On \(set), the best score of \(model) is \(best.score), with an AUROC of \(auroc)"
     if let baseline, let other = Self.best(of: baseline) {
       let (ours, theirs) = Figures.numbers(best.auroc, other.auroc)
       if ours == theirs {
@@ -126,7 +125,9 @@ struct SeparationReading: Sendable {
         sentence = sentence.replacing(auroc, with: ours)
         let verdict = best.auroc > other.auroc ? "more" : "less"
         sentence += ", \(verdict) than the baseline's best (\(other.score), \(theirs))"
-        if best.result.aurocDifference(from: other.result).isWithinNoise { sentence += ", a difference within noise" }
+        if best.result.aurocDifference(from: other.result).isWithinNoise {
+          sentence += ", a difference within noise"
+        }
       }
     }
     sentence += "."

@@ -133,7 +133,7 @@ extension Markup {
       .scroll { overflow: visible; border: 0; }
       table { font-size: 8.5pt; }
       th, td { padding: 0.2rem 0.4rem; }
-      tr, .legend, .warnings { break-inside: avoid; }
+      p, tr, .legend, .warnings { break-inside: avoid; }
       tr.group, h2, h3, h4, h5, summary, .legend, section > p, details > p { break-after: avoid; }
       figcaption { font-size: 8pt; }
       /* Paper cannot be unfolded. */

@@ -175,7 +175,7 @@ struct Evaluate: AsyncParsableCommand {
         for (index, temperature) in temperatures.enumerated() where temperature.isAtSearchBound {
           warnings.append(
             "Exit \(index) ('\(exits[index].name)'): the temperature of '\(entry.name)' lies at the edge of the "
-              + "search, \(significant(temperature.value)); look at the validation rows.")
+              + "search, \(temperature.value.significantDigits()); look at the validation rows.")
         }
         contestants.append(
           Contestant(

@@ -215,9 +215,9 @@ private struct FitSummary: Encodable, CustomStringConvertible {
       ["exit", "name", "prior precision", "temperature", "validation NLL", "temperature alone"],
       exits.enumerated().map { index, exit in
         [
-          "\(index)", exit.name, significant(exit.priorPrecision), significant(exit.temperature),
-          exit.validationNLL.map(significant) ?? "-",
-          exit.validationNLLOfTemperatureAlone.map(significant) ?? "-",
+          "\(index)", exit.name, exit.priorPrecision.significantDigits(), exit.temperature.significantDigits(),
+          exit.validationNLL.map { $0.significantDigits() } ?? "-",
+          exit.validationNLLOfTemperatureAlone.map { $0.significantDigits() } ?? "-",
         ]
       }, leading: 2) + "\nwrote \(output)"
   }

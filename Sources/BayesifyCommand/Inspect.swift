@@ -186,8 +186,8 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
       ["exit", "name", "prior precision", "temperature", "validation NLL", "log evidence", "training rows"],
       exits.enumerated().map { index, exit in
         [
-          "\(index)", exit.name, significant(exit.priorPrecision), significant(exit.temperature),
-          exit.validationNLL.map(significant) ?? "-", exit.logMarginalLikelihood.map(significant) ?? "-",
+          "\(index)", exit.name, exit.priorPrecision.significantDigits(), exit.temperature.significantDigits(),
+          exit.validationNLL.map { $0.significantDigits() } ?? "-", exit.logMarginalLikelihood.map { $0.significantDigits() } ?? "-",
           "\(exit.trainingRows)",
         ]
       }, leading: 2)
@@ -201,10 +201,6 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
   }
 }
 
-/// A number in four significant digits.
-func significant(_ value: Double) -> String {
-  value.formatted(.number.precision(.significantDigits(1...4)).grouping(.never).locale(Locale(identifier: "en_US_POSIX")))
-}
 
 /// What is said of records and predictions.
 private struct ArchiveDescription: Encodable, CustomStringConvertible {

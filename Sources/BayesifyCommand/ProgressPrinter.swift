@@ -54,7 +54,9 @@ final class ProgressPrinter: Sendable {
       }
       let isDone = progress.total == progress.completed
       let interval: Duration = isTerminal ? .milliseconds(100) : .seconds(5)
-      guard isDone || (now - state.printed > interval && !isNew) else { return }
+      // A stage that is over at once leaves no line behind.
+      let isWorthALine = isDone && (state.lineIsOpen || now - state.started > .seconds(1))
+      guard isWorthALine || (now - state.printed > interval && !isNew) else { return }
       state.printed = now
       let line = text(progress, elapsed: now - state.started)
       if isTerminal {

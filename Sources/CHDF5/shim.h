@@ -1,6 +1,8 @@
 #pragma once
 #include <hdf5.h>
 
+#include "probe.h"
+
 // Macros that call a function or cast are invisible to Swift.
 static inline hid_t bayesify_h5_native_float(void) { return H5T_NATIVE_FLOAT; }
 static inline hid_t bayesify_h5_native_double(void) { return H5T_NATIVE_DOUBLE; }

@@ -29,7 +29,8 @@ struct LaplaceGoldenTests {
     }
     // A dense solve of a matrix with condition number 1e5 leaves about eleven digits.
     expectClose(
-      Tensor.stacking(covariances), test["covariance"].tensor().reshaped(
+      Tensor.stacking(covariances),
+      test["covariance"].tensor().reshaped(
         to: [variances.rowCount * spectrum.logitCount, spectrum.logitCount]), tolerance: 1e-10)
     let logits = probitLogits(
       means: test["logits"].tensor(),
@@ -51,7 +52,9 @@ struct LaplaceGoldenTests {
     expectClose(factors.output, golden["B"].tensor(), tolerance: 1e-13)
     let a: Tensor<Double> = golden["A"].tensor()
     for row in 0..<a.rowCount {
-      for column in 0..<a.rowCount { expectClose(factors.input[row, column], a[row, column], tolerance: 1e-13) }
+      for column in 0..<a.rowCount {
+        expectClose(factors.input[row, column], a[row, column], tolerance: 1e-13)
+      }
     }
     expectClose(
       spectrum.logDeterminantRatio(priorPrecision: golden["priorPrecision"].number),

@@ -21,7 +21,9 @@ struct LastLayerLaplaceTests {
     let reference = try await recipe.fit(training: whole, validation: nil, in: .test())
     // Sums in another order agree to rounding.
     let rounding = 1e-10
-    for source in [RechunkedRecords(base: whole, chunkRowCount: 17), RechunkedRecords(base: shuffled, chunkRowCount: 64)] {
+    for source in [
+      RechunkedRecords(base: whole, chunkRowCount: 17), RechunkedRecords(base: shuffled, chunkRowCount: 64),
+    ] {
       let other = try await recipe.fit(training: source, validation: nil, in: .test())
       for (a, b) in zip(reference.exits, other.exits) {
         let features: Tensor<Double> = RandomKey(seed: 1).normals([4, 5])
@@ -38,7 +40,8 @@ struct LastLayerLaplaceTests {
   func widthChangesNoBit(width: Int) async throws {
     let problem = ToyProblem(exitCount: 2)
     let training = RechunkedRecords(base: problem.records(), chunkRowCount: 40)
-    let validation = RechunkedRecords(base: ToyProblem(rowCount: 100, exitCount: 2, seed: 8).records(), chunkRowCount: 16)
+    let validation = RechunkedRecords(
+      base: ToyProblem(rowCount: 100, exitCount: 2, seed: 8).records(), chunkRowCount: 16)
     let recipe = LastLayerLaplace(sampleCount: 8)
     let one = try await recipe.fit(training: training, validation: validation, in: .test(width: 1))
     let more = try await recipe.fit(training: training, validation: validation, in: .test(width: width))
@@ -131,7 +134,8 @@ struct LastLayerLaplaceTests {
   }
 
   @Test func formsAgreeWithoutBias() async throws {
-    let factors = try await KroneckerFactors.gather(from: ToyProblem(hasBias: false).records(), in: .test())[0]
+    let factors = try await KroneckerFactors.gather(from: ToyProblem(hasBias: false).records(), in: .test())[
+      0]
     let features: Tensor<Double> = RandomKey(seed: 4).normals([5, 5])
     let variances = try [KroneckerForm.kronecker, .folded].map {
       try factors.spectrum(form: $0, hasBias: false, on: backend).spectralVariances(
@@ -142,13 +146,15 @@ struct LastLayerLaplaceTests {
 
   @Test(arguments: KroneckerForm.allCases, [true, false])
   func marginalLikelihoodHasItsDerivative(form: KroneckerForm, hasBias: Bool) async throws {
-    let factors = try await KroneckerFactors.gather(from: ToyProblem(hasBias: hasBias).records(), in: .test())[0]
+    let factors = try await KroneckerFactors.gather(
+      from: ToyProblem(hasBias: hasBias).records(), in: .test())[0]
     let spectrum = try factors.spectrum(form: form, hasBias: hasBias, on: backend)
     let curve = MarginalLikelihood(spectrum: spectrum, logLikelihood: -100, squaredNorm: 13)
     let step = 1e-5
     for logarithm in [-6.0, -1, 0, 3] {
       let central =
-        (curve(priorPrecision: Double.exp(logarithm + step)) - curve(priorPrecision: Double.exp(logarithm - step)))
+        (curve(priorPrecision: Double.exp(logarithm + step))
+          - curve(priorPrecision: Double.exp(logarithm - step)))
         / (2 * step)
       // Central differences keep about half the digits.
       expectClose(curve.derivative(priorPrecision: Double.exp(logarithm)), central, tolerance: 1e-6)
@@ -224,12 +230,15 @@ struct LastLayerLaplaceTests {
   // MARK: Predictions
 
   @Test(arguments: LaplacePredictive.allCases, [Likelihood.categorical, .binary])
-  func withoutVarianceThePredictionIsTheNetworks(predictive: LaplacePredictive, likelihood: Likelihood) async throws {
+  func withoutVarianceThePredictionIsTheNetworks(predictive: LaplacePredictive, likelihood: Likelihood)
+    async throws
+  {
     let records = ToyProblem(classCount: 2, likelihood: likelihood).records()
     let posterior = try await LastLayerLaplace(
       predictive: predictive, priorPrecision: .fixed(1e14), temperature: .fixed(1)
     ).fit(training: records, validation: nil, in: .test())
-    let prediction = try posterior.predictor(for: records.description, in: .test()).predict(records.records)[0]
+    let prediction = try posterior.predictor(for: records.description, in: .test()).predict(records.records)[
+      0]
     let logits = records.records.exits[0].logits
     let network = Prediction(
       logits: logits.reshaped(to: [1, logits.shape[0], logits.shape[1]]), likelihood: likelihood, exit: 0)
@@ -248,7 +257,8 @@ struct LastLayerLaplaceTests {
     for row in 0..<logits.rowCount { for k in 0..<3 { shifted[row, k] += Double(row) } }
     let temperatures = [0.5, 1, 2]
     let labels = [0, 1, 2, 0]
-    let sums = negativeLogLikelihoodSums(ofLogits: logits, labels: labels, .categorical, temperatures: temperatures)
+    let sums = negativeLogLikelihoodSums(
+      ofLogits: logits, labels: labels, .categorical, temperatures: temperatures)
     let shiftedSums = negativeLogLikelihoodSums(
       ofLogits: shifted, labels: labels, .categorical, temperatures: temperatures)
     for (a, b) in zip(sums, shiftedSums) { expectClose(a, b, tolerance: 1e-12) }
@@ -279,12 +289,26 @@ struct LastLayerLaplaceTests {
       for sample in 0..<50 {
         for position in 0..<30 {
           #expect(
-            part[exit].logits[sample * 30 + position] == whole[exit].logits[(sample * 64 + 20) * 3 + position])
+            part[exit].logits[sample * 30 + position] == whole[exit].logits[(sample * 64 + 20) * 3 + position]
+          )
         }
       }
     }
     #expect(predictor.blocks(of: records.records) == [records.records])
     #expect(try predictor.predict(records.records, exit: 1) == whole[1])
+  }
+
+  @Test func manyDrawsAreMadeInBlocksOfRows() async throws {
+    let records = ToyProblem(rowCount: 60, exitCount: 2).records()
+    let posterior = try await LastLayerLaplace(
+      sampleCount: 20_000, priorPrecision: .fixed(1), temperature: .fixed(1)
+    ).fit(training: records, validation: nil, in: .test())
+    let predictor = try posterior.predictor(for: records.description, in: .test())
+    // 64 MiB over twenty bytes for each of 60,000 logits a row.
+    #expect(predictor.blockRowCount == 55)
+    #expect(
+      predictor.blocks(of: records.records)
+        == [records.records.rows(Array(0..<55)), records.records.rows(Array(55..<60))])
   }
 
   @Test func noRowsGiveAnEmptyPrediction() async throws {

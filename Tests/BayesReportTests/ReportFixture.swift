@@ -7,7 +7,7 @@ import BayesTensor
 enum ReportFixture {
   /// A report of a network, its temperature, and posteriors.
   static func report(
-    exits: Int = 2, models: Int = 3, sets: [String] = ["SVHN", "textures"], rows: Int = 400
+    exits: Int = 2, models: Int = 3, sets: [String] = ["SVHN", "textures"], rows: Int = 120
   ) throws -> Report {
     let kinds: [ModelKind] = [.map, .temperature] + Array(repeating: ModelKind("laplace"), count: 6)
     let names = [

@@ -34,10 +34,14 @@ import CZlib
     return bytes
   }
 
-  /// Checks that the stream ends here and that its checksum is right.
+  /// Checks the end of the stream and with it the checksum.
   func finish() throws(FileError) {
     var byte: UInt8 = 0
+    var code: Int32 = 0
     guard unsafe gzread(stream, &byte, 1) >= 0 else { throw damage }
+    _ = unsafe gzerror(stream, &code)
+    // A stream without its end reads as one that is over; only this code tells.
+    guard code != Z_BUF_ERROR else { throw damage }
   }
 
   private var damage: FileError {

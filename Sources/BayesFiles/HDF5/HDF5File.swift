@@ -31,6 +31,11 @@ final class HDF5File: Sendable {
       let content = kind == .zip ? try ZipContent(memberNames: ZipArchive(file).memberNames) : nil
       throw FileError(.malformed, file: file, kind.refusalAsHDF5(zip: content))
     }
+    guard HDF5Library.locked({ unsafe bayesify_h5_survives(file) }) != 0 else {
+      throw FileError(
+        .malformed, file: file, "The file is damaged so that the HDF5 library cannot read it; copy or download "
+          + "it again.")
+    }
     do {
       handle = try HDF5Library.locked { () throws(HDF5Failure) in
         let access = try HDF5Handle<HDF5PropertiesResource>(H5Pcreate(bayesify_h5_file_access()))

@@ -89,6 +89,8 @@ final class HDF5Output {
   private var handle: HDF5Handle<HDF5FileResource>?
   private var pending: PendingFile?
   private var objects: Set<String> = ["/"]
+  // Once the library failed, its state is not to be trusted, so the first refusal stands.
+  private var failure: FileError?
 
   init(_ file: String, replacing: Bool) throws(FileError) {
     let pending = try PendingFile(for: file, replacing: replacing)
@@ -113,7 +115,7 @@ final class HDF5Output {
     let path = HDF5File.normalized(path)
     try requireFree(path)
     try perform(at: path) { (file) throws(HDF5Failure) in
-      let space = try Self.dataspace(elements.shape)
+      let space = try HDF5Array.dataspace(elements.shape)
       let creation = try Self.properties(bayesify_h5_dataset_create())
       let dataset = try Self.createDataset(
         path, elements.type, space: space.identifier, creation: creation.identifier, in: file)
@@ -154,7 +156,7 @@ final class HDF5Output {
       try requireHDF5(
         unsafe H5Sselect_hyperslab(
           selection.identifier, H5S_SELECT_SET, start, nil, elements.shape.dimensions.map { hsize_t($0) }, nil))
-      let memory = try Self.dataspace(elements.shape)
+      let memory = try HDF5Array.dataspace(elements.shape)
       try elements.write(to: dataset, memory: memory.identifier, selection: selection.identifier)
     }
     array.rowCount = end
@@ -247,11 +249,14 @@ final class HDF5Output {
   // MARK: - Parts
 
   private func perform(at path: String?, _ body: (hid_t) throws(HDF5Failure) -> Void) throws(FileError) {
+    if let failure { throw failure }
+    guard let identifier = handle?.identifier else { return }
     do {
-      guard let identifier = handle?.identifier else { return }
       try HDF5Library.locked { () throws(HDF5Failure) in try body(identifier) }
     } catch {
-      throw Self.refusal(error, file: file, object: path)
+      let refusal = Self.refusal(error, file: file, object: path)
+      failure = refusal
+      throw refusal
     }
   }
 
@@ -273,12 +278,6 @@ final class HDF5Output {
     FileError(
       .cannotWrite, file: file, object: object,
       "The file cannot be written (\(failure.reason)); make room or choose another place.")
-  }
-
-  private static func dataspace(_ shape: Shape) throws(HDF5Failure) -> HDF5Handle<HDF5DataspaceResource> {
-    if shape.rank == 0 { return try HDF5Handle(H5Screate(H5S_SCALAR)) }
-    return try HDF5Handle(
-      unsafe H5Screate_simple(Int32(shape.rank), shape.dimensions.map { hsize_t($0) }, nil))
   }
 
   /// Properties for creating an object without times, so that equal content gives equal bytes.

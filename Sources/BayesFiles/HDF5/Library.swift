@@ -8,10 +8,15 @@ enum HDF5Library {
   // scope, while its thread is already inside.
   private static let lock = NSRecursiveLock()
 
+  // Writers publish or discard their files themselves.  What the library would do at exit crashes
+  // after a file could not be written because the disk was full.
+  private static let hasExitHandler = H5dont_atexit() < 0
+
   /// Runs `body` while no other thread is inside the library, with HDF5's own messages switched off.
   static func locked<Result: ~Copyable, Failure: Error>(
     _ body: () throws(Failure) -> Result
   ) throws(Failure) -> Result {
+    _ = hasExitHandler
     lock.lock()
     defer { lock.unlock() }
     // The error stack and its printing belong to the calling thread.

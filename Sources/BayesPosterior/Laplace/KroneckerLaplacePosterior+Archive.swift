@@ -5,11 +5,11 @@ import Foundation
 /// A posterior in a file: everything needed to predict from records or from a checkpoint, and nothing
 /// of the rows it was fitted to but their number and sums over them.
 ///
-/// - `/` has the attributes `format`, `version`, `method`, `form`, `predictive`, `draws`, `draws-key`,
-///   `exit-count`, and where known `class-names`, `checkpoint-digest`, `data-digest`, `preprocessing`
+/// - `/` has the attributes `format`, `version`, `method`, `form`, `predictive`, `draws`, `drawsKey`,
+///   `exitCount`, and where known `classNames`, `checkpointDigest`, `dataDigest`, `preprocessing`
 ///   (JSON) and `warnings`.
 /// - `/exits/0` and so on have attributes of the exit and the arrays `weight`, `bias`,
-///   `output-values`, `output-vectors`, `input-values`, `input-vectors` and `trail`.
+///   `outputValues`, `outputVectors`, `inputValues`, `inputVectors` and `trail`.
 extension KroneckerLaplacePosterior {
   /// The value of the attribute `format` in a posterior's file.
   public static let formatName = "bayesify-posterior"
@@ -26,15 +26,15 @@ extension KroneckerLaplacePosterior {
     try archive.setAttribute("form", .text(form.rawValue), of: "/")
     try archive.setAttribute("predictive", .text(predictive.rawValue), of: "/")
     try archive.setAttribute("draws", .integer(sampleCount), of: "/")
-    try archive.setAttribute("draws-key", .text(try json(drawsKey, file: archive.file)), of: "/")
-    try archive.setAttribute("exit-count", .integer(exits.count), of: "/")
+    try archive.setAttribute("drawsKey", .text(try json(drawsKey, file: archive.file)), of: "/")
+    try archive.setAttribute("exitCount", .integer(exits.count), of: "/")
     if !source.classNames.isEmpty {
-      try archive.setAttribute("class-names", .texts(source.classNames), of: "/")
+      try archive.setAttribute("classNames", .texts(source.classNames), of: "/")
     }
     if let digest = source.checkpointDigest {
-      try archive.setAttribute("checkpoint-digest", .text(digest), of: "/")
+      try archive.setAttribute("checkpointDigest", .text(digest), of: "/")
     }
-    if let digest = source.dataDigest { try archive.setAttribute("data-digest", .text(digest), of: "/") }
+    if let digest = source.dataDigest { try archive.setAttribute("dataDigest", .text(digest), of: "/") }
     if let preprocessing = source.preprocessing {
       try archive.setAttribute(
         "preprocessing", .text(try json(preprocessing, file: archive.file)), of: "/")
@@ -71,13 +71,15 @@ extension KroneckerLaplacePosterior {
     predictive = try reader.choice("predictive", of: "/")
     sampleCount = try reader.integer("draws", of: "/")
     guard (2...1_000_000).contains(sampleCount) else {
-      throw FileError(.value, file: archive.file, "The number of draws is \(sampleCount); at least 2 are needed.")
+      throw FileError(
+        .value, file: archive.file, "The number of draws is \(sampleCount); at least 2 are needed.")
     }
-    drawsKey = try reader.json("draws-key", of: "/")
+    drawsKey = try reader.json("drawsKey", of: "/")
     warnings = try reader.texts("warnings", of: "/")
-    let exitCount = try reader.integer("exit-count", of: "/")
+    let exitCount = try reader.integer("exitCount", of: "/")
     guard (1...10_000).contains(exitCount) else {
-      throw FileError(.value, file: archive.file, "The number of exits is \(exitCount); at least 1 is needed.")
+      throw FileError(
+        .value, file: archive.file, "The number of exits is \(exitCount); at least 1 is needed.")
     }
     var exits: [Exit] = []
     for index in 0..<exitCount {
@@ -86,9 +88,10 @@ extension KroneckerLaplacePosterior {
     self.exits = exits
     let hasPreprocessing = try reader.optionalText("preprocessing", of: "/") != nil
     source = RecordsDescription(
-      file: archive.file, exits: exits.map(\.description), classNames: try reader.texts("class-names", of: "/"),
-      checkpointDigest: try reader.optionalText("checkpoint-digest", of: "/"),
-      dataDigest: try reader.optionalText("data-digest", of: "/"),
+      file: archive.file, exits: exits.map(\.description),
+      classNames: try reader.texts("classNames", of: "/"),
+      checkpointDigest: try reader.optionalText("checkpointDigest", of: "/"),
+      dataDigest: try reader.optionalText("dataDigest", of: "/"),
       preprocessing: hasPreprocessing ? try reader.json("preprocessing", of: "/") : nil)
   }
 }
@@ -103,22 +106,22 @@ extension KroneckerLaplacePosterior.Exit {
     }
     try archive.setAttribute("name", .text(description.name), of: path)
     try archive.setAttribute("likelihood", .text(description.likelihood.rawValue), of: path)
-    try archive.setAttribute("has-bias", .integer(head.hasBias ? 1 : 0), of: path)
+    try archive.setAttribute("hasBias", .integer(head.hasBias ? 1 : 0), of: path)
     if let multiplyAdds = description.multiplyAdds {
-      try archive.setAttribute("multiply-adds", .integer(multiplyAdds), of: path)
+      try archive.setAttribute("multiplyAdds", .integer(multiplyAdds), of: path)
     }
-    try archive.setAttribute("row-count", .integer(rowCount), of: path)
-    try set("prior-precision", priorPrecision)
+    try archive.setAttribute("rowCount", .integer(rowCount), of: path)
+    try set("priorPrecision", priorPrecision)
     try set("temperature", temperature)
-    try set("training-log-likelihood", logLikelihood)
-    try set("training-accuracy", trainingAccuracy)
-    try set("validation-accuracy", tuning.validationAccuracy)
+    try set("trainingLogLikelihood", logLikelihood)
+    try set("trainingAccuracy", trainingAccuracy)
+    try set("validationAccuracy", tuning.validationAccuracy)
     try archive.write(head.weight, at: path + "/weight")
     try archive.write(head.bias, at: path + "/bias")
-    try archive.write(spectrum.output.values, at: path + "/output-values")
-    try archive.write(spectrum.output.vectors, at: path + "/output-vectors")
-    try archive.write(spectrum.input.values, at: path + "/input-values")
-    try archive.write(spectrum.input.vectors, at: path + "/input-vectors")
+    try archive.write(spectrum.output.values, at: path + "/outputValues")
+    try archive.write(spectrum.output.vectors, at: path + "/outputVectors")
+    try archive.write(spectrum.input.values, at: path + "/inputValues")
+    try archive.write(spectrum.input.vectors, at: path + "/inputVectors")
     // The chosen point and the one without variance come first, where there are any.
     if let chosen = tuning.chosen, let withoutVariance = tuning.withoutVariance {
       let points = [chosen, withoutVariance] + tuning.trail
@@ -134,34 +137,34 @@ extension KroneckerLaplacePosterior.Exit {
   fileprivate init(from reader: ArchiveReader, at path: String, index: Int, form: KroneckerForm)
     throws(FileError)
   {
-    let hasBias = try reader.integer("has-bias", of: path) != 0
+    let hasBias = try reader.integer("hasBias", of: path) != 0
     let weight: Tensor<Float> = try reader.array(path + "/weight", rank: 2)
     let (featureCount, logitCount) = (weight.shape[0], weight.shape[1])
     let bias: Tensor<Float> = try reader.array(path + "/bias", shape: [logitCount])
     description = ExitDescription(
       name: try reader.archive.text("name", of: path), likelihood: try reader.choice("likelihood", of: path),
       logitCount: logitCount, featureCount: featureCount,
-      multiplyAdds: try reader.optionalInteger("multiply-adds", of: path),
+      multiplyAdds: try reader.optionalInteger("multiplyAdds", of: path),
       head: ExitHead(weight: weight, bias: bias, hasBias: hasBias))
     // The same conditions as when the posterior was fitted.
     _ = try ExitCheck(description, exit: index, file: reader.archive.file)
 
     let inputCount = featureCount + (hasBias && form != .kronecker ? 1 : 0)
     let output = SymmetricEigen(
-      values: try reader.eigenvalues(path + "/output-values", count: logitCount),
-      vectors: try reader.array(path + "/output-vectors", shape: [logitCount, logitCount]))
+      values: try reader.eigenvalues(path + "/outputValues", count: logitCount),
+      vectors: try reader.array(path + "/outputVectors", shape: [logitCount, logitCount]))
     let input = SymmetricEigen(
-      values: try reader.eigenvalues(path + "/input-values", count: inputCount),
-      vectors: try reader.array(path + "/input-vectors", shape: [inputCount, inputCount]))
+      values: try reader.eigenvalues(path + "/inputValues", count: inputCount),
+      vectors: try reader.array(path + "/inputVectors", shape: [inputCount, inputCount]))
     spectrum = KroneckerSpectrum(form: form, hasBias: hasBias, output: output, input: input)
 
-    priorPrecision = try reader.positiveNumber("prior-precision", of: path)
+    priorPrecision = try reader.positiveNumber("priorPrecision", of: path)
     temperature = try reader.positiveNumber("temperature", of: path)
-    rowCount = try reader.integer("row-count", of: path)
-    logLikelihood = try reader.optionalNumber("training-log-likelihood", of: path)
-    trainingAccuracy = try reader.optionalNumber("training-accuracy", of: path)
+    rowCount = try reader.integer("rowCount", of: path)
+    logLikelihood = try reader.optionalNumber("trainingLogLikelihood", of: path)
+    trainingAccuracy = try reader.optionalNumber("trainingAccuracy", of: path)
     tuning = LaplaceTuning()
-    tuning.validationAccuracy = try reader.optionalNumber("validation-accuracy", of: path)
+    tuning.validationAccuracy = try reader.optionalNumber("validationAccuracy", of: path)
     if let points = try reader.trail(path + "/trail") {
       tuning.chosen = points[0]
       tuning.withoutVariance = points[1]
@@ -277,7 +280,8 @@ private struct ArchiveReader {
   func trail(_ path: String) throws(FileError) -> [LaplaceTuning.Point]? {
     guard let shape = archive.entry(path)?.shape else { return nil }
     guard shape.rank == 2, shape[0] >= 2, shape[1] == 4 else {
-      throw failure(.shape, path, "The array has shape \(shape); [points, 4] with two points or more is needed.")
+      throw failure(
+        .shape, path, "The array has shape \(shape); [points, 4] with two points or more is needed.")
     }
     let values = try archive.read(path, as: Double.self)
     return try (0..<shape[0]).map { row throws(FileError) in
