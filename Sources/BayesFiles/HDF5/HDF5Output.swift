@@ -89,6 +89,7 @@ final class HDF5Output {
   private var handle: HDF5Handle<HDF5FileResource>?
   private var pending: PendingFile?
   private var objects: Set<String> = ["/"]
+  private var datasets: Set<String> = []
   // Once the library failed, its state is not to be trusted, so the first refusal stands.
   private var failure: FileError?
 
@@ -123,6 +124,7 @@ final class HDF5Output {
       try elements.write(to: dataset.identifier, memory: space.identifier, selection: space.identifier)
     }
     note(path)
+    datasets.insert(path)
   }
 
   func append(_ elements: Elements, to path: String) throws(FileError) {
@@ -138,6 +140,7 @@ final class HDF5Output {
       array = try create(path, rowShape: elements.shape.row, type: elements.type)
       appended[path] = array
       note(path)
+      datasets.insert(path)
     }
     guard array.rowShape == elements.shape.row, array.type == elements.type else {
       throw FileError(
@@ -263,6 +266,13 @@ final class HDF5Output {
   private func requireFree(_ path: String) throws(FileError) {
     guard !objects.contains(path) else {
       throw FileError(.cannotWrite, file: file, object: path, "Something of this name was written before.")
+    }
+    var parent = path
+    while let slash = parent.lastIndex(of: "/"), slash != parent.startIndex {
+      parent = String(parent[..<slash])
+      guard !datasets.contains(parent) else {
+        throw FileError(.cannotWrite, file: file, object: path, "\(parent) is an array; nothing can lie in it.")
+      }
     }
   }
 
