@@ -37,6 +37,9 @@ struct Evaluate: AsyncParsableCommand {
   @Option(help: "Validation rows to use, first:end.")
   var validationRows: RowRange?
 
+  @Option(help: "Training rows: data or exit records. Test and validation rows that recur among them are warned of.")
+  var reference: String?
+
   @Option(help: "The checkpoint of the posteriors, where it has moved.")
   var checkpoint: String?
 
@@ -85,10 +88,7 @@ struct Evaluate: AsyncParsableCommand {
     let held = try validation.map {
       try RowInput($0, labels: validationLabels, rows: validationRows?.range, likelihood: likelihood)
     }
-    var warnings: [String] = []
-    if let held, let warning = try session.warningOfRecurrence(of: test, named: "test", in: held, named: "validation") {
-      warnings.append(warning)
-    }
+    var warnings = try recurrences(test, held, session)
 
     let lineup = try Lineup(try models.map { try ModelInput($0) }, checkpoint: checkpoint)
     var evaluations: [ModelEvaluation] = []
@@ -127,6 +127,22 @@ struct Evaluate: AsyncParsableCommand {
     if let html { outputs.append((html, Data(HTMLRenderer().render(report).utf8))) }
     try AtomicFile.write(outputs, replacing: execution.force)
     print(summary(report))
+  }
+
+  /// Warnings of rows that appear in more than one of the training, validation and test sets.
+  private func recurrences(_ test: RowInput, _ held: RowInput?, _ session: Session) throws -> [String] {
+    var warnings: [String] = []
+    func check(_ second: RowInput?, _ secondName: String, _ first: RowInput?, _ firstName: String) throws {
+      guard let first, let second else { return }
+      if let warning = try session.warningOfRecurrence(of: second, named: secondName, in: first, named: firstName) {
+        warnings.append(warning)
+      }
+    }
+    let training = try reference.map { try RowInput($0, likelihood: options.likelihood, usesLabels: false) }
+    try check(test, "test", held, "validation")
+    try check(held, "validation", training, "training")
+    try check(test, "test", training, "training")
+    return warnings
   }
 
   private func seconds(_ duration: Duration) -> Double {

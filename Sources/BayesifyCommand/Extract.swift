@@ -55,13 +55,7 @@ struct Extract: AsyncParsableCommand {
       throw error
     }
     progress.finishLine()
-    let summary = Summary(output: output, rows: records.rowCount, exits: records.description.exits.map(\.name))
-    if json { print(try jsonText(summary)) } else { progress.note("wrote \(output): \(summary.rows) rows, \(summary.exits.count) exit(s)") }
-  }
-
-  private struct Summary: Encodable {
-    var output: String
-    var rows: Int
-    var exits: [String]
+    try RowsSummary(output: output, rows: records.rowCount, exits: records.description.exits.map(\.name))
+      .show(asJSON: json, progress)
   }
 }

@@ -29,6 +29,9 @@ struct Predict: AsyncParsableCommand {
   @OptionGroup var options: ModelOptions
   @OptionGroup var execution: ExecutionOptions
 
+  @Flag(help: "A summary in JSON on standard output.")
+  var json = false
+
   func run() async throws {
     try execution.requireWritable(output, apartFrom: [model, data, labels, checkpoint, options.classNames])
     let progress = execution.progress()
@@ -56,7 +59,19 @@ struct Predict: AsyncParsableCommand {
       throw error
     }
     progress.finishLine()
-    progress.note("wrote \(output): \(source.rowCount) rows, \(source.description.exits.count) exit(s)")
+    try RowsSummary(output: output, rows: source.rowCount, exits: source.description.exits.map(\.name))
+      .show(asJSON: json, progress)
+  }
+}
+
+/// What a verb that writes rows says at its end.
+struct RowsSummary: Encodable {
+  var output: String
+  var rows: Int
+  var exits: [String]
+
+  func show(asJSON: Bool, _ progress: ProgressPrinter) throws {
+    if asJSON { print(try jsonText(self)) } else { progress.note("wrote \(output): \(rows) rows, \(exits.count) exit(s)") }
   }
 }
 
