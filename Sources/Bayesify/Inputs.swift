@@ -92,6 +92,7 @@ private struct UnlabelledDataset: Dataset {
   var rowCount: Int { dataset.rowCount }
   var rowShape: Shape { dataset.rowShape }
   var hasLabels: Bool { false }
+  var firstRow: Int { dataset.firstRow }
 
   func inputs(_ rows: Range<Int>) throws(FileError) -> RowBatch { try dataset.inputs(rows) }
   func labels(_ rows: Range<Int>) throws(FileError) -> [Int] { [] }

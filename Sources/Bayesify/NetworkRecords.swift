@@ -96,7 +96,7 @@ public struct NetworkRecords: ExitRecordSource {
     {
       throw FileError(
         .value, file: dataset.file, object: "labels",
-        "Row \(rows.lowerBound + index) has label \(labels[index]), but the network knows classes 0 to "
+        "Row \(dataset.firstRow + rows.lowerBound + index) has label \(labels[index]), but the network knows classes 0 to "
           + "\(classCount - 1). Correct the labels or, if these rows are foreign, name the inputs alone, as in "
           + "FILE:x.")
     }
@@ -112,7 +112,7 @@ public struct NetworkRecords: ExitRecordSource {
       if let position = logits.firstNonFinite {
         throw FileError(
           .value, file: dataset.file,
-          "Row \(firstRow + position / max(1, logits.shape.row.elementCount)) gives a logit of "
+          "Row \(dataset.firstRow + firstRow + position / max(1, logits.shape.row.elementCount)) gives a logit of "
             + "\(logits[position]) at exit \(index) ('\(exit.name)'); check its values and the preprocessing.")
       }
       exits.append(ExitRecords.Exit(features: features, logits: logits))

@@ -14,7 +14,8 @@ enum Entry {
     signal(SIGPIPE, SIG_IGN)
     let sources = [SIGINT, SIGTERM].map { number in
       let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
-      source.setEventHandler { work.cancel() }
+      // Sendable, for it runs on the queue above and not on the main actor as this function does.
+      source.setEventHandler { @Sendable in work.cancel() }
       source.resume()
       return source
     }
