@@ -1,6 +1,6 @@
 # Everything a user or a contributor runs.  Each target installs what is missing first.
 
-.PHONY: demo test release notebooks benchmark check setup clean
+.PHONY: demo test release notebooks check setup clean
 
 # A target that imports a sibling it does not declare is an error.
 FLAGS = --explicit-target-dependency-import-check error
@@ -21,10 +21,6 @@ release: setup
 ## Runs the notebooks and keeps their outputs.
 notebooks: release
 	bash Scripts/run-notebooks.sh
-
-## Ratios against named rivals; see Benchmarks/README.md.
-benchmark: release
-	bash Benchmarks/run.sh
 
 ## What the compiler does not check.
 check:

@@ -17,7 +17,6 @@ let package = Package(
   ],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
-    .package(url: "https://github.com/apple/swift-crypto", from: "4.5.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
     .package(url: "https://github.com/apple/swift-numerics", from: "1.1.0"),
   ],
@@ -28,6 +27,8 @@ let package = Package(
     .systemLibrary(
       name: "COpenBLAS", pkgConfig: "openblas",
       providers: [.apt(["libopenblas-dev", "liblapacke-dev"])]),
+    // OpenSSL's digests: a Swift package for them would build for minutes.
+    .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
     .systemLibrary(name: "CZip", pkgConfig: "libzip", providers: [.apt(["libzip-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
 
@@ -54,10 +55,7 @@ let package = Package(
       swiftSettings: settings),
     .target(
       name: "BayesFiles",
-      dependencies: [
-        "BayesTensor", "BayesNetwork", "CHDF5", "CZip", "CZlib",
-        .product(name: "Crypto", package: "swift-crypto"),
-      ],
+      dependencies: ["BayesTensor", "BayesNetwork", "CHDF5", "CZip", "CZlib", "CCrypto"],
       swiftSettings: settings),
 
     // Front doors.

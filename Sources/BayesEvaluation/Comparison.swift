@@ -93,9 +93,7 @@ extension Comparison {
           name: set.name,
           auroc: set.scores.reduce(into: [:]) { differences, entry in
             guard let otherScore = otherSet.scores[entry.key] else { return }
-            differences[entry.key] = Difference(
-              value: entry.value.auroc - otherScore.auroc,
-              standardErrors: [entry.value, otherScore].compactMap(\.aurocStandardError))
+            differences[entry.key] = entry.value.aurocDifference(from: otherScore)
           })
       }
     }
@@ -122,8 +120,15 @@ extension Difference {
 }
 
 extension ScoreResult {
-  /// The standard error behind `aurocInterval`, whose nearer-to-one-half end is never cut off.
-  fileprivate var aurocStandardError: Double? {
+  /// This AUROC minus another, as if the two scores had been computed on different rows.
+  public func aurocDifference(from other: ScoreResult) -> Difference {
+    Difference(
+      value: auroc - other.auroc,
+      standardErrors: [self, other].compactMap(\.aurocStandardError))
+  }
+
+  /// The standard error behind `aurocInterval`, whose end towards one half is never cut off.
+  private var aurocStandardError: Double? {
     aurocInterval.map { max(auroc - $0.low, $0.high - auroc) / Interval.normalQuantile }
   }
 }

@@ -1,6 +1,4 @@
 public import BayesTensor
-import Crypto
-import Foundation
 
 /// SHA-256 digests, by which files are recognised.
 public enum FileDigest {
@@ -14,13 +12,9 @@ public enum FileDigest {
     var offset = 0
     while offset < reader.size {
       let bytes = try reader.bytes(at: offset, count: min(1 << 20, reader.size - offset))
-      unsafe bytes.withUnsafeBytes { unsafe hash.update(bufferPointer: $0) }
+      unsafe bytes.withUnsafeBytes { unsafe hash.update($0) }
       offset += bytes.count
     }
-    return hexadecimal(hash.finalize())
-  }
-
-  private static func hexadecimal(_ digest: SHA256.Digest) -> String {
-    digest.map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }.joined()
+    return hash.finish().map { byte in (byte < 16 ? "0" : "") + String(byte, radix: 16) }.joined()
   }
 }

@@ -2,7 +2,7 @@ public import BayesTensor
 
 /// Names in a file of exit records.
 private enum RecordsLayout {
-  static let format = "bayesify exit records"
+  static let format = "bayesify-records"
   static let version = 1
   static let labels = "/labels"
   static let rowDigests = "/rowDigests"
@@ -189,7 +189,7 @@ extension ArchiveAttribute {
 
 /// Exit records in a file, read a chunk at a time.
 public struct ArchivedExitRecords: ExitRecordSource {
-  public let description: RecordsDescription
+  public private(set) var description: RecordsDescription
   public let rowCount: Int
   public let hasLabels: Bool
   private let archive: any ArrayArchive
@@ -231,6 +231,21 @@ public struct ArchivedExitRecords: ExitRecordSource {
         "Rows \(self.rows.lowerBound):\(self.rows.upperBound) were asked for; the file has \(count).")
     }
     rowCount = self.rows.count
+  }
+
+  /// The same records with other class names.
+  ///
+  /// - Throws: `FileError.Code.shape` when there is not one name a class.
+  public func naming(classes: [String]) throws(FileError) -> ArchivedExitRecords {
+    let classCount = description.exits.map(\.classCount).max() ?? 0
+    guard classes.count == classCount else {
+      throw FileError(
+        .shape, file: archive.file,
+        "\(classes.count) class names were given for \(classCount) classes; give one name a class.")
+    }
+    var named = self
+    named.description.classNames = classes
+    return named
   }
 
   /// One number a row by which rows that recur elsewhere are found, where the file has them.

@@ -1,5 +1,5 @@
 /// How far a long piece of work has come.
-public struct Progress: Sendable, Equatable {
+public struct StageProgress: Sendable, Equatable {
   /// What is being done, as a user would say it.
   public var stage: String
   /// Units finished.
@@ -28,12 +28,12 @@ public struct ExecutionContext: Sendable {
   /// The processes that share the rows.
   public var communicator: any Communicator
   /// Called with progress, from any task.
-  public var report: @Sendable (Progress) -> Void
+  public var report: @Sendable (StageProgress) -> Void
 
   public init(
     backend: any Backend = ReferenceBackend(), key: RandomKey, width: Int = 1,
     communicator: any Communicator = SerialCommunicator(),
-    report: @escaping @Sendable (Progress) -> Void = { _ in }
+    report: @escaping @Sendable (StageProgress) -> Void = { _ in }
   ) {
     precondition(width > 0, "The width of an execution context is at least one; got \(width).")
     self.backend = backend

@@ -4,6 +4,8 @@ public struct ReferenceBackend: Backend {
 
   public var name: String { "reference" }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func product<Scalar: TensorScalar>(
     _ a: Tensor<Scalar>, _ b: Tensor<Scalar>, transposing: Transposition
   ) -> Tensor<Scalar> {

@@ -13,7 +13,7 @@ public struct NetworkRecords: ExitRecordSource {
   private let prepared: any PreparedNetwork
   private let width: Int
   private let stage: String
-  private let report: @Sendable (Progress) -> Void
+  private let report: @Sendable (StageProgress) -> Void
 
   /// Prepares a pass over a data set.
   ///
@@ -25,7 +25,7 @@ public struct NetworkRecords: ExitRecordSource {
   ///   preprocessing does not.
   public init(
     _ frozen: FrozenNetwork, over dataset: any Dataset, description: RecordsDescription, stage: String,
-    on backend: any NetworkBackend, width: Int, report: @escaping @Sendable (Progress) -> Void = { _ in }
+    on backend: any NetworkBackend, width: Int, report: @escaping @Sendable (StageProgress) -> Void = { _ in }
   ) throws {
     let expected = frozen.network.inputShape.dimensions
     let stored = dataset.rowShape.dimensions
@@ -34,6 +34,14 @@ public struct NetworkRecords: ExitRecordSource {
         .shape, file: dataset.file,
         "Rows are \(dataset.rowShape), but the network takes \(frozen.network.inputShape). "
           + "Give data of that shape (channels last).")
+    }
+    let channels = expected.last ?? 1
+    let preprocessing = description.preprocessing ?? .identity
+    guard preprocessing.affine(channels: channels) != nil else {
+      throw FileError(
+        .shape, file: dataset.file,
+        "\(preprocessing.mean.count) mean(s) and \(preprocessing.standardDeviation.count) standard deviation(s) "
+          + "do not fit rows of \(channels) channel(s); give one number, or one a channel.")
     }
     guard dataset.rowCount > 0 else {
       throw FileError(.value, file: dataset.file, "There are no rows.")
@@ -45,7 +53,7 @@ public struct NetworkRecords: ExitRecordSource {
     self.width = width
     self.report = report
     prepared = try backend.prepare(
-      frozen, preprocessing: description.preprocessing ?? .identity,
+      frozen, preprocessing: preprocessing,
       outputs: frozen.network.exits.flatMap { exit in (exit.features.map { [$0] } ?? []) + [exit.logits] })
   }
 
@@ -61,7 +69,7 @@ public struct NetworkRecords: ExitRecordSource {
     let chunks = stride(from: 0, to: rowCount, by: ExitRecords.chunkRowCount).map {
       $0..<min($0 + ExitRecords.chunkRowCount, rowCount)
     }
-    report(Progress(stage: stage, completed: 0, total: rowCount))
+    report(StageProgress(stage: stage, completed: 0, total: rowCount))
     var current = try read(chunks[0])
     for (index, rows) in chunks.enumerated() {
       try Task.checkCancellation()
@@ -70,10 +78,16 @@ public struct NetworkRecords: ExitRecordSource {
       async let next = try following.map { try read($0) }
       let outputs = try await prepared(current.inputs, width: width)
       try await body(try records(outputs, labels: current.labels, firstRow: rows.lowerBound), current.inputs)
-      report(Progress(stage: stage, completed: rows.upperBound, total: rowCount))
+      report(StageProgress(stage: stage, completed: rows.upperBound, total: rowCount))
       if let next = try await next { current = next }
     }
   }
+
+  /// The network's outputs for some stored rows.
+  func run(_ inputs: RowBatch) async throws -> [Tensor<Float>] { try await prepared(inputs, width: width) }
+
+  /// Memory that the prepared network holds on to.
+  var residentByteCount: Int { prepared.residentByteCount(width: width) + frozen.parameters.count * 4 }
 
   private func read(_ rows: Range<Int>) throws(FileError) -> (inputs: RowBatch, labels: [Int]?) {
     let labels = dataset.hasLabels ? try dataset.labels(rows) : nil
@@ -82,8 +96,9 @@ public struct NetworkRecords: ExitRecordSource {
     {
       throw FileError(
         .value, file: dataset.file, object: "labels",
-        "Row \(rows.lowerBound + index) has label \(labels[index]), but the network knows classes 0 to "
-          + "\(classCount - 1). Correct the labels or choose the data that belong to this network.")
+        "Row \(dataset.firstRow + rows.lowerBound + index) has label \(labels[index]), but the network knows classes 0 to "
+          + "\(classCount - 1). Correct the labels or, if these rows are foreign, name the inputs alone, as in "
+          + "FILE:x.")
     }
     return (try dataset.inputs(rows), labels)
   }
@@ -97,7 +112,7 @@ public struct NetworkRecords: ExitRecordSource {
       if let position = logits.firstNonFinite {
         throw FileError(
           .value, file: dataset.file,
-          "Row \(firstRow + position / max(1, logits.shape.row.elementCount)) gives a logit of "
+          "Row \(dataset.firstRow + firstRow + position / max(1, logits.shape.row.elementCount)) gives a logit of "
             + "\(logits[position]) at exit \(index) ('\(exit.name)'); check its values and the preprocessing.")
       }
       exits.append(ExitRecords.Exit(features: features, logits: logits))
@@ -116,6 +131,8 @@ extension FrozenNetwork {
     file: String, likelihood fallback: Likelihood? = nil, classNames: [String] = [],
     checkpointDigest: String? = nil, dataDigest: String? = nil, preprocessing: Preprocessing? = nil
   ) throws(FileError) -> RecordsDescription {
+    // An option that no exit needs is a misunderstanding; with several exits it may be meant for one.
+    let isOpen = network.exits.contains { $0.likelihood == nil }
     var exits: [ExitDescription] = []
     for (index, exit) in network.exits.enumerated() {
       let shape = network.shapes[exit.logits]
@@ -130,7 +147,7 @@ extension FrozenNetwork {
           "Its last layer has no activation, so the meaning of its \(shape[0]) output(s) is open; say which "
             + "with --likelihood categorical, binary, multilabel or gaussian.")
       }
-      if let fallback, let known = exit.likelihood, known != fallback {
+      if let fallback, let known = exit.likelihood, known != fallback, !isOpen {
         throw FileError(
           .value, file: file, object: "exit \(index) ('\(exit.name)')",
           "Its last activation says \(known.rawValue), but --likelihood says \(fallback.rawValue); leave the "

@@ -12,7 +12,7 @@ private func checkOODScore(_ score: some OODScore) throws {
   let rowCount = 8
   var logits = Tensor<Float>(zeros: [2, rowCount, 3])
   for row in 0..<rowCount {
-    let doubt = Float(row) / Float(rowCount)
+    let doubt = Float(row) / Float(2 * rowCount)
     logits[row * 3] = 6 * (1 - doubt)
     logits[row * 3 + 1] = 3 * doubt
     logits[(rowCount + row) * 3] = 6 * (1 - doubt)

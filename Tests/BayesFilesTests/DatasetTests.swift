@@ -358,9 +358,9 @@ struct DatasetTests {
       (0..<4).map { UInt8(truncatingIfNeeded: float.bitPattern >> ($0 * 8)) }
     }
     let others = try open(try folder.write(npy("<f4", "(3, 1, 2)", content), to: "b.npy"))
-    #expect(try RowDigests(of: bytes).recurringRowCount(in: others) == 2)
-    #expect(try RowDigests(of: others).recurringRowCount(in: bytes) == 3)
-    #expect(try RowDigests(of: bytes).recurringRowCount(in: bytes) == 4)
+    #expect(try RowDigests(of: bytes).recurringRowCount(in: RowDigests(of: others)) == 2)
+    #expect(try RowDigests(of: others).recurringRowCount(in: RowDigests(of: bytes)) == 3)
+    #expect(try RowDigests(of: bytes).recurringRowCount(in: RowDigests(of: bytes)) == 4)
   }
 
   // MARK: - Files made here

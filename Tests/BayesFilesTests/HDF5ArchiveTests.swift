@@ -230,7 +230,7 @@ struct HDF5ArchiveTests {
     let twice = try #require(throws: FileError.self) { try writer.write([1], at: "/x") }
     #expect(twice.message == "Something of this name was written before.")
     let below = try #require(throws: FileError.self) { try writer.write([1], at: "/x/y/z") }
-    #expect(below.message == "'/x' is an array, so nothing can be written below it.")
+    #expect(below.message == "/x is an array; nothing can lie in it.")
     try writer.append(Tensor<Float>(zeros: [1, 3]), to: "/x")
     try writer.finish()
     #expect(try HDF5Archive(folder.path("archive.h5")).entry("/x")?.shape == [3, 3])

@@ -37,7 +37,9 @@ public struct Temperature: Calibration, Codable, Equatable {
       let width = prediction.logitCount
       for start in stride(from: 0, to: logits.count, by: max(1, width)) {
         let normalizer = logSumExp(logits.elements[start..<start + width].map { Double($0) })
-        for position in start..<start + width { logits[position] = Float(Double(logits[position]) - normalizer) }
+        for position in start..<start + width {
+          logits[position] = Float(Double(logits[position]) - normalizer)
+        }
       }
     }
     return Prediction(

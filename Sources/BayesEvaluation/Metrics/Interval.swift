@@ -32,7 +32,9 @@ public struct Interval: Sendable, Hashable, Codable {
     let denominator = 1 + z * z / n
     let center = (p + z * z / (2 * n)) / denominator
     let half = z * (p * (1 - p) / n + z * z / (4 * n * n)).squareRoot() / denominator
-    return Interval(low: max(0, center - half), high: min(1, center + half))
+    // At the ends centre and half width agree exactly but for rounding.
+    return Interval(
+      low: successes == 0 ? 0 : center - half, high: successes == total ? 1 : center + half)
   }
 
   /// Whether `value` lies in the interval, ends included.

@@ -113,11 +113,15 @@ public struct EnergyScore: OODScore {
     }
     let (rowCount, width) = (prediction.rowCount, prediction.logitCount)
     var means = Tensor<Double>(zeros: [rowCount, width])
-    for sample in 0..<prediction.sampleCount {
-      let weight = prediction.sampleWeights?[sample] ?? 1 / Double(prediction.sampleCount)
-      let start = sample * rowCount * width
-      for position in 0..<rowCount * width {
-        means[position] += weight * Double(prediction.logits[start + position])
+    prediction.logits.withSpan { logits in
+      means.withMutableSpan { means in
+        for sample in 0..<prediction.sampleCount {
+          let weight = prediction.sampleWeights?[sample] ?? 1 / Double(prediction.sampleCount)
+          let start = sample * rowCount * width
+          for position in 0..<rowCount * width {
+            means[position] += weight * Double(logits[start + position])
+          }
+        }
       }
     }
     return Tensor(

@@ -151,6 +151,7 @@ private struct ArrayDataset: Dataset {
   var rowCount: Int { range.count }
   var rowShape: Shape { array.shape.row }
   var hasLabels: Bool { labelArray != nil }
+  var firstRow: Int { range.lowerBound }
 
   func inputs(_ rows: Range<Int>) throws(FileError) -> RowBatch {
     let stored = try storedRows(rows)

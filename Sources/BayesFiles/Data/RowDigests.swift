@@ -1,65 +1,56 @@
 public import BayesNetwork
 public import BayesTensor
-import Crypto
 
 /// The digests of a data set's rows, by which rows that recur in another data set are found.
 ///
 /// Rows are equal when they hold equal numbers, whatever the stored types and however the numbers are
 /// arranged in axes: bytes 0 to 255 equal floats 0 to 255, but not floats 0 to 1.  Digests are the
-/// first 128 bits of a SHA-256, so two different rows among a billion are taken for equal with a
-/// probability below 10⁻²⁰.
+/// first 64 bits of a SHA-256, so two different rows among ten million are taken for equal with a
+/// probability below 10⁻⁵.
 ///
-/// - Cost: 16 bytes a row; the rows themselves are read a few at a time.
+/// - Cost: 8 bytes a row; the rows themselves are read a few at a time.
 public struct RowDigests: Sendable {
-  private let sorted: ContiguousArray<UInt128>
+  private let sorted: ContiguousArray<Int>
 
   // Enough rows to read a chunk at once, few enough to stay small.
-  private static let batchSize = 256
+  private static let batchSize = 1024
+
+  /// Takes digests that were computed before.
+  public init(_ digests: some Sequence<Int>) { sorted = ContiguousArray(digests.sorted()) }
 
   /// Reads all rows of a data set.
   ///
   /// - Throws: what reading throws.
   public init(of dataset: any Dataset) throws(FileError) {
-    var digests = ContiguousArray<UInt128>()
+    var digests: [Int] = []
     digests.reserveCapacity(dataset.rowCount)
-    try Self.forEachDigest(of: dataset) { digests.append($0) }
-    digests.sort()
-    sorted = digests
+    for start in stride(from: 0, to: dataset.rowCount, by: Self.batchSize) {
+      digests += Self.digests(of: try dataset.inputs(start..<min(start + Self.batchSize, dataset.rowCount)))
+    }
+    self.init(digests)
   }
 
-  /// How many rows of a data set occur among those that were read here.
-  ///
-  /// - Throws: what reading throws.
-  public func recurringRowCount(in dataset: any Dataset) throws(FileError) -> Int {
+  /// How many rows of another data set occur among these.
+  public func recurringRowCount(in other: RowDigests) -> Int {
+    var position = sorted.startIndex
     var count = 0
-    try Self.forEachDigest(of: dataset) { if contains($0) { count += 1 } }
+    for digest in other.sorted {
+      while position < sorted.endIndex, sorted[position] < digest { position += 1 }
+      if position < sorted.endIndex, sorted[position] == digest { count += 1 }
+    }
     return count
   }
 
-  private func contains(_ digest: UInt128) -> Bool {
-    var range = sorted.startIndex..<sorted.endIndex
-    while !range.isEmpty {
-      let middle = range.lowerBound + range.count / 2
-      if sorted[middle] == digest { return true }
-      range = sorted[middle] < digest ? middle + 1..<range.upperBound : range.lowerBound..<middle
-    }
-    return false
-  }
-
-  private static func forEachDigest(of dataset: any Dataset, _ body: (UInt128) -> Void) throws(FileError) {
-    let width = dataset.rowShape.elementCount
-    for start in stride(from: 0, to: dataset.rowCount, by: batchSize) {
-      let rows = start..<min(start + batchSize, dataset.rowCount)
-      // Adding zero makes the negative zero, which equals it, the positive one.
-      let values = ContiguousArray(
-        try dataset.inputs(rows).tensor.elements.map { ($0 + 0).bitPattern.littleEndian })
-      unsafe values.withUnsafeBytes { buffer in
-        let size = width * MemoryLayout<UInt32>.size
-        for row in 0..<rows.count {
-          let digest = unsafe SHA256.hash(
-            data: UnsafeRawBufferPointer(rebasing: buffer[row * size..<(row + 1) * size]))
-          body(digest.prefix(16).reduce(0) { $0 << 8 | UInt128($1) })
-        }
+  /// The digest of each of some rows, in order.
+  public static func digests(of rows: RowBatch) -> [Int] {
+    // Adding zero makes the negative zero, which equals it, the positive one.
+    let values = ContiguousArray(rows.tensor.elements.map { ($0 + 0).bitPattern.littleEndian })
+    let size = rows.shape.row.elementCount * MemoryLayout<UInt32>.size
+    var hash = SHA256()
+    return unsafe values.withUnsafeBytes { buffer in
+      (0..<rows.count).map { row in
+        unsafe hash.update(UnsafeRawBufferPointer(rebasing: buffer[row * size..<(row + 1) * size]))
+        return Int(bitPattern: hash.finish().prefix(8).reduce(UInt(0)) { $0 << 8 | UInt($1) })
       }
     }
   }

@@ -271,7 +271,7 @@ final class HDF5Output {
     }
     if let array = Self.groups(above: path).first(where: { arrays.contains($0) }) {
       throw FileError(
-        .cannotWrite, file: file, object: path, "'\(array)' is an array, so nothing can be written below it.")
+        .cannotWrite, file: file, object: path, "\(array) is an array; nothing can lie in it.")
     }
   }
 

@@ -38,6 +38,10 @@ final class NativePreparedNetwork: PreparedNetwork {
     scratchByteCount = steps.reduce(0) { max($0, $1.scratchByteCount) }
   }
 
+  func residentByteCount(width: Int) -> Int {
+    steps.reduce(0) { $0 + $1.weightByteCount } + width * (plan.byteCount + scratchByteCount)
+  }
+
   /// As many rows as keep a slice's memory near the size of a core's second-level cache.
   private static func defaultSliceRowCount(_ graph: FusedGraph) -> Int {
     let bytesPerRow = max(1, ArenaPlan(graph, rowCount: 1).byteCount)

@@ -16,6 +16,15 @@ struct PreparedStep: Sendable {
     if case .primitive(let primitive, _, _) = work { primitive.scratchpad.byteCount } else { 0 }
   }
 
+  /// Bytes of packed weights.
+  var weightByteCount: Int {
+    if case .primitive(_, _, let constants) = work {
+      constants.reduce(0) { $0 + $1.memory.buffer.byteCount }
+    } else {
+      0
+    }
+  }
+
   init(
     _ operation: FusedOperation, _ plan: ArenaPlan, accumulates: Bool, rowCount: Int, _ engine: Engine
   ) throws(NumericalError) {

@@ -55,6 +55,9 @@ public protocol Dataset: Sendable {
   /// Whether there is a label a row.
   var hasLabels: Bool { get }
 
+  /// The index in the file of this data set's first row; for messages.
+  var firstRow: Int { get }
+
   /// The inputs of some rows.
   ///
   /// - Throws: `FileError` naming the file, and the row where a value is not finite.
@@ -64,4 +67,8 @@ public protocol Dataset: Sendable {
   ///
   /// - Throws: `FileError` naming the file, and the row where a label is no whole number from zero.
   func labels(_ rows: Range<Int>) throws(FileError) -> [Int]
+}
+
+extension Dataset {
+  public var firstRow: Int { 0 }
 }

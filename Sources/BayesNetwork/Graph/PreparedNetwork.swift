@@ -8,6 +8,9 @@ public protocol PreparedNetwork: Sendable {
   /// - Determinism: a row's bits depend neither on `width` nor on the rows beside it.
   /// - Throws: `NumericalError` when the native library fails; `CancellationError`.
   func callAsFunction(_ rows: RowBatch, width: Int) async throws -> [Tensor<Float>]
+
+  /// Bytes that the network holds while it runs on `width` tasks: packed weights and working memory.
+  func residentByteCount(width: Int) -> Int
 }
 
 /// A backend that can compile networks.
@@ -36,6 +39,11 @@ private struct ReferencePreparedNetwork: PreparedNetwork {
   let frozen: FrozenNetwork
   let map: InputMap
   let outputs: [Int]
+
+  /// Layer by layer, every value of a batch is alive at some time; one row's share stands for it.
+  func residentByteCount(width: Int) -> Int {
+    4 * (frozen.parameters.count + frozen.network.shapes.reduce(0) { $0 + $1.elementCount })
+  }
 
   func callAsFunction(_ rows: RowBatch, width: Int) async throws -> [Tensor<Float>] {
     try Task.checkCancellation()

@@ -119,6 +119,8 @@ func windowOutput(
 /// Refuses explicit padding that is negative or larger than `largestSetting`.
 func requirePadding(_ rule: PaddingRule, of kind: String) throws(NetworkError) {
   guard case .explicit(let padding) = rule else { return }
-  // One is added because no padding at all is allowed, while a setting is at least one.
-  try requireSettings([padding.top, padding.bottom, padding.left, padding.right].map { $0 &+ 1 }, of: kind)
+  let sides = [padding.top, padding.bottom, padding.left, padding.right]
+  guard sides.allSatisfy({ (0...largestSetting).contains($0) }) else {
+    throw NetworkError("The padding \(sides) of \(kind) must be between 0 and \(largestSetting) on each side.")
+  }
 }

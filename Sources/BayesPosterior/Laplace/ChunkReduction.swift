@@ -20,12 +20,12 @@ extension ExitRecordSource {
       for value in try await partials(of: window, partial) { combine(value) }
       completed += window.reduce(0) { $0 + $1.rowCount }
       window.removeAll(keepingCapacity: true)
-      context.report(Progress(stage: stage, completed: completed, total: rowCount))
+      context.report(StageProgress(stage: stage, completed: completed, total: rowCount))
     }
     guard !window.isEmpty else { return }
     for value in try await partials(of: window, partial) { combine(value) }
     completed += window.reduce(0) { $0 + $1.rowCount }
-    context.report(Progress(stage: stage, completed: completed, total: rowCount))
+    context.report(StageProgress(stage: stage, completed: completed, total: rowCount))
   }
 
   /// The values of some chunks, in order, each computed in a task of its own.

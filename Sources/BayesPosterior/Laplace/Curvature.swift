@@ -71,7 +71,8 @@ struct ClassScores {
 
   init(logits: Tensor<Double>, row: Int, _ likelihood: Likelihood) {
     let width = logits.shape[1]
-    values = likelihood == .binary ? [0, logits[row]] : Array(logits.elements[row * width..<(row + 1) * width])
+    values =
+      likelihood == .binary ? [0, logits[row]] : Array(logits.elements[row * width..<(row + 1) * width])
   }
 
   func logProbability(of label: Int) -> Double { values[label] - logSumExp(values) }

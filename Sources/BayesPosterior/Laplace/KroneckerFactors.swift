@@ -22,6 +22,8 @@ public struct KroneckerFactors: Sendable, Equatable {
   /// The share of rows whose label has the highest logit; `nil` without labels.
   public let accuracy: Double?
 
+  /// Makes the factors of summed rows.
+  ///
   /// - Precondition: there is at least one row.
   package init(_ curvature: Curvature, likelihood: Likelihood, hasLabels: Bool) {
     let rowCount = curvature.totals[0]

@@ -87,8 +87,8 @@ public struct LastLayerLaplace: Hashable, Sendable {
   ///   - context: Its key gives the draws; its communicator's other processes add their rows.
   /// - Determinism: same key, same bits at any `context.width`.
   /// - Cost: O(rows · (features² + classes²)) for the curvature, O(features³ + classes³) for its
-  ///   factors, and some 300 evaluations on a thousand and 100 on all validation rows of
-  ///   O(draws · classes) exponentials each.
+  ///   factors; for tuning, the likelihood of at most a thousand validation rows at 275 points and of
+  ///   all of them at 50 to 100 points, each O(draws · classes) exponentials a row.
   /// - Precondition: validation rows are given if `needsValidation`.
   /// - Throws: `FileError` naming exit and row where rows are unfit; `NumericalError` where a
   ///   factorisation fails or the marginal likelihood has no maximum; `CancellationError`.
@@ -154,7 +154,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
       if maximum.isLowest {
         posterior.warnings.append(
           "Exit \(index) ('\(exit.description.name)'): the marginal likelihood still rises at the lowest "
-            + "prior precision tried, \(maximum.priorPrecision): the training rows hardly bend the "
+            + "prior precision tried, \(maximum.priorPrecision.significantDigits()): the training rows hardly bend the "
             + "likelihood. Choose the prior precision by validation.")
       }
     }
@@ -195,14 +195,14 @@ public struct LastLayerLaplace: Hashable, Sendable {
       let edges = [bounds.lowerBound, bounds.upperBound].map(temperatureAxis.value(at:))
       if edges.contains(exit.temperature) {
         warnings.append(
-          "\(name): the temperature \(exit.temperature) is at the edge of what is tried, \(edges[0]) to "
+          "\(name): the temperature \(exit.temperature.significantDigits()) is at the edge of what is tried, \(edges[0]) to "
             + "\(edges[1]). Look at the validation rows: are they like the training rows, and are their "
             + "labels right?")
       }
     }
     if priorAxis.bounds.count > 1, exit.priorPrecision == priorAxis.value(at: priorAxis.bounds.lowerBound) {
       warnings.append(
-        "\(name): the prior precision \(exit.priorPrecision) is the lowest that is tried; the validation "
+        "\(name): the prior precision \(exit.priorPrecision.significantDigits()) is the lowest that is tried; the validation "
           + "rows ask for a wider posterior than the training rows allow.")
     }
     if predictive != .plain, let chosen = exit.tuning.chosen, let plain = exit.tuning.withoutVariance {
@@ -210,7 +210,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
       if gain < ValidationTuning.tolerance {
         warnings.append(
           "\(name): the spread of the posterior does not lower the negative log-likelihood of the validation "
-            + "rows (\(chosen.negativeLogLikelihood) nats a row with it, \(plain.negativeLogLikelihood) "
+            + "rows (\(chosen.negativeLogLikelihood.significantDigits()) nats a row with it, \(plain.negativeLogLikelihood.significantDigits()) "
             + "without); temperature alone does as well.")
       }
     }

@@ -1,9 +1,14 @@
 import RealModule
 
 /// A point of the lattice on which prior precision and temperature are searched.
-struct LatticePoint: Hashable, Sendable {
-  var prior: Int
-  var temperature: Int
+package struct LatticePoint: Hashable, Sendable {
+  package var prior: Int
+  package var temperature: Int
+
+  package init(prior: Int, temperature: Int) {
+    self.prior = prior
+    self.temperature = temperature
+  }
 }
 
 /// The values that the indices of one lattice axis stand for: `origin · 2^(index · octaves)`.
@@ -26,18 +31,18 @@ struct LatticeAxis: Sendable {
 /// Around the lowest point so far the eight neighbours at the current step are asked for.  A better
 /// one becomes the centre; otherwise the step is halved.  The search ends where no neighbour differs
 /// from the centre by as much as `tolerance`, or at step one.
-struct LatticeSearch {
-  let prior: ClosedRange<Int>
-  let temperature: ClosedRange<Int>
+package struct LatticeSearch {
+  private let prior: ClosedRange<Int>
+  private let temperature: ClosedRange<Int>
   /// How far the function may still change between the point found and its neighbours.
-  let tolerance: Double
+  private let tolerance: Double
   private var values: [LatticePoint: Double] = [:]
-  private var starts: [LatticePoint]
+  private let starts: [LatticePoint]
   private var center: LatticePoint?
   private var step: Int
 
   /// - Precondition: there is at least one start and the step is a power of two.
-  init(
+  package init(
     prior: ClosedRange<Int>, temperature: ClosedRange<Int>, from starts: [LatticePoint], step: Int,
     tolerance: Double
   ) {
@@ -50,13 +55,13 @@ struct LatticeSearch {
   }
 
   /// The lowest point so far, of equal ones the first in lattice order; `nil` before any value is known.
-  var best: (point: LatticePoint, value: Double)? {
+  package var best: (point: LatticePoint, value: Double)? {
     values.min { ($0.value, $0.key.prior, $0.key.temperature) < ($1.value, $1.key.prior, $1.key.temperature) }
       .map { ($0.key, $0.value) }
   }
 
   /// The points whose values are wanted next; empty at the end.
-  mutating func candidates() -> [LatticePoint] {
+  package mutating func candidates() -> [LatticePoint] {
     let unknown = starts.filter { values[$0] == nil }
     if !unknown.isEmpty { return unknown }
     while let best {
@@ -68,7 +73,8 @@ struct LatticeSearch {
       let neighbours = neighbours(of: middle)
       let missing = neighbours.filter { values[$0] == nil }
       if !missing.isEmpty { return missing }
-      let spread = neighbours.map { abs((values[$0] ?? .infinity) - (values[middle] ?? .infinity)) }.max() ?? 0
+      let spread =
+        neighbours.map { abs((values[$0] ?? .infinity) - (values[middle] ?? .infinity)) }.max() ?? 0
       if spread < tolerance || step == 1 { return [] }
       step /= 2
     }
@@ -76,7 +82,7 @@ struct LatticeSearch {
   }
 
   /// Takes the values that were asked for; one that is not a number counts as infinitely high.
-  mutating func record(_ point: LatticePoint, _ value: Double) {
+  package mutating func record(_ point: LatticePoint, _ value: Double) {
     values[point] = value.isNaN ? .infinity : value
   }
 

@@ -9,7 +9,7 @@ extension RecordsDescription {
     guard other.exits.count == exits.count else {
       throw FileError(
         .shape, file: other.file,
-        "There are \(other.exits.count) exits; the posterior was fitted to \(exits.count).")
+        "The number of exits is \(other.exits.count); the posterior was fitted to \(exits.count).")
     }
     for (index, (own, theirs)) in zip(exits, other.exits).enumerated() {
       let object = "exit \(index) ('\(theirs.name)')"

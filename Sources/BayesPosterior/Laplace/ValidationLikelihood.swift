@@ -1,5 +1,5 @@
 import BayesPrediction
-import BayesTensor
+package import BayesTensor
 import RealModule
 
 /// The likelihood of validation labels as a function of prior precision and temperature, for many
@@ -69,7 +69,7 @@ struct ValidationLikelihood: Sendable {
   private func sums(
     _ exit: Exit, at candidates: [Candidate], everyRow stride: Int, of chunk: ExitRecords,
     on backend: any Backend
-  ) throws(FileError) -> Sums {
+  ) throws -> Sums {
     var sums = Sums(negativeLogLikelihoods: [Double](repeating: 0, count: candidates.count))
     guard !candidates.isEmpty else { return sums }
     let rows = try exit.check.rows(of: chunk, on: backend)
@@ -96,6 +96,7 @@ struct ValidationLikelihood: Sendable {
         squaredProjections: needsVariance
           ? exit.spectrum.squaredProjections(of: rows.features.rows(indices), on: backend) : nil)
       for line in lines(of: candidates) {
+        try Task.checkCancellation()
         let temperatures = line.indices.map { candidates[$0].temperature }
         let values = negativeLogLikelihoods(
           of: block, exit, priorPrecision: line.priorPrecision, temperatures: temperatures, on: backend)
@@ -153,7 +154,7 @@ struct ValidationLikelihood: Sendable {
 /// `−Σₙ log mean over s of p(yₙ | zₛₙ / T)` for each temperature, in nats.
 ///
 /// - Shapes: logits `[samples · rows, logits]`, all rows of the first sample first; labels `[rows]`.
-func negativeLogLikelihoodSums(
+package func negativeLogLikelihoodSums(
   ofLogits logits: Tensor<Double>, labels: [Int], _ likelihood: Likelihood, temperatures: [Double]
 ) -> [Double] {
   let rowCount = labels.count

@@ -6,15 +6,18 @@ import RealModule
 ///
 /// A coarse grid over twelve decades of prior precision and temperatures from ¼ to 8 is evaluated on
 /// at most about a thousand rows; from its lowest point, and from the best point without variance, a
-/// lattice search on all rows goes on until neighbours differ by less than `tolerance`.  All exits
-/// advance in the same passes over the rows.
+/// lattice search on all rows goes on until neighbours hardly differ.  All exits advance in the same
+/// passes over the rows.
 struct ValidationTuning: Sendable {
-  /// The change of the mean negative log-likelihood, in nats, that is not worth a further step.
+  /// The change of the mean negative log-likelihood, in nats, that is not worth having.
   static let tolerance = 1e-5
+  /// The difference between neighbours at which a search ends: smaller, since along a valley that
+  /// lies between the lattice's directions the neighbours all differ by less than the way still to go.
+  private static let searchTolerance = tolerance / 10
   /// Lattice steps in half a decade of prior precision, and in half an octave of temperature.
   static let coarseStep = 64
-  /// Below this the spread of the logits changes no likelihood by as much as the tolerance, whatever
-  /// the form: no variance exceeds `‖a‖² / δ`.
+  /// Decades of prior precision on each side of the mean of `‖a‖²`.  No form has a variance above
+  /// `‖a‖² / δ`, so at the upper end none is left that could change a likelihood by the tolerance.
   static let decades = 6
 
   let likelihood: ValidationLikelihood
@@ -46,11 +49,11 @@ struct ValidationTuning: Sendable {
         LatticeSearch(
           prior: 0...0, temperature: temperatureAxis.bounds,
           from: coarseTemperatures.map { LatticePoint(prior: 0, temperature: $0) },
-          step: Self.coarseStep / 2, tolerance: Self.tolerance)
+          step: Self.coarseStep / 2, tolerance: Self.searchTolerance)
       }, axes: exitIndices.map { _ in withoutVariance }, on: source, "Tuning the temperature", &tunings,
       in: context)
     for exit in exitIndices {
-      tunings[exit].withoutVariance = point(plainBests[exit], withoutVariance, rowCount: tunings[exit])
+      tunings[exit].withoutVariance = point(plainBests[exit], withoutVariance, tunings[exit])
     }
 
     let starts = try await coarseMinima(coarseTemperatures, on: source, &tunings, in: context)
@@ -62,11 +65,11 @@ struct ValidationTuning: Sendable {
         return LatticeSearch(
           prior: priorAxes[exit].bounds, temperature: temperatureAxis.bounds,
           from: priorAxes[exit].bounds.count > 1 ? [starts[exit], nearlyPlain] : [starts[exit]],
-          step: Self.coarseStep / 2, tolerance: Self.tolerance)
+          step: Self.coarseStep / 2, tolerance: Self.searchTolerance)
       }, axes: priorAxes, on: source, "Tuning the prior precision and the temperature", &tunings,
       in: context)
     for exit in exitIndices {
-      tunings[exit].chosen = point(bests[exit], priorAxes[exit], rowCount: tunings[exit])
+      tunings[exit].chosen = point(bests[exit], priorAxes[exit], tunings[exit])
     }
     return tunings
   }
@@ -108,6 +111,7 @@ struct ValidationTuning: Sendable {
     guard grids.contains(where: { $0.count > 1 }) else { return grids.map { $0[0] } }
     let numbersPerRow =
       likelihood.exits.map { ($0.draws?.rowCount ?? 1) * $0.spectrum.logitCount }.max() ?? 1
+    // With many classes fewer rows do, as a grid point costs as many exponentials as there are draws.
     let wanted = min(1000, max(200, 20_000_000 / numbersPerRow))
     let values = try await evaluate(
       grids, priorAxes, everyRow: max(1, source.rowCount / wanted), on: source, "Tuning on a coarse grid",
@@ -159,12 +163,13 @@ struct ValidationTuning: Sendable {
     return means
   }
 
+  /// The end of a search, as the trail has it: searches look at all rows, so the largest count is theirs.
   private func point(
-    _ best: (point: LatticePoint, value: Double), _ axis: LatticeAxis, rowCount tuning: LaplaceTuning
+    _ best: (point: LatticePoint, value: Double), _ axis: LatticeAxis, _ tuning: LaplaceTuning
   ) -> LaplaceTuning.Point {
     LaplaceTuning.Point(
       priorPrecision: axis.value(at: best.point.prior),
       temperature: temperatureAxis.value(at: best.point.temperature), negativeLogLikelihood: best.value,
-      rowCount: tuning.trail.last?.rowCount ?? 0)
+      rowCount: tuning.trail.map(\.rowCount).max() ?? 0)
   }
 }

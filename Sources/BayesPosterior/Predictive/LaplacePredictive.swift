@@ -10,6 +10,9 @@ public enum LaplacePredictive: String, Sendable, Codable, CaseIterable {
   /// The draws are made to have mean zero and identity covariance, which removes the bias towards
   /// some classes that a small shared table has.  That needs more draws than logits; with fewer,
   /// draws come in pairs `z, −z`, which still have mean zero.  This is the reference.
+  ///
+  /// The draws hold all of the variance, also what the logits of a row share and softmax does not see;
+  /// scores that read unnormalised draws (energy, maximum logit) do see it.
   case whitened
 
   /// `softmax(μₖ / √(T² + π/8 · Sₖₖ))`, one closed form, no draws.

@@ -148,7 +148,7 @@ extension KroneckerLaplacePosterior {
   public func predictor(
     for description: RecordsDescription, in context: ExecutionContext
   ) throws -> LastLayerLaplacePredictor {
-    try requireMatch(description)
+    try source.requireSameNetwork(as: description)
     return try LastLayerLaplacePredictor(self, file: description.file, on: context.backend)
   }
 
@@ -157,10 +157,5 @@ extension KroneckerLaplacePosterior {
     guard predictive == .whitened else { return nil }
     return try NormalDraws.whitened(
       count: sampleCount, dimension: logitCount, key: drawsKey, on: backend)
-  }
-
-  /// Refuses rows of another network.
-  func requireMatch(_ other: RecordsDescription) throws(FileError) {
-    try source.requireSameNetwork(as: other)
   }
 }

@@ -42,7 +42,7 @@ package enum NormalDraws {
 ///
 /// - Shapes: means and variances `[rows, logits]`, draws `[samples, logits]`, basis `[logits, logits]`
 ///   to `[samples · rows, logits]`, all rows of the first sample first.
-func logitDraws(
+package func logitDraws(
   means: Tensor<Double>, spectralVariances: Tensor<Double>, draws: Tensor<Double>, basis: Tensor<Double>,
   on backend: any Backend
 ) -> Tensor<Double> {

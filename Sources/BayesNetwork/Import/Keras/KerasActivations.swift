@@ -15,7 +15,8 @@ extension KerasOptions {
         negativeSlope: try number("negative_slope", default: 0),
         threshold: try number("threshold", default: 0))
     case "LeakyReLU":
-      return .relu(ceiling: nil, negativeSlope: try number("negative_slope", "alpha", default: 0.3), threshold: 0)
+      return .relu(
+        ceiling: nil, negativeSlope: try number("negative_slope", "alpha", default: 0.3), threshold: 0)
     case "ELU": return .elu(alpha: try number("alpha", default: 1))
     case "ThresholdedReLU":
       // The layer passes what lies above θ, ours what is not below the threshold: the next Float.
@@ -53,7 +54,7 @@ extension KerasOptions {
     case "gelu": .gelu
     case "sigmoid": .sigmoid
     case "hard_sigmoid":
-      generation < .third
+      generation == .firstOrSecond
         ? .hardSigmoid(slope: 0.2, offset: 0.5) : .hardSigmoid(slope: 1 / 6, offset: 0.5)
     case "tanh": .tanh
     case "softplus": .softplus
@@ -69,7 +70,8 @@ extension KerasOptions {
 
   /// Refuses weights that are not plain numbers.
   func requirePlainWeights() throws(KerasRefusal) {
-    guard value(["quantization_config"]) == nil, values["dtype"]?["class_name"] != .text("QuantizedDTypePolicy")
+    guard value(["quantization_config"]) == nil,
+      values["dtype"]?["class_name"] != .text("QuantizedDTypePolicy")
     else { throw KerasRefusal("its weights are quantised; save the model before quantising it") }
     guard value(["lora_rank"]) == nil else {
       throw KerasRefusal("it holds low-rank adapters; merge them into the kernel before saving")

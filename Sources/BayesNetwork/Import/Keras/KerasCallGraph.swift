@@ -55,7 +55,7 @@ struct KerasCallGraph {
     guard let first = firstUses[tensor.layer] else { return nil }
     let layer = model.layers[first.layer]
     let count = layer.isInput ? 1 : layer.calls.count
-    // Keras counts the making of an inner model as its first call, and only sometimes.
+    // Keras 2 counts the making of an inner model as its call 0, Keras 3 does not.
     let call = layer.model != nil && tensor.call == count ? tensor.call - 1 : tensor.call
     return (0..<count).contains(call) ? first.use + call : nil
   }
@@ -78,12 +78,14 @@ struct KerasCallGraph {
       }
       next += 1
     }
-    guard order.count == uses.count else { throw malformed("The layers form a cycle through '\(cycle(missing))'") }
+    guard order.count == uses.count else {
+      throw malformed("The layers form a cycle through '\(layerOnCycle(missing))'")
+    }
     return order
   }
 
   /// A layer on a cycle, found by walking backwards from any use that waits.
-  private func cycle(_ missing: [Int]) -> String {
+  private func layerOnCycle(_ missing: [Int]) -> String {
     var seen: Set<Int> = []
     var current = missing.firstIndex { $0 > 0 }
     while let index = current, seen.insert(index).inserted {

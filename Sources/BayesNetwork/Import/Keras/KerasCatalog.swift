@@ -68,8 +68,7 @@ enum KerasCatalog {
     case "Cropping2D": try border(options, "cropping", sign: -1)
     case "UpSampling2D": try upsampling(options)
 
-    case "Dropout", "SpatialDropout2D":
-      KerasRecipe(Identity(dropoutRate: try options.number("rate", "p", default: 0)))
+    case "Dropout", "SpatialDropout2D": try dropout(options)
     case "GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization",
       // Augmentation, which Keras switches off outside training.
       "RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast",
@@ -209,28 +208,31 @@ enum KerasCatalog {
   private static func normalization(_ options: KerasOptions) throws(KerasRefusal) -> KerasRecipe {
     let smallest = 1e-7
     let inverts = try options.flag("invert", default: false)
+    let axes = try options.integers("axis", default: [])
     if let mean = try options.numbers("mean"), let variance = try options.numbers("variance") {
       let deviations = variance.map { max($0.squareRoot(), smallest) }
-      guard deviations.allSatisfy(\.isFinite), [mean.count, 1].contains(deviations.count) || mean.count == 1
+      guard deviations.allSatisfy(\.isFinite), !mean.isEmpty, !deviations.isEmpty,
+        mean.count == deviations.count || mean.count == 1 || deviations.count == 1
       else {
         throw KerasRefusal("its \(mean.count) means and \(variance.count) variances do not fit each other")
       }
-      let axes = try options.integers("axis", default: [])
-      let count = max(mean.count, deviations.count)
-      let pairs = (0..<count).map { (mean[mean.count == 1 ? 0 : $0], deviations[deviations.count == 1 ? 0 : $0]) }
+      let channels = (0..<max(mean.count, deviations.count)).map {
+        (mean: mean[mean.count == 1 ? 0 : $0], deviation: deviations[deviations.count == 1 ? 0 : $0])
+      }
       let layer =
         inverts
-        ? Rescaling(scale: pairs.map(\.1), offset: pairs.map(\.0))
-        : Rescaling(scale: pairs.map { 1 / $0.1 }, offset: pairs.map { -$0.0 / $0.1 })
+        ? Rescaling(scale: channels.map(\.deviation), offset: channels.map(\.mean))
+        : Rescaling(
+          scale: channels.map { 1 / $0.deviation }, offset: channels.map { -$0.mean / $0.deviation })
       return KerasRecipe { inputs throws(KerasRefusal) in
-        if count > 1 { try options.requireLastAxis(axes, of: inputs[0]) }
+        if channels.count > 1 { try options.requireLastAxis(axes, of: inputs[0]) }
         return [KerasStep(layer: layer)]
       }
     }
     guard !inverts else {
-      throw KerasRefusal("it inverts statistics that it was adapted to; give it mean and variance as constants")
+      throw KerasRefusal(
+        "it inverts statistics that it was adapted to; give it mean and variance as constants")
     }
-    let axes = try options.integers("axis", default: [])
     // √(variance + ε²) is max(√variance, ε) to the last bit of a Float but where both are about ε.
     let layer = BatchNormalization(epsilon: smallest * smallest, scales: false, centers: false)
     return KerasRecipe { inputs throws(KerasRefusal) in
@@ -333,6 +335,14 @@ enum KerasCatalog {
         SpatialPadding(
           top: sign * sides.top, bottom: sign * sides.bottom, left: sign * sides.left,
           right: sign * sides.right)))
+  }
+
+  private static func dropout(_ options: KerasOptions) throws(KerasRefusal) -> KerasRecipe {
+    let rate = try options.number("rate", "p")
+    guard (0...1).contains(rate) else {
+      throw KerasRefusal("its rate is \(rate); it must be between 0 and 1")
+    }
+    return KerasRecipe(Identity(dropoutRate: rate))
   }
 
   private static func upsampling(_ options: KerasOptions) throws(KerasRefusal) -> KerasRecipe {

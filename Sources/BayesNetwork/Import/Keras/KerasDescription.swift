@@ -29,6 +29,9 @@ struct KerasLayer: Sendable {
   var problem: String?
 
   var isInput: Bool { kind == "InputLayer" }
+
+  /// The shape of the layer's input, the batch first, where its settings give one.
+  var inputShape: JSONValue? { options.value(["batch_shape", "batch_input_shape"])?.value }
 }
 
 /// A described model: layers, and which tensors go in and come out.
@@ -46,8 +49,6 @@ struct KerasModel: Sendable {
 /// merely not supported is left to the importer, so that it can be listed in full.
 struct KerasDescription {
   let model: KerasModel
-  let generation: KerasGeneration
-  private let file: String
 
   /// Parses a description.
   ///
@@ -61,9 +62,7 @@ struct KerasDescription {
         .malformed, file: file, object: "model_config",
         "The description of the network is no JSON that can be read; save the model again.")
     }
-    self.file = file
-    generation = Self.generation(of: root)
-    let reader = Reader(file: file, generation: generation)
+    let reader = KerasDescriptionReader(file: file, generation: Self.generation(of: root))
     guard let kind = root["class_name"]?.text, let configuration = root["config"] else {
       throw reader.malformed(nil, "has no 'class_name' and 'config'")
     }
@@ -76,40 +75,32 @@ struct KerasDescription {
     self.model = model
   }
 
-  /// The versions differ in what they write, so the description itself tells.
+  /// The description names no version, but Keras 3 names the input's shape and its tensors anew.
   private static func generation(of root: JSONValue) -> KerasGeneration {
-    if let version = root["keras_version"]?.text?.first?.wholeNumberValue {
-      return KerasGeneration(rawValue: version) ?? .third
-    }
-    if root["class_name"] == .text("Sequential"), root["config"]?.list != nil { return .first }
-    var generation = KerasGeneration.second
     var pending = [root]
     while let value = pending.popLast() {
       switch value {
       case .table(let table):
-        // The name of the input's shape and the class of tensors are Keras 3's own.
         if table["batch_shape"] != nil || table["class_name"] == .text("__keras_tensor__") { return .third }
-        if table["border_mode"] != nil || table["nb_filter"] != nil || table["output_dim"] != nil {
-          generation = .first
-        }
         pending.append(contentsOf: table.values)
       case .list(let list): pending.append(contentsOf: list)
-      default: break
+      case .null, .boolean, .number, .text: break
       }
     }
-    return generation
+    return .firstOrSecond
   }
 }
 
 /// Turns JSON into models and layers.
-private struct Reader {
+private struct KerasDescriptionReader {
   let file: String
   let generation: KerasGeneration
 
   func malformed(_ layer: String?, _ problem: String) -> FileError {
-    FileError(
+    let subject = layer.map { "layer '\($0)'" } ?? "the network"
+    return FileError(
       .malformed, file: file, object: "model_config",
-      "The description of \(layer.map { "layer '\($0)'" } ?? "the network") \(problem); save the model again.")
+      "The description of \(subject) \(problem); save the model again.")
   }
 
   /// The model that a configuration describes; `nil` where it is of no class that lists its layers.
@@ -132,22 +123,21 @@ private struct Reader {
   }
 
   /// A chain, written as the graph that it is.
-  private func sequential(_ entries: [JSONValue], builtFor shape: JSONValue?) throws(FileError) -> KerasModel {
+  private func sequential(
+    _ entries: [JSONValue], builtFor shape: JSONValue?
+  ) throws(FileError) -> KerasModel {
     var layers: [KerasLayer] = []
     for entry in entries { layers.append(try layer(entry)) }
     guard let first = layers.first else { throw malformed(nil, "holds no layers") }
     if !first.isInput {
-      var values = first.options.values
       // Each is where one version keeps the shape of a model that has no input layer.
-      values["batch_shape"] =
-        first.options.value(["batch_shape", "batch_input_shape"])?.value ?? shape
-        ?? entries[0]["build_config"]?["input_shape"]
-        ?? values["input_dim"].map { .list([.null, $0]) }
-        ?? first.model?.layers.first(where: \.isInput)?.options.value(["batch_shape", "batch_input_shape"])?.value
+      let found =
+        first.inputShape ?? shape ?? entries[0]["build_config"]?["input_shape"]
+        ?? first.options.value(["input_dim"]).map { .list([.null, $0.value]) }
+        ?? first.model?.layers.first(where: \.isInput)?.inputShape
+      let options = KerasOptions(values: ["batch_shape": found ?? .null], generation: generation)
       layers.insert(
-        KerasLayer(
-          name: first.name + "_input", kind: "InputLayer",
-          options: KerasOptions(values: values, generation: generation), calls: []), at: 0)
+        KerasLayer(name: first.name + "_input", kind: "InputLayer", options: options, calls: []), at: 0)
     }
     for index in layers.indices.dropFirst() {
       layers[index].calls = [
@@ -163,7 +153,7 @@ private struct Reader {
     guard let kind = entry["class_name"]?.text, let configuration = entry["config"] else {
       throw malformed(entry["name"]?.text, "has a layer without 'class_name' and 'config'")
     }
-    guard let name = (entry["name"] ?? configuration["name"])?.text ?? unnamedModel(kind), !name.isEmpty else {
+    guard let name = (entry["name"] ?? configuration["name"])?.text, !name.isEmpty else {
       throw malformed(nil, "has a \(kind) layer without a name")
     }
     var calls: [KerasCall] = []
@@ -174,13 +164,15 @@ private struct Reader {
       model: try model(of: kind, configuration), problem: foreignClass(entry))
   }
 
-  /// Keras 1 gives a sequential model inside another no name.
-  private func unnamedModel(_ kind: String) -> String? { kind == "Sequential" ? "sequential" : nil }
-
   /// A class that its author wrote may bear the name of one of Keras' own.
   private func foreignClass(_ entry: JSONValue) -> String? {
-    guard let registered = entry["registered_name"]?.text, registered.contains(">") else { return nil }
-    return "it is a class of its author's own, '\(registered)'"
+    if let registered = entry["registered_name"]?.text, registered.contains(">") {
+      return "it is a class of its author's own, '\(registered)'"
+    }
+    guard let module = entry["module"]?.text,
+      !["keras", "tf_keras", "tensorflow"].contains(module.prefix { $0 != "." })
+    else { return nil }
+    return "it is a class of the module '\(module)', not of Keras"
   }
 
   // MARK: Calls
@@ -236,7 +228,8 @@ private struct Reader {
 
   /// Takes note of named arguments; those that are null or false say nothing.
   private func note(_ arguments: JSONValue?, in call: inout KerasCall) {
-    for (name, value) in arguments?.table ?? [:] where value != .null && value != .boolean(false) {
+    let given = (arguments?.table ?? [:]).filter { $0.value != .null && $0.value != .boolean(false) }
+    for name in given.keys.sorted() {
       if name == "training" {
         call.isTraining = true
       } else {

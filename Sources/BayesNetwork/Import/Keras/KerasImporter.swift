@@ -52,16 +52,13 @@ struct KerasImporter {
     guard let layer = model.layers.first(where: { $0.name == model.inputs[0].layer && $0.isInput }) else {
       throw error(.malformed, "The input '\(model.inputs[0].layer)' is no input layer; save the model again.")
     }
-    let extents = layer.options.value(["batch_shape", "batch_input_shape"])?.value
-    var row: [Int] = []
-    for extent in extents?.list?.dropFirst() ?? [] {
-      guard let extent = extent.integer else {
-        throw error(
-          .unsupported,
-          "The rows of input '\(layer.name)' have no fixed extents; build the model for inputs of one size, "
-            + "load the weights into it and save it again.")
-      }
-      row.append(extent)
+    let extents = layer.inputShape?.list?.dropFirst() ?? []
+    let row = extents.compactMap(\.integer)
+    guard !row.isEmpty, row.count == extents.count else {
+      throw error(
+        .unsupported,
+        "The rows of input '\(layer.name)' have no fixed extents; build the model for inputs of one size, "
+          + "load the weights into it and save it again.")
     }
     do {
       let shape = try Shape(checking: row, of: "The input '\(layer.name)'")
@@ -131,7 +128,7 @@ struct KerasImporter {
     }
     do throws(KerasRefusal) {
       let recipe = try KerasCatalog.recipe(for: layer.kind, layer.options)
-      if layer.kind.hasPrefix("BatchNormalization"), layer.calls.contains(where: \.isTraining) {
+      if layer.kind.contains("BatchNormalization"), layer.calls.contains(where: \.isTraining) {
         throw KerasRefusal("it is called in training mode, in which rows of a batch depend on each other")
       }
       return recipe
@@ -157,7 +154,8 @@ struct KerasImporter {
       if layer.calls.count > 1, steps.contains(where: { !$0.weights.isEmpty }) {
         // Said once, not at every use.
         guard use.call == 0 else { return nil }
-        throw KerasRefusal("it is used \(layer.calls.count) times; layers that share weights are not supported")
+        throw KerasRefusal(
+          "it is used \(layer.calls.count) times; layers that share weights are not supported")
       }
       let base = name(layer, in: path) + (use.call == 0 ? "" : "/use\(use.call + 1)")
       for step in steps {

@@ -1,12 +1,9 @@
 import BayesTensor
 
-/// The family of versions that wrote a description; some defaults and formulas differ.
-enum KerasGeneration: Int, Sendable, Comparable {
-  case first = 1
-  case second
+/// The family of versions that wrote a description; the formulas of some functions differ.
+enum KerasGeneration: Sendable {
+  case firstOrSecond
   case third
-
-  static func < (a: KerasGeneration, b: KerasGeneration) -> Bool { a.rawValue < b.rawValue }
 }
 
 /// Why a layer cannot be imported: the end of a sentence that starts with its name and kind.
@@ -95,23 +92,15 @@ struct KerasOptions: Sendable {
   /// Pixels at the top, bottom, left and right, in any of the forms that Keras has written.
   func sides(_ key: String) throws(KerasRefusal) -> SpatialPadding {
     let range = 0...largestSetting
-    guard let value = value([key])?.value else { return SpatialPadding(top: 1, bottom: 1, left: 1, right: 1) }
-    let rows = value.list ?? [value, value]
-    var sides: [Int] = []
-    if rows.count == 4 {
-      for row in rows { sides.append(try Self.integer(row, key, in: range)) }
-    } else {
-      for row in rows {
-        let pair = row.list ?? [row, row]
-        guard rows.count == 2, pair.count == 2 else {
-          throw KerasRefusal("its '\(key)' is \(value) where four sides of an image are needed")
-        }
-        for side in pair { sides.append(try Self.integer(side, key, in: range)) }
-      }
-    }
-    guard sides.count == 4 else {
+    guard let value = value([key])?.value else { throw Self.missing([key]) }
+    let axes = value.list ?? [value, value]
+    // Four numbers, or for each axis a pair or one number for both ends.
+    let ends = axes.count == 4 ? axes.map { [$0] } : axes.map { $0.list ?? [$0, $0] }
+    guard axes.count == 4 || ends.map(\.count) == [2, 2] else {
       throw KerasRefusal("its '\(key)' is \(value) where four sides of an image are needed")
     }
+    var sides: [Int] = []
+    for side in ends.joined() { sides.append(try Self.integer(side, key, in: range)) }
     return SpatialPadding(top: sides[0], bottom: sides[1], left: sides[2], right: sides[3])
   }
 
@@ -187,7 +176,8 @@ struct KerasOptions: Sendable {
   /// Keras counts the batch as axis zero, so the last axis of a row is −1 or the row's rank.
   func requireLastAxis(_ axes: [Int], of input: Shape) throws(KerasRefusal) {
     guard axes == [-1] || axes == [input.rank] else {
-      throw KerasRefusal("its axis is \(axes.map(String.init).joined(separator: ", ")); only the last is supported")
+      let list = axes.map(String.init).joined(separator: ", ")
+      throw KerasRefusal("its axis is \(list); only the last is supported")
     }
   }
 }

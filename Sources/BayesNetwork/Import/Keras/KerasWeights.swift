@@ -19,23 +19,53 @@ struct KerasWeight: Sendable {
 ///
 /// The order in a file means little: freezing a layer moves its weights to the end.
 struct KerasWeights {
-  private let layers: [String: CheckpointLayer]
+  /// A weight of the file, seen as one whose name ends in a certain way.
+  private struct Candidate {
+    /// What precedes that ending: `block/conv` in `block/conv/kernel:0` or in `block/conv_W`.
+    let path: Substring
+    let entry: String
 
-  init(_ layers: [CheckpointLayer]) {
-    self.layers = Dictionary(layers.map { ($0.name, $0) }) { first, _ in first }
+    func isOwned(by name: String) -> Bool { path == name || path.hasSuffix("/" + name) }
+
+    /// Whether the owner is called `name_1` or the like: Keras numbers names that it meets again.
+    func isOwned(byNumbered name: String) -> Bool {
+      guard let underscore = path.lastIndex(of: "_") else { return false }
+      let digits = path[path.index(after: underscore)...]
+      guard !digits.isEmpty, digits.allSatisfy(\.isNumber) else { return false }
+      return path[..<underscore] == name || path[..<underscore].hasSuffix("/" + name)
+    }
+  }
+
+  /// For each layer of the file, its weights by the ends of their names.
+  private var layers: [String: [Substring: [Candidate]]] = [:]
+
+  init(_ listed: [CheckpointLayer]) {
+    for layer in listed where layers[layer.name] == nil {
+      var candidates: [Substring: [Candidate]] = [:]
+      for (name, entry) in zip(layer.weightNames, layer.entryNames) {
+        let slash = name.lastIndex(of: "/")
+        let path = slash.map { name[..<$0] } ?? ""
+        let last = name[(slash.map { name.index(after: $0) } ?? name.startIndex)...].prefix { $0 != ":" }
+        candidates[last, default: []].append(Candidate(path: path, entry: entry))
+        for index in last.indices where last[index] == "_" {
+          let owner = Candidate(path: name[..<index], entry: entry)
+          candidates[last[index...], default: []].append(owner)
+        }
+      }
+      layers[layer.name] = candidates
+    }
   }
 
   /// The entry of a layer's weight; `nil` where the file has none.
   ///
   /// - Parameter models: the models that the layer is inside of, outermost first.  Files list the
   ///   weights of a whole inner model under the outermost one's name.
-  func entry(of weight: KerasWeight, layer: String, in models: [String]) throws(KerasRefusal) -> String? {
-    guard let owner = layers[models.first ?? layer] else { return nil }
-    var candidates: [Candidate] = []
-    for (name, entry) in zip(owner.weightNames, owner.entryNames) {
-      if let candidate = Candidate(name, entry: entry, as: weight.names) { candidates.append(candidate) }
-    }
-    if candidates.count > 1 || (!models.isEmpty && candidates.contains { !$0.path.isEmpty }) {
+  func entry(
+    of weight: KerasWeight, layer: String, in models: [String]
+  ) throws(KerasRefusal) -> String? {
+    let known = layers[models.first ?? layer] ?? [:]
+    var candidates = weight.names.flatMap { known[Substring($0)] ?? [] }
+    if candidates.count > 1 || !models.isEmpty {
       candidates = best(candidates, for: layer, in: models)
     }
     guard candidates.count <= 1 else {
@@ -48,44 +78,13 @@ struct KerasWeights {
   /// The candidates whose path fits a layer best: its very name before a name that Keras has numbered,
   /// and the models' names before it where the file gives them.
   private func best(_ candidates: [Candidate], for layer: String, in models: [String]) -> [Candidate] {
+    // Keras 3.0 to 3.3 wrote no paths.
+    guard candidates.contains(where: { !$0.path.isEmpty }) else { return candidates }
     let exact = candidates.filter { $0.isOwned(by: layer) }
     let owned = exact.isEmpty ? candidates.filter { $0.isOwned(byNumbered: layer) } : exact
     guard owned.count > 1 else { return owned }
-    let placed = owned.filter { $0.isOwned(by: (models + [layer]).joined(separator: "/")) }
+    let place = (models + [layer]).joined(separator: "/")
+    let placed = owned.filter { $0.isOwned(by: place) }
     return placed.isEmpty ? owned : placed
-  }
-
-  /// A weight whose last part fits.
-  private struct Candidate {
-    /// What precedes the last part: `block/conv` in `block/conv/kernel:0`.
-    let path: Substring
-    let entry: String
-
-    init?(_ name: String, entry: String, as names: [String]) {
-      let slash = name.lastIndex(of: "/")
-      var last = name[(slash.map { name.index(after: $0) } ?? name.startIndex)...]
-      if let colon = last.lastIndex(of: ":") { last = last[..<colon] }
-      let directory = slash.map { name[..<$0] } ?? ""
-      if names.contains(where: { $0 == last }) {
-        path = directory
-      } else if let ending = names.first(where: { $0.hasPrefix("_") && last.hasSuffix($0) }) {
-        // Keras 1 has the layer's name in the weight's own.
-        path = last.dropLast(ending.count)
-      } else {
-        return nil
-      }
-      self.entry = entry
-    }
-
-    func isOwned(by name: some StringProtocol) -> Bool { path == name || path.hasSuffix("/" + name) }
-
-    /// Whether the owner is called `name_1` or the like: Keras numbers names that it meets again.
-    func isOwned(byNumbered name: String) -> Bool {
-      guard let underscore = path.lastIndex(of: "_") else { return false }
-      let digits = path[path.index(after: underscore)...]
-      guard !digits.isEmpty, digits.allSatisfy(\.isNumber) else { return false }
-      let stem = path[..<underscore]
-      return stem == name || stem.hasSuffix("/" + name)
-    }
   }
 }

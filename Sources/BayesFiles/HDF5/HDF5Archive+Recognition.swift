@@ -1,0 +1,10 @@
+public import BayesTensor
+
+extension HDF5Archive {
+  /// Whether a file is in HDF5 format, judged by its content.
+  ///
+  /// - Throws: `FileError.Code.cannotOpen` when it cannot be read.
+  public static func recognizes(_ file: String) throws(FileError) -> Bool {
+    try FileKind(of: FileReader(file)) == .hdf5
+  }
+}

@@ -1,0 +1,88 @@
+import BayesEvaluation
+
+/// What every number on the page means.
+struct DefinitionsSection: Sendable {
+  var report: Report
+
+  /// The section as a list of terms.
+  func html() -> Markup {
+    let definitions = Set(report.models.flatMap { $0.exits.map(\.ece.definition) }).sorted()
+    let terms: [(term: String, meaning: String)] = [
+      ("Baseline", "The first model, \(report.models.first?.name ?? ""); gains are measured against it."),
+      ("Accuracy", "The share of test rows whose most probable class is their label, with Wilson's interval."),
+      (
+        "NLL",
+        "The mean of −log p(label) in nats, with no floor: a label of probability zero makes it infinite."
+      ),
+      ("Brier", "The mean over rows of the squared error summed over classes, from 0 to 2."),
+      ("ECE", Figures.capitalized(definitions.joined(separator: "; ")) + "."),
+      (
+        "Scores",
+        "Larger means further from the training data. Maximum probability: 1 − max p. Entropy: of the "
+          + "averaged probabilities. Mutual information: of class and weights. Energy: −log Σ exp of the "
+          + "logits, averaged over samples first."
+      ),
+      (
+        "AUROC",
+        "The chance that a foreign row scores above a test row, ties counting half: foreign rows are the "
+          + "positive class. Its interval is DeLong's."
+      ),
+      (
+        "FPR95",
+        "The share of test rows called foreign at the first threshold that finds 95 % of foreign rows."
+      ),
+      (
+        "AUPR-out, AUPR-in",
+        "Average precision, summed in steps, with foreign rows or with test rows as the positive class."
+      ),
+      (
+        "Within noise",
+        "The 95 % interval of the difference includes zero. Accuracy, NLL and Brier are compared row by row; "
+          + "ECE and AUROC as if each model had its own rows, which overstates the noise. Best-of-several "
+          + "scores are picked on the rows they are reported on and flatter every model a little."
+      ),
+    ]
+    return """
+      <section aria-labelledby="definitions">
+      <h2 id="definitions">Definitions</h2>
+      <dl>
+      \(terms.map { "<dt>\($0.term)</dt><dd>\($0.meaning)</dd>" as Markup })
+      </dl>
+      </section>
+      """
+  }
+}
+
+/// Where the numbers come from.
+struct ProvenanceSection: Sendable {
+  var report: Report
+
+  /// The section as a table.
+  func html() -> Markup {
+    let provenance = report.provenance
+    var rows: [(String, Markup)] = [
+      ("Version", "\(provenance.version)"),
+      ("Command", "<code>\(provenance.command.joined(separator: " "))</code>"),
+      ("Seed", "\(String(provenance.seed))"),
+      ("Likelihood", "\(provenance.likelihood)"),
+      ("Backend", "\(provenance.backend)"),
+    ]
+    rows += provenance.inputs.map {
+      (Figures.capitalized($0.role), "\($0.file) <small>SHA-256</small> <code>\($0.digest)</code>")
+    }
+    rows += provenance.details.sorted { $0.key < $1.key }.map { ($0.key, "\($0.value)") }
+    rows += (report.timing ?? [:]).sorted { $0.key < $1.key }.map {
+      ("Time, \($0.key)", "\(Figures.number($0.value, decimals: 3)) s")
+    }
+    return """
+      <section aria-labelledby="provenance">
+      <h2 id="provenance">Provenance</h2>
+      <div class="scroll" tabindex="0" role="region" aria-labelledby="provenance">
+      <table class="provenance"><tbody>
+      \(rows.map { "<tr><th scope=\"row\">\($0.0)</th><td>\($0.1)</td></tr>" as Markup })
+      </tbody></table>
+      </div>
+      </section>
+      """
+  }
+}

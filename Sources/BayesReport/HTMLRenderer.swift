@@ -1,0 +1,124 @@
+import BayesEvaluation
+
+/// Writes a report as one self-contained HTML page: no script, no request, charts as inline SVG.
+public struct HTMLRenderer: ReportRenderer {
+  public init() {}
+
+  public func render(_ report: Report) -> String {
+    let page: Markup = """
+      <!DOCTYPE html>
+      <html lang="en">
+      <head>
+      <meta charset="utf-8">
+      <meta name="viewport" content="width=device-width, initial-scale=1">
+      <meta name="color-scheme" content="light dark">
+      <title>\(report.title)</title>
+      <style>
+      \(Markup.stylesheet)
+      </style>
+      </head>
+      <body>
+      <main>
+      \(sections(of: report))
+      </main>
+      </body>
+      </html>
+
+      """
+    return page.source
+  }
+
+  private func sections(of report: Report) -> [Markup] {
+    let exits = report.exits
+    var sections: [Markup] = [
+      """
+      <header>
+      <h1>\(report.title)</h1>
+      <p class="verdict">\(report.verdict)</p>
+      </header>
+      """
+    ]
+    if !report.warnings.isEmpty {
+      sections.append(
+        """
+        <section class="warnings" aria-labelledby="warnings">
+        <h2 id="warnings">Before you trust these numbers</h2>
+        <ul>
+        \(report.warnings.map { "<li>\($0)</li>" as Markup })
+        </ul>
+        </section>
+        """)
+    }
+    sections.append(GainsTable(report: report, exits: exits).html())
+    if exits.contains(where: { !$0.setNames.isEmpty }) {
+      sections.append(SeparationTable(report: report, exits: exits).html())
+    }
+    let readings = report.models.dropFirst().filter { !report.readings(of: $0).isEmpty }
+    if !readings.isEmpty {
+      sections.append(
+        """
+        <section aria-labelledby="reading">
+        <h2 id="reading">How to read this</h2>
+        \(readings.map { model -> Markup in
+          """
+          <h3>\(model.name)</h3>
+          <ul>
+          \(report.readings(of: model).map { "<li>\($0)</li>" as Markup })
+          </ul>
+          """
+        })
+        </section>
+        """)
+    }
+    sections.append(
+      """
+      <section aria-labelledby="exits">
+      <h2 id="exits">\(exits.count == 1 ? "Charts" : "Charts, exit by exit")</h2>
+      \(exits.map { ExitSection(report: report, exit: $0, isOpen: $0.index == report.deepestExitIndex).html() })
+      </section>
+      """)
+    sections.append(DefinitionsSection(report: report).html())
+    sections.append(ProvenanceSection(report: report).html())
+    return sections
+  }
+}
+
+/// One exit with every model that has it.
+struct ExitGroup: Sendable {
+  var index: Int
+  var name: String
+  var multiplyAdds: Int?
+  /// In the order of the report; `position` is the model's place there.
+  var rows: [(position: Int, model: ModelResult, exit: ExitResult)]
+
+  /// The foreign sets of any model, each once.
+  var setNames: [String] {
+    var names: [String] = []
+    for row in rows {
+      for set in row.exit.ood where !names.contains(set.name) { names.append(set.name) }
+    }
+    return names
+  }
+
+  /// `Exit 1, name`
+  var title: String { "Exit \(index) · \(name)" }
+}
+
+extension Report {
+  /// The name of a class, or its index where it has none.
+  func className(_ index: Int) -> String {
+    classNames.indices.contains(index) ? classNames[index] : String(index)
+  }
+
+  /// All exits of all models, the earliest first.
+  var exits: [ExitGroup] {
+    Set(models.flatMap { $0.exits.map(\.index) }).sorted().map { index in
+      let rows = models.enumerated().flatMap { position, model in
+        model.exits.filter { $0.index == index }.map { (position: position, model: model, exit: $0) }
+      }
+      return ExitGroup(
+        index: index, name: rows.first?.exit.name ?? "",
+        multiplyAdds: rows.lazy.compactMap(\.exit.multiplyAdds).first, rows: rows)
+    }
+  }
+}

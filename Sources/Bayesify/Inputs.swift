@@ -1,0 +1,99 @@
+import BayesFiles
+public import BayesNetwork
+public import BayesPrediction
+public import BayesTensor
+
+/// A checkpoint opened and its network rebuilt.
+public struct CheckpointModel: Sendable {
+  /// The file, as the user named it.
+  public let file: String
+  /// The layout, in words.
+  public let format: String
+  /// The SHA-256 of the file.
+  public let digest: String
+  public let frozen: FrozenNetwork
+
+  /// Imports a checkpoint that holds architecture and weights.
+  ///
+  /// - Throws: `FileError` naming everything in the file that cannot be imported, and why.
+  public init(_ file: String) throws(FileError) {
+    let checkpoint = try HDF5Checkpoint(file)
+    self.file = file
+    format = checkpoint.format
+    digest = checkpoint.digest
+    frozen = try FrozenNetwork(importing: checkpoint)
+  }
+}
+
+/// Rows that a user named: raw inputs, or the exit records of a pass that was made before.
+public enum RowInput: Sendable {
+  case dataset(any Dataset)
+  case records(ArchivedExitRecords)
+
+  /// Opens a data set (`file`, `file.h5:images,labels`) or a file of exit records.
+  ///
+  /// - Parameters:
+  ///   - labels: a file of labels, where they are not in the file of the inputs.
+  ///   - rows: the rows to use; all for `nil`.
+  ///   - usesLabels: whether labels in the file mean this network's classes; those of foreign rows do not.
+  public init(
+    _ specification: String, labels: String? = nil, rows: Range<Int>? = nil, likelihood: Likelihood? = nil,
+    usesLabels: Bool = true
+  ) throws(FileError) {
+    var (file, options) = try DatasetOptions.parse(specification)
+    if file == specification, try HDF5Archive.recognizes(file) {
+      let archive = try HDF5Archive(file)
+      if archive.holdsExitRecords {
+        if let labels {
+          throw FileError(
+            .value, file: labels,
+            "Exit records keep their own labels, and \(file) holds exit records; leave this file out.")
+        }
+        self = .records(try ArchivedExitRecords(archive, rows: rows, likelihood: likelihood))
+        return
+      }
+    }
+    options.labelsFile = labels
+    options.rows = rows
+    let dataset = try openDataset(file, options: options)
+    self = .dataset(usesLabels ? dataset : UnlabelledDataset(dataset))
+  }
+
+  public var file: String {
+    switch self {
+    case .dataset(let dataset): dataset.file
+    case .records(let records): records.description.file
+    }
+  }
+
+  public var rowCount: Int {
+    switch self {
+    case .dataset(let dataset): dataset.rowCount
+    case .records(let records): records.rowCount
+    }
+  }
+
+  /// Digests of the rows, for finding those that recur elsewhere; `nil` where the file keeps none.
+  public func rowDigests() throws(FileError) -> RowDigests? {
+    switch self {
+    case .dataset(let dataset): try RowDigests(of: dataset)
+    case .records(let records): try records.rowDigests().map { RowDigests($0) }
+    }
+  }
+}
+
+/// A data set whose labels are of no interest.
+private struct UnlabelledDataset: Dataset {
+  private let dataset: any Dataset
+
+  init(_ dataset: any Dataset) { self.dataset = dataset }
+
+  var file: String { dataset.file }
+  var rowCount: Int { dataset.rowCount }
+  var rowShape: Shape { dataset.rowShape }
+  var hasLabels: Bool { false }
+  var firstRow: Int { dataset.firstRow }
+
+  func inputs(_ rows: Range<Int>) throws(FileError) -> RowBatch { try dataset.inputs(rows) }
+  func labels(_ rows: Range<Int>) throws(FileError) -> [Int] { [] }
+}

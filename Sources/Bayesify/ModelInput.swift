@@ -1,0 +1,102 @@
+import BayesFiles
+import BayesNetwork
+public import BayesPosterior
+import BayesPrediction
+public import BayesTensor
+import Foundation
+
+/// A file that predictions can be made with.
+public enum ModelInput: Sendable {
+  /// The network as it was trained.
+  case checkpoint(CheckpointModel)
+  /// A fitted posterior, and the checkpoint it was fitted to, as the user named it then.
+  case posterior(KroneckerLaplacePosterior, file: String, checkpointFile: String?)
+
+  /// Opens a checkpoint or a posterior.
+  public init(_ file: String) throws(FileError) {
+    if try HDF5Archive.recognizes(file) {
+      let archive = try HDF5Archive(file)
+      if try archive.optionalText("format") == KroneckerLaplacePosterior.formatName {
+        self = .posterior(
+          try KroneckerLaplacePosterior(from: archive), file: file,
+          checkpointFile: try archive.optionalText("checkpointFile"))
+        return
+      }
+      if archive.holdsExitRecords || archive.holdsPredictions {
+        throw FileError(
+          .unsupported, file: file,
+          "This holds \(archive.holdsPredictions ? "predictions" : "exit records") and no model; name the checkpoint "
+            + "or a posterior as the model, and exit records with --data.")
+      }
+    }
+    self = .checkpoint(try CheckpointModel(file))
+  }
+
+  public var file: String {
+    switch self {
+    case .checkpoint(let model): model.file
+    case .posterior(_, let file, _): file
+    }
+  }
+
+  /// The digest of the checkpoint behind the model.
+  public var checkpointDigest: String? {
+    switch self {
+    case .checkpoint(let model): model.digest
+    case .posterior(let posterior, _, _): posterior.source.checkpointDigest
+    }
+  }
+
+  /// The preprocessing the model was made with; `nil` for a bare checkpoint.
+  public var preprocessing: Preprocessing? {
+    switch self {
+    case .checkpoint: nil
+    case .posterior(let posterior, _, _): posterior.source.preprocessing
+    }
+  }
+
+  public var classNames: [String] {
+    switch self {
+    case .checkpoint: []
+    case .posterior(let posterior, _, _): posterior.source.classNames
+    }
+  }
+
+  /// The likelihood the model was fitted with; `nil` for a bare checkpoint.
+  public var likelihood: Likelihood? {
+    switch self {
+    case .checkpoint: nil
+    case .posterior(let posterior, _, _): posterior.source.exits.first?.likelihood
+    }
+  }
+
+  /// The checkpoint to run for this model's predictions.
+  ///
+  /// - Parameter named: where the user says the checkpoint is; else it is looked for where it was when
+  ///   the posterior was fitted, then beside the posterior.
+  /// - Throws: `FileError` when it is not found or is not the one that the posterior was fitted to.
+  public func checkpoint(named: String?) throws(FileError) -> CheckpointModel {
+    guard case .posterior(let posterior, let file, let recorded) = self else {
+      if case .checkpoint(let model) = self { return model }
+      preconditionFailure("A model is a checkpoint or a posterior.")
+    }
+    let beside = recorded.map {
+      URL(filePath: file).deletingLastPathComponent().appending(path: URL(filePath: $0).lastPathComponent).path
+    }
+    let candidates = named.map { [$0] } ?? [recorded, beside].compactMap { $0 }
+    guard let found = candidates.first(where: { FileManager.default.fileExists(atPath: $0) }) else {
+      throw FileError(
+        .missing, file: file,
+        "The checkpoint it was fitted to"
+          + (recorded.map { " ('\($0)')" } ?? "") + " is not there; name it with --checkpoint FILE.")
+    }
+    let model = try CheckpointModel(found)
+    if let digest = posterior.source.checkpointDigest, digest != model.digest {
+      throw FileError(
+        .value, file: file,
+        "It was fitted to another checkpoint than \(found) (the digests differ); name the right one with "
+          + "--checkpoint FILE.")
+    }
+    return model
+  }
+}

@@ -1,0 +1,84 @@
+import ArgumentParser
+import Bayesify
+import Dispatch
+import Foundation
+
+/// Parses the command line, runs the verb, and turns what goes wrong into one sentence and a code.
+@main
+enum Entry {
+  static func main() async {
+    let work = Task { try await run() }
+    // Ctrl-C cancels the work, which then removes what it had begun to write.
+    signal(SIGINT, SIG_IGN)
+    signal(SIGTERM, SIG_IGN)
+    signal(SIGPIPE, SIG_IGN)
+    let sources = [SIGINT, SIGTERM].map { number in
+      let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
+      // Sendable, for it runs on the queue above and not on the main actor as this function does.
+      source.setEventHandler { @Sendable in work.cancel() }
+      source.resume()
+      return source
+    }
+    let outcome = await work.result
+    for source in sources { source.cancel() }
+    if case .failure(let error) = outcome { end(with: error) }
+  }
+
+  private static func run() async throws {
+    var command = try BayesifyCommand.parseAsRoot()
+    if var asynchronous = command as? any AsyncParsableCommand {
+      try await asynchronous.run()
+    } else {
+      try command.run()
+    }
+  }
+
+  private static func end(with error: any Error) -> Never {
+    let (code, sentence): (Int32, String)
+    switch error {
+    case is CancellationError: (code, sentence) = (130, "Interrupted; nothing was written.")
+    case let error as FileError:
+      let isSystem = error.code == .cannotOpen || error.code == .cannotWrite
+      (code, sentence) = (isSystem ? 74 : 65, error.description)
+    case let error as NumericalError: (code, sentence) = (70, error.description)
+    case let error as NetworkError: (code, sentence) = (65, error.description)
+    case let error as EvaluationError: (code, sentence) = (65, error.description)
+    default:
+      switch BayesifyCommand.exitCode(for: error) {
+      case .success: BayesifyCommand.exit(withError: error)  // help and version
+      case .validationFailure: (code, sentence) = (64, usage(error))
+      default: (code, sentence) = (70, "This should not happen, please report it: \(error).")
+      }
+    }
+    FileHandle.standardError.write(Data("bayesify: \(sentence)\n".utf8))
+    Foundation.exit(code)
+  }
+
+  /// What is wrong with the command line, and where its help is, in one line.
+  private static func usage(_ error: any Error) -> String {
+    let message = BayesifyCommand.message(for: error).split(whereSeparator: \.isNewline).joined(separator: " ")
+    let help = BayesifyCommand.fullMessage(for: error).firstMatch(of: /See '(bayesify .*--help)'/)?.1
+    let stop = message.last.map { ".?!".contains($0) } ?? true ? "" : "."
+    return "\(message)\(stop) See '\(help ?? "bayesify --help")'."
+  }
+}
+
+struct BayesifyCommand: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "bayesify",
+    abstract: "Gives trained networks honest uncertainty without training them again.",
+    discussion: """
+      bayesify inspect model.h5
+      bayesify fit laplace model.h5 --data train.h5 --validation validation.h5 -o posterior.h5
+      bayesify evaluate model.h5 posterior.h5 --data test.h5 --validation validation.h5 \\
+        --ood letters=letters.h5 --html report.html
+
+      DATA is a file: HDF5 (x, y, or file.h5:images,labels), .npz, .npy and IDX (labels by --labels), or exit \
+      records that 'extract' wrote. Exit codes: 0 done, 64 usage, 65 bad content, 70 numerical, 74 a file that \
+      cannot be opened or written, 130 interrupted.
+      """,
+    version: bayesifyVersion,
+    subcommands: [
+      Inspect.self, Extract.self, Fit.self, Predict.self, Evaluate.self, RenderReport.self,
+    ])
+}

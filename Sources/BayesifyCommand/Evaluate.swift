@@ -1,0 +1,368 @@
+import ArgumentParser
+import Bayesify
+import Foundation
+
+struct Evaluate: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Measures calibration and detection of foreign inputs against the untouched checkpoint.",
+    discussion: """
+      The first model is the baseline that gains are measured against; when it is a posterior, the untouched \
+      network is put before it. With --validation, the network with a fitted temperature is a row of its own.
+
+      Example: bayesify evaluate model.h5 posterior.h5 --data test.h5 --validation validation.h5 \
+      --ood letters=letters.h5 --json report.json --html report.html
+      """)
+
+  @Argument(help: "Checkpoints and posteriors.")
+  var models: [String]
+
+  @Option(help: "Labelled test rows: data or exit records.")
+  var data: String
+
+  @Option(help: "Labels of the test rows, where they are not beside the inputs.")
+  var labels: String?
+
+  @Option(help: "Test rows to use, first:end.")
+  var rows: RowRange?
+
+  @Option(help: "Rows from elsewhere, NAME=DATA; may be repeated.")
+  var ood: [NamedData] = []
+
+  @Option(help: "Labelled rows on which a temperature is fitted: data or exit records.")
+  var validation: String?
+
+  @Option(help: "Labels of the validation rows, where they are not beside the inputs.")
+  var validationLabels: String?
+
+  @Option(help: "Validation rows to use, first:end.")
+  var validationRows: RowRange?
+
+  @Option(help: "Training rows: data or exit records. Test and validation rows that recur among them are warned of.")
+  var reference: String?
+
+  @Option(help: "The checkpoint of the posteriors, where it has moved.")
+  var checkpoint: String?
+
+  @Option(help: "Bins of the expected calibration error.")
+  var bins = ExpectedCalibrationError.defaultBinCount
+
+  @Option(help: "Write the report as JSON to this file.")
+  var json: String?
+
+  @Option(help: "Write the report as a self-contained page to this file.")
+  var html: String?
+
+  @Option(help: "The report's title.")
+  var title: String?
+
+  @Flag(help: "Put seconds into the report, which then differs from run to run.")
+  var timing = false
+
+  @OptionGroup var options: ModelOptions
+  @OptionGroup var execution: ExecutionOptions
+
+  func validate() throws {
+    guard !models.isEmpty else { throw ValidationError("Name at least one model.") }
+    guard (1...1000).contains(bins) else { throw ValidationError("--bins must be between 1 and 1000.") }
+    if let json, let html, URL(filePath: json).standardizedFileURL == URL(filePath: html).standardizedFileURL {
+      throw ValidationError("--json and --html need names of their own.")
+    }
+    guard Set(ood.map(\.name)).count == ood.count else {
+      throw ValidationError("Every --ood needs a name of its own.")
+    }
+  }
+
+  func run() async throws {
+    try execution.requireWritable(
+      json, html,
+      apartFrom: models + ood.map(\.data)
+        + [data, labels, validation, validationLabels, checkpoint, options.classNames])
+    let progress = execution.progress()
+    let session = Session(options, execution, progress)
+    let clock = ContinuousClock()
+    let start = clock.now
+
+    let likelihood = options.likelihood
+    let test = try RowInput(data, labels: labels, rows: rows?.range, likelihood: likelihood)
+    let foreign = try ood.map { try RowInput($0.data, likelihood: likelihood, usesLabels: false) }
+    let held = try validation.map {
+      try RowInput($0, labels: validationLabels, rows: validationRows?.range, likelihood: likelihood)
+    }
+    var warnings = try recurrences(test, held, session)
+
+    let lineup = try Lineup(try models.map { try ModelInput($0) }, checkpoint: checkpoint)
+    var evaluations: [ModelEvaluation] = []
+    var description: RecordsDescription?
+    for index in lineup.groups.indices {
+      let group = lineup.groups[index]
+      let source = try await records(test, data, group, "test", session)
+      guard source.hasLabels else {
+        throw FileError(.missing, file: test.file, "The test rows have no labels; give them with --labels.")
+      }
+      description = description ?? source.description
+      var contestants = try await contestants(of: group, source, held, session, &warnings)
+      try await measure(&contestants, source) { exit, prediction, labels in
+        try exit.update(prediction, labels: labels ?? [])
+      }
+      for (named, input) in zip(ood, foreign) {
+        let source = try await records(input, named.data, group, named.name, session)
+        try await measure(&contestants, source) { exit, prediction, _ in
+          try exit.update(prediction, outOfDistribution: named.name)
+        }
+      }
+      evaluations += contestants.map(\.evaluation)
+    }
+    progress.finishLine()
+    try Task.checkCancellation()
+
+    guard let description else { preconditionFailure("There is at least one model.") }
+    let report = Report(
+      title: title ?? "Can \(URL(filePath: models[0]).lastPathComponent) be trusted?",
+      evaluation: try Evaluation(of: evaluations), warnings: warnings, classNames: description.classNames,
+      provenance: try provenance(lineup, description, test, held, foreign, session),
+      timing: timing ? ["evaluate": seconds(clock.now - start)] : nil)
+    for warning in warnings { progress.warn(warning) }
+    var outputs: [(String, Data)] = []
+    if let json { outputs.append((json, Data(try JSONRenderer().render(report).utf8))) }
+    if let html { outputs.append((html, Data(HTMLRenderer().render(report).utf8))) }
+    try AtomicFile.write(outputs, replacing: execution.force)
+    print(summary(report))
+  }
+
+  /// Warnings of rows that appear in more than one of the training, validation and test sets.
+  private func recurrences(_ test: RowInput, _ held: RowInput?, _ session: Session) throws -> [String] {
+    var warnings: [String] = []
+    func check(_ second: RowInput?, _ secondName: String, _ first: RowInput?, _ firstName: String) throws {
+      guard let first, let second else { return }
+      if let warning = try session.warningOfRecurrence(of: second, named: secondName, in: first, named: firstName) {
+        warnings.append(warning)
+      }
+    }
+    let training = try reference.map { try RowInput($0, likelihood: options.likelihood, usesLabels: false) }
+    try check(test, "test", held, "validation")
+    try check(held, "validation", training, "training")
+    try check(test, "test", training, "training")
+    return warnings
+  }
+
+  private func seconds(_ duration: Duration) -> Double {
+    Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
+  }
+
+  private func records(
+    _ input: RowInput, _ specification: String, _ group: Lineup.Group, _ stage: String, _ session: Session
+  ) async throws -> any ExitRecordSource {
+    try await session.records(
+      input, specification: specification, checkpoint: { try group.network() }, digest: group.digest,
+      stored: group.preprocessing, likelihood: group.likelihood, classNames: group.classNames, stage: stage)
+  }
+
+  /// The rows of the report that one checkpoint's records serve.
+  private func contestants(
+    of group: Lineup.Group, _ source: any ExitRecordSource, _ held: RowInput?, _ session: Session,
+    _ warnings: inout [String]
+  ) async throws -> [Contestant] {
+    let exits = source.description.exits
+    func evaluation(_ name: String, _ kind: ModelKind, _ settings: (Int) -> [String: Double]) -> ModelEvaluation {
+      ModelEvaluation(
+        name: name, kind: kind,
+        exits: exits.indices.map { index in
+          ExitEvaluation(
+            index: index, name: exits[index].name, multiplyAdds: exits[index].multiplyAdds,
+            outOfDistribution: ood.map(\.name), binCount: bins, settings: settings(index))
+        })
+    }
+    var contestants: [Contestant] = []
+    for entry in group.entries {
+      switch entry.model {
+      case .checkpoint, nil:
+        try session.requireClasses(source.description)
+        contestants.append(Contestant(predictor: .map, evaluation: evaluation(entry.name, .map) { _ in [:] }))
+        guard let held, let validation else { continue }
+        let records = try await records(held, validation, group, "validation", session)
+        guard records.hasLabels else {
+          throw FileError(
+            .missing, file: held.file,
+            "The validation rows have no labels; give them with --validation-labels.")
+        }
+        let temperatures = try await naming(held.file) {
+          try await TemperatureScaling().fit(exits: Array(exits.indices), of: records)
+        }
+        for (index, temperature) in temperatures.enumerated() where temperature.isAtSearchBound {
+          warnings.append(
+            "Exit \(index) ('\(exits[index].name)'): the temperature of '\(entry.name)' lies at the edge of the "
+              + "search, \(temperature.value.significantDigits()); look at the validation rows.")
+        }
+        contestants.append(
+          Contestant(
+            predictor: .temperature(temperatures),
+            evaluation: evaluation(entry.name + " + temperature", .temperature) {
+              ["temperature": temperatures[$0].value]
+            }))
+      case .posterior(let posterior, _, _)?:
+        guard let model = entry.model else { continue }
+        warnings += posterior.warnings.map { "\(entry.name): \($0)" }
+        contestants.append(
+          Contestant(
+            predictor: try session.predictor(model, for: source.description),
+            evaluation: evaluation(entry.name, ModelKind("laplace " + posterior.form.rawValue)) {
+              [
+                "temperature": posterior.exits[$0].temperature,
+                "priorPrecision": posterior.exits[$0].priorPrecision,
+              ]
+            }))
+      }
+    }
+    return contestants
+  }
+
+  /// Feeds every contestant with the predictions for some rows.
+  private func measure(
+    _ contestants: inout [Contestant], _ source: any ExitRecordSource,
+    _ update: (inout ExitEvaluation, Prediction, [Int]?) throws -> Void
+  ) async throws {
+    var fed = contestants
+    try await naming(source.description.file) {
+      try await source.forEachChunk { chunk in
+        for index in fed.indices {
+          let predictor = fed[index].predictor
+          try predictor.predictions(for: chunk, source.description) { block, predictions in
+            try Task.checkCancellation()
+            for prediction in predictions {
+              try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
+            }
+          }
+        }
+      }
+    }
+    contestants = fed
+  }
+
+  /// Says in which file the rows are that an evaluation refuses.
+  private func naming<Result>(_ file: String, _ body: () async throws -> Result) async throws -> Result {
+    do {
+      return try await body()
+    } catch let error as EvaluationError {
+      throw FileError(.value, file: file, error.message)
+    }
+  }
+
+  private func provenance(
+    _ lineup: Lineup, _ description: RecordsDescription, _ test: RowInput, _ held: RowInput?,
+    _ foreign: [RowInput], _ session: Session
+  ) throws -> Provenance {
+    var inputs: [InputDigest] = []
+    for model in lineup.inputs {
+      let role = if case .checkpoint = model { "checkpoint" } else { "posterior" }
+      inputs.append(
+        InputDigest(role: role, file: model.file, digest: try FileDigest.sha256(ofFile: model.file)))
+    }
+    var data = [("test", self.data)]
+    if held != nil, let validation { data.append(("validation", validation)) }
+    data += ood.map { ($0.name, $0.data) }
+    for (role, specification) in data {
+      inputs.append(
+        InputDigest(role: role, file: specification, digest: try session.digest(of: specification)))
+    }
+    var details: [String: String] = [:]
+    if let rows { details["test rows"] = "\(rows.range.lowerBound):\(rows.range.upperBound)" }
+    if let validationRows {
+      details["validation rows"] = "\(validationRows.range.lowerBound):\(validationRows.range.upperBound)"
+    }
+    if let preprocessing = description.preprocessing, preprocessing != .identity {
+      details["preprocessing"] =
+        "scale \(preprocessing.scale), mean \(NumberList(preprocessing.mean)), std "
+        + "\(NumberList(preprocessing.standardDeviation))"
+    }
+    return Provenance(
+      version: bayesifyVersion, command: ["bayesify"] + CommandLine.arguments.dropFirst(), seed: execution.seed,
+      likelihood: description.exits[0].likelihood.rawValue, backend: try execution.backend().name,
+      inputs: inputs, details: details)
+  }
+
+  /// The numbers a reader wants first, as text.
+  private func summary(_ report: Report) -> String {
+    let names = report.models[0].exits.first?.ood.map(\.name) ?? []
+    let rows = report.models.flatMap { model in
+      model.exits.map { exit -> [String] in
+        let scores = exit.ood.map { $0.scores["maximumProbability"].map { fixed($0.auroc) } ?? "-" }
+        return [
+          "\(exit.index)", model.name, fixed(exit.accuracy), fixed(exit.nll), fixed(exit.brier),
+          fixed(exit.ece.value),
+        ] + scores
+      }
+    }
+    return textTable(
+      ["exit", "model", "accuracy", "NLL", "Brier", "ECE"] + names.map { "AUROC \($0)" }, rows, leading: 2)
+  }
+
+  private func fixed(_ value: Double) -> String {
+    value.formatted(.number.precision(.fractionLength(4)).grouping(.never).locale(Locale(identifier: "en_US_POSIX")))
+  }
+}
+
+/// One row of the report while it is fed.
+private struct Contestant {
+  var predictor: Predictor
+  var evaluation: ModelEvaluation
+}
+
+/// The models of an evaluation, grouped by the checkpoint whose records serve them.
+private struct Lineup {
+  struct Entry {
+    var name: String
+    /// `nil` for the untouched network of a posterior's checkpoint.
+    var model: ModelInput?
+  }
+
+  struct Group {
+    var digest: String?
+    var entries: [Entry]
+    var preprocessing: Preprocessing?
+    var likelihood: Likelihood?
+    var classNames: [String]?
+    /// Opens the checkpoint, when rows must be run.
+    var network: () throws -> CheckpointModel
+  }
+
+  let inputs: [ModelInput]
+  var groups: [Group] = []
+
+  init(_ inputs: [ModelInput], checkpoint: String?) throws {
+    self.inputs = inputs
+    var names: Set<String> = []
+    func unique(_ file: String) -> String {
+      let stem = URL(filePath: file).deletingPathExtension().lastPathComponent
+      let name = ([stem] + (2...inputs.count + 2).map { "\(stem) (\($0))" }).first { !names.contains($0) } ?? stem
+      names.insert(name)
+      return name
+    }
+    for input in inputs {
+      let position: Int
+      if let known = groups.firstIndex(where: { $0.digest == input.checkpointDigest }) {
+        position = known
+      } else {
+        position = groups.count
+        groups.append(
+          Group(digest: input.checkpointDigest, entries: [], network: { try input.checkpoint(named: checkpoint) }))
+        if case .posterior = input, groups.count == 1,
+          !inputs.contains(where: { if case .checkpoint = $0 { $0.checkpointDigest == input.checkpointDigest } else { false } })
+        {
+          groups[position].entries.append(Entry(name: "untouched network", model: nil))
+        }
+      }
+      if case .checkpoint(let model) = input { groups[position].network = { model } }
+      if case .posterior = input {
+        guard groups[position].preprocessing == nil || groups[position].preprocessing == input.preprocessing else {
+          throw FileError(
+            .value, file: input.file,
+            "It was fitted with other preprocessing than another posterior here; evaluate them one at a time.")
+        }
+        groups[position].preprocessing = input.preprocessing
+        groups[position].likelihood = input.likelihood
+        groups[position].classNames = input.classNames
+      }
+      groups[position].entries.append(Entry(name: unique(input.file), model: input))
+    }
+  }
+}

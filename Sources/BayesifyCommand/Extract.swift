@@ -1,0 +1,61 @@
+import ArgumentParser
+import Bayesify
+
+struct Extract: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Runs a network once and keeps features and logits of every exit.",
+    discussion: """
+      The records may stand wherever data may; the network then does not run again.
+
+      Example: bayesify extract model.h5 --data test.h5 --scale 255 -o records.h5
+      """)
+
+  @Argument(help: "A checkpoint.")
+  var checkpoint: String
+
+  @Option(help: "The rows to run: a data file, or file.h5:inputs,labels.")
+  var data: String
+
+  @Option(help: "A file of labels, where they are not beside the inputs.")
+  var labels: String?
+
+  @Option(help: "Rows to use, first:end.")
+  var rows: RowRange?
+
+  @Option(name: .shortAndLong, help: "The records, HDF5.")
+  var output: String
+
+  @OptionGroup var model: ModelOptions
+  @OptionGroup var execution: ExecutionOptions
+
+  @Flag(help: "A summary in JSON on standard output.")
+  var json = false
+
+  func run() async throws {
+    try execution.requireWritable(output, apartFrom: [checkpoint, data, labels, model.classNames])
+    let progress = execution.progress()
+    let session = Session(model, execution, progress)
+    let checkpoint = try CheckpointModel(checkpoint)
+    guard case .dataset(let dataset) = try RowInput(data, labels: labels, rows: rows?.range) else {
+      throw FileError(.value, file: data, "These are exit records already; extract takes raw inputs.")
+    }
+    let records = try session.networkRecords(
+      checkpoint, over: dataset, stored: nil, stage: "extract", dataDigest: try session.digest(of: data))
+    try await session.announce(records)
+    let writer = try ExitRecordsWriter(
+      records.description, to: HDF5ArchiveWriter(output, replacing: execution.force))
+    do {
+      try await records.forEachChunkWithInputs { chunk, inputs in
+        try writer.append(chunk, rowDigests: RowDigests.digests(of: inputs))
+      }
+      try Task.checkCancellation()
+      try writer.finish()
+    } catch {
+      writer.discard()
+      throw error
+    }
+    progress.finishLine()
+    try RowsSummary(output: output, rows: records.rowCount, exits: records.description.exits.map(\.name))
+      .show(asJSON: json, progress)
+  }
+}

@@ -1,0 +1,264 @@
+public import ArgumentParser
+import Bayesify
+
+struct Fit: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Makes chosen layers of a trained network Bayesian.",
+    discussion: "Example: bayesify fit laplace model.h5 --data train.h5 --validation validation.h5 -o posterior.h5",
+    subcommands: [FitLaplace.self])
+}
+
+struct FitLaplace: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "laplace",
+    abstract: "A Gaussian around the last layer of every exit, from its curvature.",
+    discussion: """
+      The trained weights stay the mean. The curvature comes from --data (rows the network was trained on); \
+      prior precision and temperature are chosen on --validation (rows it was not trained on) or, for the \
+      prior, by the marginal likelihood.
+
+      Forms: kronecker (bias a block of its own, as laplace-torch), kronecker-folded (bias folded in, \
+      exact), kronecker-factored (prior inside each factor, as in Meronen et al.). Prior precisions of \
+      different forms are different quantities.
+
+      Example: bayesify fit laplace model.h5 --data train.h5 --validation test.h5 --validation-rows 0:5000 \
+      --scale 255 -o posterior.h5
+      """)
+
+  @Argument(help: "A checkpoint, or exit records of the training rows.")
+  var source: String
+
+  @Option(help: "Training rows: data or exit records. Not needed when SOURCE holds their records.")
+  var data: String?
+
+  @Option(help: "Labels of the training rows, where they are not beside the inputs.")
+  var labels: String?
+
+  @Option(help: "Training rows to use, first:end.")
+  var rows: RowRange?
+
+  @Option(help: "Validation rows: data or exit records.")
+  var validation: String?
+
+  @Option(help: "Labels of the validation rows, where they are not beside the inputs.")
+  var validationLabels: String?
+
+  @Option(help: "Validation rows to use, first:end.")
+  var validationRows: RowRange?
+
+  @Option(help: "kronecker, kronecker-folded or kronecker-factored.")
+  var form: KroneckerForm = .kronecker
+
+  @Option(help: "whitened (shared draws), probit, or plain (no variance).")
+  var predictive: LaplacePredictive = .whitened
+
+  @Option(help: "Draws of 'whitened'; best at least twice the number of classes.")
+  var draws = 50
+
+  @Option(help: "'validation', 'marginal-likelihood', or a number for every exit.")
+  var priorPrecision: PriorChoice = PriorChoice(choice: .validation)
+
+  @Option(help: "'validation', or a number for every exit.")
+  var temperature: TemperatureOption = TemperatureOption(choice: .validation)
+
+  @Option(name: .shortAndLong, help: "The posterior, HDF5.")
+  var output: String
+
+  @OptionGroup var model: ModelOptions
+  @OptionGroup var execution: ExecutionOptions
+
+  @Flag(help: "What was chosen, in JSON on standard output.")
+  var json = false
+
+  func validate() throws {
+    if draws < 2 { throw ValidationError("--draws must be at least 2.") }
+    let recipe = recipe
+    if recipe.needsValidation && validation == nil {
+      throw ValidationError(
+        "Prior precision and temperature are chosen on validation rows; give --validation DATA, or "
+          + "--prior-precision marginal-likelihood --temperature 1.")
+    }
+  }
+
+  private var recipe: LastLayerLaplace {
+    LastLayerLaplace(
+      form: form, predictive: predictive, sampleCount: draws, priorPrecision: priorPrecision.choice,
+      temperature: temperature.choice)
+  }
+
+  func run() async throws {
+    try execution.requireWritable(
+      output, apartFrom: [source, data, labels, validation, validationLabels, model.classNames])
+    let progress = execution.progress()
+    let session = Session(model, execution, progress)
+    let input = try TrainingInput(self, session)
+    var warnings: [String] = []
+
+    let training = try await input.records(input.training, input.trainingSpecification, "training", session)
+    var held: (any ExitRecordSource)?
+    if let validation = input.validation, let specification = self.validation {
+      if let warning = try session.warningOfRecurrence(
+        of: validation, named: "validation", in: input.training, named: "training")
+      {
+        warnings.append(warning)
+      }
+      let records = try await input.records(validation, specification, "validation", session)
+      guard records.hasLabels else {
+        throw FileError(
+          .missing, file: validation.file, "The validation rows have no labels; give them with --validation-labels.")
+      }
+      // Tuning reads the records many times; the network runs once.
+      held = records is NetworkRecords ? try await SpooledRecords(records as! NetworkRecords) : records
+    }
+
+    let context = execution.context(try execution.backend(), progress)
+    let posterior = try await recipe.fit(training: training, validation: held, in: context)
+    progress.finishLine()
+    try Task.checkCancellation()
+    let writer = try HDF5ArchiveWriter(output, replacing: execution.force)
+    do {
+      try posterior.write(to: writer)
+      if let file = input.checkpoint?.file {
+        try writer.setAttribute("checkpointFile", .text(file), of: "/")
+      }
+      try writer.setAttribute("seed", .integer(Int(bitPattern: UInt(execution.seed))), of: "/")
+      try writer.setAttribute("madeBy", .text("bayesify " + bayesifyVersion), of: "/")
+      if let digest = held?.description.dataDigest {
+        try writer.setAttribute("validationDigest", .text(digest), of: "/")
+      }
+      try writer.finish()
+    } catch {
+      writer.discard()
+      throw error
+    }
+    for warning in warnings + posterior.warnings { progress.warn(warning) }
+    let summary = FitSummary(posterior, output: output, warnings: warnings + posterior.warnings)
+    if json { print(try jsonText(summary)) } else { progress.note(summary.description) }
+  }
+}
+
+/// The rows of a fit, and the checkpoint that runs them where one is needed.
+private struct TrainingInput {
+  let checkpoint: CheckpointModel?
+  let training: RowInput
+  let trainingSpecification: String
+  let validation: RowInput?
+
+  init(_ command: FitLaplace, _ session: Session) throws {
+    let likelihood = command.model.likelihood
+    let sourceIsRecords = try HDF5Archive.recognizes(command.source)
+      && HDF5Archive(command.source).holdsExitRecords
+    checkpoint = sourceIsRecords ? nil : try CheckpointModel(command.source)
+    guard let specification = command.data ?? (sourceIsRecords ? command.source : nil) else {
+      throw ValidationError("Give the training rows with --data DATA.")
+    }
+    trainingSpecification = specification
+    training = try RowInput(
+      specification, labels: command.labels, rows: command.rows?.range, likelihood: likelihood)
+    validation = try command.validation.map {
+      try RowInput(
+        $0, labels: command.validationLabels, rows: command.validationRows?.range, likelihood: likelihood)
+    }
+    if checkpoint == nil {
+      for case .dataset(let dataset)? in [training, validation] {
+        throw FileError(
+          .value, file: dataset.file,
+          "\(command.source) holds exit records, so no network can run these rows; give their exit records, "
+            + "or the checkpoint in place of \(command.source).")
+      }
+    }
+  }
+
+  func records(_ input: RowInput, _ specification: String, _ role: String, _ session: Session) async throws
+    -> any ExitRecordSource
+  {
+    try await session.records(
+      input, specification: specification,
+      checkpoint: {
+        guard let checkpoint else { preconditionFailure("Rows without a network are records.") }
+        return checkpoint
+      }, digest: checkpoint?.digest, stored: nil, stage: role)
+  }
+}
+
+/// What a fit has chosen.
+private struct FitSummary: Encodable, CustomStringConvertible {
+  struct ExitSummary: Encodable {
+    var name: String
+    var priorPrecision: Double
+    var temperature: Double
+    var validationNLL: Double?
+    var validationNLLOfTemperatureAlone: Double?
+    var logMarginalLikelihood: Double?
+  }
+
+  var output: String
+  var form: String
+  var exits: [ExitSummary]
+  var warnings: [String]
+
+  init(_ posterior: KroneckerLaplacePosterior, output: String, warnings: [String]) {
+    self.output = output
+    self.warnings = warnings
+    form = posterior.form.rawValue
+    exits = posterior.exits.map {
+      ExitSummary(
+        name: $0.description.name, priorPrecision: $0.priorPrecision, temperature: $0.temperature,
+        validationNLL: $0.tuning.chosen?.negativeLogLikelihood,
+        validationNLLOfTemperatureAlone: $0.tuning.withoutVariance?.negativeLogLikelihood,
+        logMarginalLikelihood: $0.logMarginalLikelihood)
+    }
+  }
+
+  var description: String {
+    textTable(
+      ["exit", "name", "prior precision", "temperature", "validation NLL", "temperature alone"],
+      exits.enumerated().map { index, exit in
+        [
+          "\(index)", exit.name, exit.priorPrecision.significantDigits(), exit.temperature.significantDigits(),
+          exit.validationNLL.map { $0.significantDigits() } ?? "-",
+          exit.validationNLLOfTemperatureAlone.map { $0.significantDigits() } ?? "-",
+        ]
+      }, leading: 2) + "\nwrote \(output)"
+  }
+}
+
+extension KroneckerForm: ExpressibleByArgument {}
+extension LaplacePredictive: ExpressibleByArgument {}
+
+/// `validation`, `marginal-likelihood` or a number.
+struct PriorChoice: ExpressibleByArgument {
+  var choice: LastLayerLaplace.PriorPrecisionChoice
+
+  init(choice: LastLayerLaplace.PriorPrecisionChoice) { self.choice = choice }
+
+  init?(argument: String) {
+    switch argument {
+    case "validation": choice = .validation
+    case "marginal-likelihood": choice = .marginalLikelihood
+    default:
+      guard let value = Double(argument), value > 0, value.isFinite else { return nil }
+      choice = .fixed(value)
+    }
+  }
+
+  var defaultValueDescription: String { "validation" }
+}
+
+/// `validation` or a number.
+struct TemperatureOption: ExpressibleByArgument {
+  var choice: LastLayerLaplace.TemperatureChoice
+
+  init(choice: LastLayerLaplace.TemperatureChoice) { self.choice = choice }
+
+  init?(argument: String) {
+    if argument == "validation" {
+      choice = .validation
+    } else {
+      guard let value = Double(argument), value > 0, value.isFinite else { return nil }
+      choice = .fixed(value)
+    }
+  }
+
+  var defaultValueDescription: String { "validation" }
+}

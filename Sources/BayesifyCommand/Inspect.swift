@@ -1,0 +1,231 @@
+import ArgumentParser
+import Bayesify
+import Foundation
+
+struct Inspect: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Says what a file holds: layers, exits, cost, and what can be made Bayesian.",
+    discussion: "Example: bayesify inspect model.h5 --json")
+
+  @Argument(help: "A checkpoint, a posterior, exit records or predictions.")
+  var file: String
+
+  @Flag(help: "JSON on standard output.")
+  var json = false
+
+  // Every verb takes them; nothing here is random, long or written.
+  @OptionGroup(visibility: .hidden) var execution: ExecutionOptions
+
+  func run() async throws {
+    if try HDF5Archive.recognizes(file) {
+      let archive = try HDF5Archive(file)
+      let format = try archive.optionalText("format")
+      if format == KroneckerLaplacePosterior.formatName {
+        return try show(PosteriorDescription(try KroneckerLaplacePosterior(from: archive)))
+      }
+      if archive.holdsExitRecords || archive.holdsPredictions {
+        return try show(ArchiveDescription(archive, format: format))
+      }
+    }
+    try show(NetworkDescription(try CheckpointModel(file)))
+  }
+
+  private func show(_ description: some Encodable & CustomStringConvertible) throws {
+    print(json ? try jsonText(description) : description.description)
+  }
+}
+
+/// JSON with sorted keys, so that equal values give equal bytes.
+func jsonText(_ value: some Encodable) throws -> String {
+  let encoder = JSONEncoder()
+  encoder.outputFormatting = [.prettyPrinted, .sortedKeys, .withoutEscapingSlashes]
+  return String(decoding: try encoder.encode(value), as: UTF8.self)
+}
+
+/// A table in monospaced text; all columns but the first `leading` are aligned to the right.
+func textTable(_ header: [String], _ rows: [[String]], leading: Int) -> String {
+  let widths = header.indices.map { column in
+    ([header] + rows).map { $0[column].count }.max() ?? 0
+  }
+  func line(_ cells: [String]) -> String {
+    cells.indices.map { column in
+      let padding = String(repeating: " ", count: widths[column] - cells[column].count)
+      return column < leading ? cells[column] + padding : padding + cells[column]
+    }.joined(separator: "  ")
+    .trimmingSuffix { $0 == " " }
+  }
+  return ([line(header), widths.map { String(repeating: "-", count: $0) }.joined(separator: "  ")]
+    + rows.map(line)).joined(separator: "\n")
+}
+
+extension String {
+  fileprivate func trimmingSuffix(while predicate: (Character) -> Bool) -> String {
+    var result = self
+    while let last = result.last, predicate(last) { result.removeLast() }
+    return result
+  }
+}
+
+/// What is said of a checkpoint.
+private struct NetworkDescription: Encodable, CustomStringConvertible {
+  struct NodeDescription: Encodable {
+    var name: String
+    var kind: String
+    var outputShape: [Int]
+    var parameters: Int
+    var multiplyAdds: Int
+  }
+  struct ExitDescription: Encodable {
+    var name: String
+    var features: Int?
+    var classes: Int
+    var likelihood: String?
+    var multiplyAdds: Int
+    /// Transforms that apply here.
+    var transforms: [String]
+  }
+
+  var file: String
+  var format: String
+  var sha256: String
+  var inputShape: [Int]
+  var parameters: Int
+  var nodes: [NodeDescription]
+  var exits: [ExitDescription]
+
+  init(_ model: CheckpointModel) {
+    let network = model.frozen.network
+    file = model.file
+    format = model.format
+    sha256 = model.digest
+    inputShape = network.inputShape.dimensions
+    parameters = model.frozen.parameters.count
+    nodes = network.nodes.indices.map { index in
+      NodeDescription(
+        name: network.nodes[index].name, kind: type(of: network.nodes[index].layer).kind,
+        outputShape: network.shapes[index].dimensions, parameters: network.parameterCount(of: index),
+        multiplyAdds: network.multiplyAdds(of: index))
+    }
+    exits = network.exits.enumerated().map { index, exit in
+      let shape = network.shapes[exit.logits]
+      let features = exit.features.map { network.shapes[$0].elementCount }
+      let hasClasses = exit.likelihood == nil || exit.likelihood == .categorical || exit.likelihood == .binary
+      return ExitDescription(
+        name: exit.name, features: features, classes: shape.dimensions.last ?? 0,
+        likelihood: exit.likelihood?.rawValue, multiplyAdds: network.multiplyAdds(toExit: index),
+        transforms: features != nil && shape.rank == 1 && hasClasses ? ["laplace"] : [])
+    }
+  }
+
+  var description: String {
+    let layers = textTable(
+      ["node", "kind", "output", "parameters", "multiply-adds"],
+      nodes.map {
+        [$0.name, $0.kind, Shape($0.outputShape).description, "\($0.parameters)", "\($0.multiplyAdds)"]
+      }, leading: 3)
+    let ends = textTable(
+      ["exit", "name", "likelihood", "transforms", "features", "classes", "multiply-adds"],
+      exits.enumerated().map { index, exit in
+        [
+          "\(index)", exit.name, exit.likelihood ?? "open (--likelihood)",
+          exit.transforms.isEmpty ? "none" : exit.transforms.joined(separator: ", "),
+          exit.features.map(String.init) ?? "none", "\(exit.classes)", "\(exit.multiplyAdds)",
+        ]
+      }, leading: 4)
+    return """
+      \(file): \(format)
+      sha256 \(sha256)
+      input \(Shape(inputShape)), \(parameters) parameters
+
+      \(layers)
+
+      \(ends)
+      """
+  }
+}
+
+/// What is said of a posterior.
+private struct PosteriorDescription: Encodable, CustomStringConvertible {
+  struct ExitDescription: Encodable {
+    var name: String
+    var features: Int?
+    var classes: Int
+    var priorPrecision: Double
+    var temperature: Double
+    var logMarginalLikelihood: Double?
+    var validationNLL: Double?
+    var trainingRows: Int
+  }
+
+  var format = KroneckerLaplacePosterior.formatName
+  var method = "laplace"
+  var form: String
+  var predictive: String
+  var draws: Int
+  var checkpointDigest: String?
+  var warnings: [String]
+  var exits: [ExitDescription]
+
+  init(_ posterior: KroneckerLaplacePosterior) {
+    form = posterior.form.rawValue
+    predictive = posterior.predictive.rawValue
+    draws = posterior.sampleCount
+    checkpointDigest = posterior.source.checkpointDigest
+    warnings = posterior.warnings
+    exits = posterior.exits.map { exit in
+      ExitDescription(
+        name: exit.description.name, features: exit.description.featureCount,
+        classes: exit.description.classCount, priorPrecision: exit.priorPrecision,
+        temperature: exit.temperature, logMarginalLikelihood: exit.logMarginalLikelihood,
+        validationNLL: exit.tuning.chosen?.negativeLogLikelihood, trainingRows: exit.rowCount)
+    }
+  }
+
+  var description: String {
+    let table = textTable(
+      ["exit", "name", "prior precision", "temperature", "validation NLL", "log evidence", "training rows"],
+      exits.enumerated().map { index, exit in
+        [
+          "\(index)", exit.name, exit.priorPrecision.significantDigits(), exit.temperature.significantDigits(),
+          exit.validationNLL.map { $0.significantDigits() } ?? "-", exit.logMarginalLikelihood.map { $0.significantDigits() } ?? "-",
+          "\(exit.trainingRows)",
+        ]
+      }, leading: 2)
+    return """
+      Laplace posterior of the last layers: \(form), predictions \(predictive)\
+      \(predictive == LaplacePredictive.whitened.rawValue ? " with \(draws) draws" : "")
+      checkpoint sha256 \(checkpointDigest ?? "unknown")
+
+      \(table)
+      """ + warnings.map { "\nwarning: \($0)" }.joined()
+  }
+}
+
+
+/// What is said of records and predictions.
+private struct ArchiveDescription: Encodable, CustomStringConvertible {
+  struct ArrayDescription: Encodable {
+    var path: String
+    var shape: [Int]
+    var type: String
+  }
+
+  var file: String
+  var format: String
+  var arrays: [ArrayDescription]
+
+  init(_ archive: HDF5Archive, format: String?) {
+    file = archive.file
+    self.format = format ?? "HDF5 of another program"
+    arrays = archive.entries.map {
+      ArrayDescription(path: $0.path, shape: $0.shape.dimensions, type: $0.scalarType)
+    }
+  }
+
+  var description: String {
+    "\(file): \(format)\n\n"
+      + textTable(
+        ["array", "shape", "type"], arrays.map { [$0.path, Shape($0.shape).description, $0.type] },
+        leading: 3)
+  }
+}

@@ -1,0 +1,110 @@
+public import ArgumentParser
+import Bayesify
+import Foundation
+
+/// How stored numbers become the network's inputs, and how its outputs are read.
+struct ModelOptions: ParsableArguments {
+  @Option(help: "Divide inputs by this.")
+  var scale: Double?
+
+  @Option(help: "Then subtract this: one number, or one a channel, separated by commas.")
+  var mean: NumberList?
+
+  @Option(help: "Then divide by this: one number, or one a channel, separated by commas.")
+  var std: NumberList?
+
+  @Option(
+    help: "How outputs are read where the last activation leaves it open: categorical, binary, multilabel or gaussian.")
+  var likelihood: Likelihood?
+
+  @Option(help: "A text file with one class name a line.")
+  var classNames: String?
+
+  func validate() throws {
+    if let scale, !(scale.isFinite && scale != 0) { throw ValidationError("--scale must be a number but zero.") }
+    if let std, std.values.contains(0) { throw ValidationError("--std must not hold zeros.") }
+  }
+
+  /// The preprocessing asked for; `nil` when no option says anything.
+  var preprocessing: Preprocessing? {
+    guard scale != nil || mean != nil || std != nil else { return nil }
+    return Preprocessing(
+      scale: scale ?? 1, mean: mean?.values ?? [0], standardDeviation: std?.values ?? [1])
+  }
+
+  /// What was asked for, or what `stored` says was used before.
+  ///
+  /// - Throws: `FileError` when they contradict each other.
+  func preprocessing(stored: Preprocessing?, in file: String) throws -> Preprocessing {
+    guard let stored else { return preprocessing ?? .identity }
+    guard preprocessing == nil || preprocessing == stored else {
+      throw FileError(
+        .value, file: file,
+        "It was made with --scale \(stored.scale) --mean \(NumberList(stored.mean)) --std "
+          + "\(NumberList(stored.standardDeviation)), and other preprocessing is asked for now; leave these "
+          + "options out.")
+    }
+    return stored
+  }
+
+  func names() throws -> [String] {
+    guard let classNames else { return [] }
+    guard let data = FileManager.default.contents(atPath: classNames) else {
+      throw FileError(.cannotOpen, file: classNames, "The file of class names cannot be read.")
+    }
+    guard let text = String(data: data, encoding: .utf8) else {
+      throw FileError(.malformed, file: classNames, "The file of class names is not UTF-8 text.")
+    }
+    var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map {
+      $0.trimmingCharacters(in: .whitespaces)
+    }
+    while lines.last?.isEmpty == true { lines.removeLast() }
+    return lines
+  }
+}
+
+extension Likelihood: ExpressibleByArgument {}
+
+/// Numbers separated by commas.
+struct NumberList: ExpressibleByArgument, CustomStringConvertible {
+  var values: [Double]
+
+  init(_ values: [Double]) { self.values = values }
+
+  init?(argument: String) {
+    let parts = argument.split(separator: ",", omittingEmptySubsequences: false)
+      .map { Double($0.trimmingCharacters(in: .whitespaces)) }
+    let numbers = parts.compactMap { $0 }
+    guard numbers.count == parts.count, numbers.allSatisfy(\.isFinite), !numbers.isEmpty else { return nil }
+    values = numbers
+  }
+
+  var description: String { values.map { String($0) }.joined(separator: ",") }
+}
+
+/// A half-open range of rows: `0:5000`.
+struct RowRange: ExpressibleByArgument {
+  var range: Range<Int>
+
+  init?(argument: String) {
+    let parts = argument.split(separator: ":", omittingEmptySubsequences: false)
+    guard parts.count == 2, let first = Int(parts[0]), let end = Int(parts[1]), first >= 0, end > first else {
+      return nil
+    }
+    range = first..<end
+  }
+}
+
+/// A named data set: `NAME=DATA`.
+struct NamedData: ExpressibleByArgument {
+  var name: String
+  var data: String
+
+  init?(argument: String) {
+    guard let equals = argument.firstIndex(of: "="), equals != argument.startIndex,
+      argument.index(after: equals) != argument.endIndex
+    else { return nil }
+    name = String(argument[..<equals])
+    data = String(argument[argument.index(after: equals)...])
+  }
+}

@@ -1,0 +1,53 @@
+import ArgumentParser
+import Bayesify
+import Foundation
+
+/// What every verb takes.
+struct ExecutionOptions: ParsableArguments {
+  @Option(help: "The seed of everything random.")
+  var seed: UInt64 = 0
+
+  @Option(help: "Threads; results do not depend on it. (default: one a core)")
+  var threads: Int?
+
+  @Option(help: "Rows a thread takes at once. (default: what fits the cache)")
+  var batch: Int?
+
+  @Flag(name: .shortAndLong, help: "No progress, no estimates; warnings and errors stay.")
+  var quiet = false
+
+  @Flag(help: "Replace outputs that exist.")
+  var force = false
+
+  func validate() throws {
+    if let threads, threads < 1 { throw ValidationError("--threads must be at least 1.") }
+    if let batch, !(1...65536).contains(batch) {
+      throw ValidationError("--batch must be between 1 and 65536.")
+    }
+  }
+
+  var width: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
+
+  func backend() throws -> NativeBackend { try NativeBackend(sliceRowCount: batch) }
+
+  /// The context in which fits and predictions run.
+  func context(_ backend: NativeBackend, _ progress: ProgressPrinter) -> ExecutionContext {
+    ExecutionContext(
+      backend: backend, key: RandomKey(seed: seed), width: width, report: progress.report)
+  }
+
+  func progress() -> ProgressPrinter { ProgressPrinter(isQuiet: quiet) }
+
+  /// Refuses an output that exists, before any work is done, and one that is an input, even by force.
+  ///
+  /// - Parameter inputs: files, or data as `FILE:INPUTS,LABELS`.
+  func requireWritable(_ outputs: String?..., apartFrom inputs: [String?]) throws {
+    func location(_ file: String) -> URL { URL(filePath: file).standardizedFileURL.resolvingSymlinksInPath() }
+    for case let output? in outputs {
+      for case let input? in inputs where location(try DatasetOptions.parse(input).file) == location(output) {
+        throw FileError(.cannotWrite, file: output, "This file is also read; choose another name for the output.")
+      }
+    }
+    for case let output? in outputs { try AtomicFile.requireWritable(output, replacing: force) }
+  }
+}

@@ -1,0 +1,106 @@
+import ArgumentParser
+import Bayesify
+
+struct Predict: AsyncParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Probabilities with total, aleatoric and epistemic uncertainty for every row and exit.",
+    discussion: """
+      Uncertainty is in nats. Example: bayesify predict posterior.h5 --data new.h5 -o predictions.h5
+      """)
+
+  @Argument(help: "A checkpoint or a posterior.")
+  var model: String
+
+  @Option(help: "The rows: data or exit records.")
+  var data: String
+
+  @Option(help: "A file of labels, where they are not beside the inputs.")
+  var labels: String?
+
+  @Option(help: "Rows to use, first:end.")
+  var rows: RowRange?
+
+  @Option(help: "The checkpoint of a posterior, where it has moved.")
+  var checkpoint: String?
+
+  @Option(name: .shortAndLong, help: "The predictions, HDF5 or, by suffix, .npz.")
+  var output: String
+
+  @OptionGroup var options: ModelOptions
+  @OptionGroup var execution: ExecutionOptions
+
+  @Flag(help: "A summary in JSON on standard output.")
+  var json = false
+
+  func run() async throws {
+    try execution.requireWritable(output, apartFrom: [model, data, labels, checkpoint, options.classNames])
+    let progress = execution.progress()
+    let session = Session(options, execution, progress)
+    let model = try ModelInput(model)
+    let input = try RowInput(data, labels: labels, rows: rows?.range, likelihood: options.likelihood)
+    let source = try await session.records(
+      input, specification: data, checkpoint: { try model.checkpoint(named: checkpoint) },
+      digest: model.checkpointDigest, stored: model.preprocessing, likelihood: model.likelihood,
+      classNames: model.classNames, stage: "predict")
+    let predictor = try session.predictor(model, for: source.description)
+    let writer = try PredictionsWriter(
+      source.description, to: archiveWriter(output, replacing: execution.force))
+    do {
+      try await source.forEachChunk { chunk in
+        try predictor.predictions(for: chunk, source.description) { block, predictions in
+          try Task.checkCancellation()
+          try writer.append(predictions, labels: block.labels)
+        }
+      }
+      try Task.checkCancellation()
+      try writer.finish()
+    } catch {
+      writer.discard()
+      throw error
+    }
+    progress.finishLine()
+    try RowsSummary(output: output, rows: source.rowCount, exits: source.description.exits.map(\.name))
+      .show(asJSON: json, progress)
+  }
+}
+
+/// What a verb that writes rows says at its end.
+struct RowsSummary: Encodable {
+  var output: String
+  var rows: Int
+  var exits: [String]
+
+  func show(asJSON: Bool, _ progress: ProgressPrinter) throws {
+    if asJSON { print(try jsonText(self)) } else { progress.note("wrote \(output): \(rows) rows, \(exits.count) exit(s)") }
+  }
+}
+
+/// A writer of the format that a file's suffix asks for.
+func archiveWriter(_ file: String, replacing: Bool) throws -> any ArrayArchiveWriter {
+  if file.hasSuffix(".npz") { return try NPZArchiveWriter(file, replacing: replacing) }
+  return try HDF5ArchiveWriter(file, replacing: replacing)
+}
+
+extension Session {
+  /// Refuses outputs that are no distribution over classes.
+  func requireClasses(_ description: RecordsDescription) throws(FileError) {
+    for (index, exit) in description.exits.enumerated()
+    where exit.likelihood != .categorical && exit.likelihood != .binary {
+      throw FileError(
+        .unsupported, file: description.file, object: "exit \(index) ('\(exit.name)')",
+        "Predictions of \(exit.likelihood.rawValue) outputs are not made by this version; categorical and "
+          + "binary ones are.")
+    }
+  }
+
+  /// The way from records to predictions that a model stands for.
+  func predictor(_ model: ModelInput, for description: RecordsDescription) throws -> Predictor {
+    try requireClasses(description)
+    switch model {
+    case .checkpoint: return .map
+    case .posterior(let posterior, _, _):
+      return .laplace(
+        try posterior.predictor(for: description, in: execution.context(try execution.backend(), progress)))
+    }
+  }
+}

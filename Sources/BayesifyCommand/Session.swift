@@ -1,0 +1,95 @@
+import Bayesify
+import Foundation
+
+/// What the verbs that run networks share: options, backend, progress.
+struct Session {
+  let model: ModelOptions
+  let execution: ExecutionOptions
+  let progress: ProgressPrinter
+
+  init(_ model: ModelOptions, _ execution: ExecutionOptions, _ progress: ProgressPrinter) {
+    self.model = model
+    self.execution = execution
+    self.progress = progress
+  }
+
+  /// A pass of a checkpoint over raw rows.
+  ///
+  /// - Parameter stored: the preprocessing that a posterior or records were made with, where there are any.
+  func networkRecords(
+    _ checkpoint: CheckpointModel, over dataset: any Dataset, stored: Preprocessing?,
+    likelihood: Likelihood? = nil, classNames: [String]? = nil, stage: String, dataDigest: String?
+  ) throws -> NetworkRecords {
+    let names = try model.names()
+    let description = try checkpoint.frozen.recordsDescription(
+      file: dataset.file, likelihood: model.likelihood ?? openLikelihood(likelihood, checkpoint),
+      classNames: names.isEmpty ? classNames ?? [] : names, checkpointDigest: checkpoint.digest,
+      dataDigest: dataDigest, preprocessing: try model.preprocessing(stored: stored, in: dataset.file))
+    return try NetworkRecords(
+      checkpoint.frozen, over: dataset, description: description, stage: stage,
+      on: try execution.backend(), width: execution.width, report: progress.report)
+  }
+
+  /// A fitted model's likelihood matters only where the checkpoint leaves its own open.
+  private func openLikelihood(_ likelihood: Likelihood?, _ checkpoint: CheckpointModel) -> Likelihood? {
+    checkpoint.frozen.network.exits.contains { $0.likelihood == nil } ? likelihood : nil
+  }
+
+  /// Records of some rows: read where the input holds them, else made by running the checkpoint.
+  func records(
+    _ input: RowInput, specification: String, checkpoint: () throws -> CheckpointModel, digest: String?,
+    stored: Preprocessing?, likelihood: Likelihood? = nil, classNames: [String]? = nil, stage: String
+  ) async throws -> any ExitRecordSource {
+    switch input {
+    case .records(let records):
+      if let made = records.description.checkpointDigest, let digest, made != digest {
+        throw FileError(
+          .value, file: records.description.file,
+          "These records were made with another checkpoint (the digests differ); extract them anew.")
+      }
+      if let made = records.description.preprocessing {
+        _ = try model.preprocessing(stored: made, in: records.description.file)
+        if let stored, stored != made {
+          throw FileError(
+            .value, file: records.description.file,
+            "These records were made with other preprocessing than the posterior; extract them anew.")
+        }
+      }
+      let names = try model.names()
+      if !names.isEmpty { return try records.naming(classes: names) }
+      if records.description.classNames.isEmpty, let classNames, !classNames.isEmpty {
+        return try records.naming(classes: classNames)
+      }
+      return records
+    case .dataset(let dataset):
+      let records = try networkRecords(
+        try checkpoint(), over: dataset, stored: stored, likelihood: likelihood, classNames: classNames,
+        stage: stage, dataDigest: try self.digest(of: specification))
+      try await announce(records)
+      return records
+    }
+  }
+
+  /// Prints what a long pass will take.
+  func announce(_ records: NetworkRecords) async throws {
+    // A short pass is over before its estimate is read.
+    guard !execution.quiet, records.rowCount >= 2048 else { return }
+    progress.note("estimate: \(try await records.estimate()) on \(execution.width) thread(s)")
+  }
+
+  /// The digest of a data file.
+  func digest(of specification: String) throws -> String {
+    try FileDigest.sha256(ofFile: DatasetOptions.parse(specification).file)
+  }
+
+  /// Warns of rows of one set that recur in another.
+  func warningOfRecurrence(
+    of second: RowInput, named secondName: String, in first: RowInput, named firstName: String
+  ) throws -> String? {
+    guard let known = try first.rowDigests(), let digests = try second.rowDigests() else { return nil }
+    let count = known.recurringRowCount(in: digests)
+    guard count > 0 else { return nil }
+    return "\(count) of the \(second.rowCount) \(secondName) rows (\(second.file)) recur among the \(firstName) rows "
+      + "(\(first.file)); what is tuned or measured on them flatters. Use rows that appear in one set only."
+  }
+}

@@ -1,0 +1,192 @@
+import BayesPosterior
+import BayesPrediction
+import BayesTensor
+import RealModule
+import Testing
+import _BayesTestSupport
+
+struct LaplaceTuningTests {
+  static let rowCount = 120
+
+  /// Validation rows of which every sixth lies far out and has a label that says nothing, so that a
+  /// variance that grows with the features helps.
+  static func validation(likelihood: Likelihood = .categorical, exitCount: Int = 1) -> InMemoryExitRecords {
+    let problem = ToyProblem(rowCount: rowCount, exitCount: exitCount, likelihood: likelihood, seed: 8)
+    var records = problem.records().records
+    var labels = records.labels ?? []
+    for row in stride(from: 0, to: rowCount, by: 6) {
+      labels[row] = row / 6 % (likelihood == .binary ? 2 : 3)
+      for exit in 0..<exitCount {
+        let head = problem.head(exit)
+        var features = records.exits[exit].features ?? Tensor(zeros: [rowCount, 5])
+        for k in 0..<5 { features[row, k] *= 4 }
+        var logits = ReferenceBackend().product(features, head.weight)
+        for row in 0..<rowCount { for k in 0..<problem.logitCount { logits[row, k] += head.bias[k] } }
+        records.exits[exit] = ExitRecords.Exit(features: features, logits: logits)
+      }
+    }
+    records.labels = labels
+    return InMemoryExitRecords(records, description: problem.description)
+  }
+
+  /// Few training rows leave the posterior wide.
+  static func training(likelihood: Likelihood = .categorical) -> InMemoryExitRecords {
+    ToyProblem(rowCount: 12, likelihood: likelihood).records()
+  }
+
+  @Test(arguments: KroneckerForm.allCases, [Likelihood.categorical, .binary])
+  func validationFindsALowPointThatUsesVariance(form: KroneckerForm, likelihood: Likelihood) async throws {
+    let training = Self.training(likelihood: likelihood)
+    let validation = Self.validation(likelihood: likelihood)
+    let posterior = try await LastLayerLaplace(form: form, sampleCount: 10).fit(
+      training: training, validation: validation, in: .test())
+    let tuned = posterior.exits[0]
+    let chosen = try #require(tuned.tuning.chosen)
+    let plain = try #require(tuned.tuning.withoutVariance)
+    #expect(chosen.priorPrecision == tuned.priorPrecision)
+    #expect(chosen.temperature == tuned.temperature)
+    #expect(chosen.rowCount == Self.rowCount)
+    #expect(plain.priorPrecision == .infinity)
+    #expect(chosen.negativeLogLikelihood < plain.negativeLogLikelihood - 0.01)
+    // The binary rows ask for more variance than is tried, and the fit says so.
+    let isLowest = likelihood == .binary
+    #expect(posterior.warnings.contains { $0.contains("is the lowest that is tried") } == isLowest)
+    // No neighbour is lower by more than the search's tolerance allows.
+    let factors = [(1.1, 1), (1, 1.05), (1, 0.95), (1.1, 1.05)] + (isLowest ? [] : [(0.9, 1), (0.9, 0.95)])
+    for (priorFactor, temperatureFactor) in factors {
+      let neighbour = try await LastLayerLaplace(
+        form: form, sampleCount: 10, priorPrecision: .fixed(tuned.priorPrecision * priorFactor),
+        temperature: .fixed(tuned.temperature * temperatureFactor)
+      ).fit(training: training, validation: validation, in: .test()).exits[0]
+      let value = try #require(neighbour.tuning.chosen).negativeLogLikelihood
+      #expect(value >= chosen.negativeLogLikelihood - 2e-5)
+    }
+  }
+
+  @Test(arguments: LaplacePredictive.allCases, [Likelihood.categorical, .binary])
+  func reportedLikelihoodIsThatOfThePredictions(predictive: LaplacePredictive, likelihood: Likelihood)
+    async throws
+  {
+    let validation = Self.validation(likelihood: likelihood)
+    let posterior = try await LastLayerLaplace(predictive: predictive, sampleCount: 10).fit(
+      training: Self.training(likelihood: likelihood), validation: validation, in: .test())
+    let probabilities = try posterior.predictor(for: validation.description, in: .test())
+      .predict(validation.records)[0].probabilities()
+    var sum = 0.0
+    for (row, label) in (validation.records.labels ?? []).enumerated() {
+      sum -= Double.log(probabilities[row, label])
+    }
+    // Predictions are kept in single precision.
+    expectClose(
+      sum / Double(Self.rowCount), try #require(posterior.exits[0].tuning.chosen).negativeLogLikelihood,
+      tolerance: 1e-6)
+  }
+
+  @Test func varianceThatDoesNotHelpIsNotWorseAndIsReported() async throws {
+    let problem = ToyProblem(rowCount: 400)
+    let validation = ToyProblem(rowCount: 400, seed: 8).records()
+    let posterior = try await LastLayerLaplace(sampleCount: 10).fit(
+      training: problem.records(), validation: validation, in: .test())
+    let tuning = posterior.exits[0].tuning
+    let chosen = try #require(tuning.chosen).negativeLogLikelihood
+    let plain = try #require(tuning.withoutVariance).negativeLogLikelihood
+    #expect(chosen <= plain + 1e-6)
+    // The labels are those of a network half as sure.
+    expectClose(posterior.exits[0].temperature, 2, tolerance: 0.15)
+    #expect(plain - chosen >= 1e-5 || posterior.warnings.contains { $0.contains("does not lower") })
+  }
+
+  @Test func eachOfTheTwoCanBeFixed() async throws {
+    let (training, validation) = (Self.training(), Self.validation())
+    func fit(_ recipe: LastLayerLaplace) async throws -> KroneckerLaplacePosterior.Exit {
+      try await recipe.fit(training: training, validation: validation, in: .test()).exits[0]
+    }
+    let fixedTemperature = try await fit(LastLayerLaplace(sampleCount: 10, temperature: .fixed(1)))
+    #expect(fixedTemperature.temperature == 1)
+    #expect(fixedTemperature.tuning.trail.allSatisfy { $0.temperature == 1 })
+    let fixedPrior = try await fit(LastLayerLaplace(sampleCount: 10, priorPrecision: .fixed(3)))
+    #expect(fixedPrior.priorPrecision == 3)
+    #expect(fixedPrior.temperature != 1)
+    let evidence = try await fit(LastLayerLaplace(sampleCount: 10, priorPrecision: .marginalLikelihood))
+    let maximum = try #require(try evidence.marginalLikelihood?.maximum()).priorPrecision
+    #expect(evidence.priorPrecision == maximum)
+  }
+
+  @Test func marginalLikelihoodNeedsNoValidation() async throws {
+    let recipe = LastLayerLaplace(priorPrecision: .marginalLikelihood, temperature: .fixed(1))
+    #expect(!recipe.needsValidation)
+    let posterior = try await recipe.fit(training: Self.training(), validation: nil, in: .test())
+    #expect(posterior.exits[0].priorPrecision > 0)
+    #expect(posterior.exits[0].tuning.trail.isEmpty)
+    #expect(posterior.exits[0].tuning.chosen == nil)
+  }
+
+  @Test func exitsAreTunedEachByThemselves() async throws {
+    let training = ToyProblem(rowCount: 12, exitCount: 2).records()
+    let both = try await LastLayerLaplace(sampleCount: 10).fit(
+      training: training, validation: Self.validation(exitCount: 2), in: .test())
+    let first = try await LastLayerLaplace(sampleCount: 10).fit(
+      training: Self.training(), validation: Self.validation(), in: .test())
+    #expect(both.exits[0].tuning.chosen == first.exits[0].tuning.chosen)
+    #expect(both.exits[0].tuning.chosen != both.exits[1].tuning.chosen)
+  }
+
+  @Test func validationRowsThatWereTrainedOnAreSuspected() async throws {
+    // A network that is always right on its training rows, and validated on the same.
+    let base = ToyProblem(scale: 20)
+    var records = base.records().records
+    records.labels = (0..<base.rowCount).map { row in
+      let logits = records.exits[0].logits.rows(row..<row + 1).elements
+      return logits.firstIndex(of: logits.max() ?? 0) ?? 0
+    }
+    let source = InMemoryExitRecords(records, description: base.description)
+    let posterior = try await LastLayerLaplace(sampleCount: 10).fit(
+      training: source, validation: source, in: .test())
+    #expect(posterior.warnings.contains { $0.contains("use rows it was not trained on") })
+    #expect(posterior.warnings.contains { $0.contains("temperature 0.25 is at the edge") })
+    #expect(posterior.exits[0].tuning.validationAccuracy == 1)
+  }
+
+  @Test func hopelessRowsKeepAFiniteLikelihood() {
+    // Every draw gives the label a probability that underflows.
+    let logits = Tensor<Double>(shape: [2, 2], [900, 0, 1000, 0])
+    let sum = negativeLogLikelihoodSums(ofLogits: logits, labels: [1], .categorical, temperatures: [1])[0]
+    // log ½ (e⁻⁹⁰⁰ + e⁻¹⁰⁰⁰)
+    expectClose(sum, 900 + Double.log(2), tolerance: 1e-12)
+  }
+
+  @Test func latticeSearchFindsTheLowestPointOfAValley() {
+    // A narrow valley along the diagonal, lowest at (100, −37).
+    func value(_ point: LatticePoint) -> Double {
+      let (x, y) = (Double(point.prior - 100), Double(point.temperature + 37))
+      return (x + y) * (x + y) + 0.01 * (x - y) * (x - y)
+    }
+    var search = LatticeSearch(
+      prior: -768...768, temperature: -256...384, from: [LatticePoint(prior: -640, temperature: 320)],
+      step: 32, tolerance: 1e-5)
+    var evaluations = 0
+    while true {
+      let points = search.candidates()
+      if points.isEmpty { break }
+      evaluations += points.count
+      for point in points { search.record(point, value(point)) }
+    }
+    #expect(search.best?.point == LatticePoint(prior: 100, temperature: -37))
+    #expect(evaluations < 400)
+  }
+
+  @Test func latticeSearchStaysWithinItsBounds() {
+    var search = LatticeSearch(
+      prior: 0...0, temperature: -10...10, from: [LatticePoint(prior: 0, temperature: 0)], step: 8,
+      tolerance: 1e-5)
+    while true {
+      let points = search.candidates()
+      if points.isEmpty { break }
+      for point in points {
+        #expect(point.prior == 0 && abs(point.temperature) <= 10)
+        search.record(point, -Double(point.temperature))
+      }
+    }
+    #expect(search.best?.point.temperature == 10)
+  }
+}

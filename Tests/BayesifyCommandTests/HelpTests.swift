@@ -1,0 +1,31 @@
+import Bayesify
+import Testing
+
+/// What the command says of itself.
+struct HelpTests {
+  @Test(arguments: [
+    ["inspect"], ["extract"], ["fit"], ["fit", "laplace"], ["predict"], ["evaluate"], ["report"],
+  ])
+  func helpOfEveryVerbHasAnExample(_ verb: [String]) async throws {
+    let run = try await TestFolder().run(verb + ["--help"])
+    #expect(run.exitCode == 0 && run.errors.isEmpty)
+    // The line breaks of help text may fall anywhere.
+    let text = run.output.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+    #expect(text.contains("Example: bayesify " + verb.joined(separator: " ") + " "))
+  }
+
+  @Test func helpOfTheProgramNamesEveryVerbAndExitCode() async throws {
+    let run = try await TestFolder().run(["--help"])
+    #expect(run.exitCode == 0)
+    for needle in ["inspect", "extract", "fit", "predict", "evaluate", "report", "64", "65", "70", "74", "130"] {
+      #expect(run.output.contains(needle))
+    }
+  }
+
+  @Test(arguments: [[], ["inspect"], ["extract"], ["fit", "laplace"], ["predict"], ["evaluate"], ["report"]])
+  func everyVerbTellsTheVersion(_ verb: [String]) async throws {
+    let run = try await TestFolder().run(verb + ["--version"])
+    #expect(run.exitCode == 0)
+    #expect(run.output == bayesifyVersion + "\n")
+  }
+}

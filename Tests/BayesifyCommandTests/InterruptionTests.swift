@@ -1,0 +1,73 @@
+import Foundation
+import Testing
+import _BayesTestSupport
+
+/// Ctrl-C in the middle of long work.
+@Suite(.timeLimit(.minutes(2)))
+struct InterruptionTests {
+  /// Rows for a minute of work, in debug.
+  private let rowCount = 500_000
+
+  @Test(arguments: [
+    ["extract", "-o", "out.h5"],
+    ["predict", "-o", "out.h5"],
+    ["predict", "-o", "out.npz"],
+    ["evaluate", "--json", "out.json", "--html", "out.html"],
+    ["fit", "laplace", "--prior-precision", "1", "--temperature", "1", "-o", "out.h5"],
+  ])
+  func interruptedPassesLeaveNothing(_ arguments: [String]) async throws {
+    let folder = try TestFolder()
+    try folder.write([UInt8](repeating: 7, count: rowCount * 64), shape: [rowCount, 8, 8, 1], to: "many.npy")
+    try folder.write([UInt8](repeating: 1, count: rowCount), shape: [rowCount], to: "labels.npy")
+    let running = try RunningCommand(
+      arguments + [Digits.checkpoint, "--data", "many.npy", "--labels", "labels.npy"], in: folder)
+    // The estimate is the last thing said before the pass.
+    try await wait(for: running) { try running.errors.contains("estimate") }
+    running.interrupt()
+    try await expectInterruption(running, in: folder, leaving: ["many.npy", "labels.npy"])
+  }
+
+  @Test func interruptedWritingRemovesWhatWasWritten() async throws {
+    let folder = try TestFolder()
+    try folder.write([UInt8](repeating: 7, count: rowCount * 64), shape: [rowCount, 8, 8, 1], to: "many.npy")
+    let running = try folder.start("extract", Digits.checkpoint, "--data", "many.npy", "-o", "records.h5")
+    try await wait(for: running) { try folder.names.contains { $0.hasSuffix(".part") } }
+    running.interrupt()
+    try await expectInterruption(running, in: folder, leaving: ["many.npy"])
+  }
+
+  @Test func interruptedTuningLeavesNothing() async throws {
+    let folder = try TestFolder()
+    let running = try folder.start(
+      "fit", "laplace", Digits.checkpoint, "--data", Digits.training, "--validation", Digits.validation,
+      "-o", "posterior.h5")
+    // Tuning begins when the records of the validation rows lie among the temporary files.
+    try await wait(for: running) {
+      try folder.names.contains { $0.hasPrefix("temporary/bayesify-") && $0.hasSuffix(".h5") }
+    }
+    running.interrupt()
+    try await expectInterruption(running, in: folder, leaving: [])
+  }
+
+  /// Waits until something is so, which must come about before the command ends.
+  private func wait(for running: RunningCommand, until condition: () throws -> Bool) async throws {
+    while try !condition() {
+      let errors = try running.errors
+      try #require(running.isRunning, "The command ended too early: \(errors)")
+      try await Task.sleep(for: .milliseconds(10))
+    }
+  }
+
+  private func expectInterruption(
+    _ running: RunningCommand, in folder: TestFolder, leaving names: Set<String>,
+    sourceLocation: Testing.SourceLocation = #_sourceLocation
+  ) async throws {
+    let run = try await running.finish()
+    #expect(run.exitCode == 130 && !run.wasEndedBySignal, "\(run.testDescription)", sourceLocation: sourceLocation)
+    #expect(
+      run.errorLines.last == "bayesify: Interrupted; nothing was written.", "\(run.testDescription)",
+      sourceLocation: sourceLocation)
+    #expect(run.output.isEmpty, sourceLocation: sourceLocation)
+    #expect(try folder.names == names, sourceLocation: sourceLocation)
+  }
+}
