@@ -69,6 +69,16 @@ public struct RecordsDescription: Sendable, Equatable {
     self.dataDigest = dataDigest
     self.preprocessing = preprocessing
   }
+
+  /// Refuses class names that are not as many as the classes, unless there are none.
+  public func requireOneNameAClass() throws(FileError) {
+    let classCount = exits.map(\.classCount).max() ?? 0
+    guard classNames.isEmpty || classNames.count == classCount else {
+      throw FileError(
+        .shape, file: file,
+        "\(classNames.count) class names were given for \(classCount) classes; give one name a class.")
+    }
+  }
 }
 
 /// A run of rows as they left a network's exits: all that last-layer methods, calibrators,

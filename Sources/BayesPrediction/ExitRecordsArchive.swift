@@ -233,19 +233,14 @@ public struct ArchivedExitRecords: ExitRecordSource {
     rowCount = self.rows.count
   }
 
-  /// The same records with other class names.
+  /// The same records with other names for the classes.
   ///
-  /// - Throws: `FileError.Code.shape` when there is not one name a class.
-  public func naming(classes: [String]) throws(FileError) -> ArchivedExitRecords {
-    let classCount = description.exits.map(\.classCount).max() ?? 0
-    guard classes.count == classCount else {
-      throw FileError(
-        .shape, file: archive.file,
-        "\(classes.count) class names were given for \(classCount) classes; give one name a class.")
-    }
-    var named = self
-    named.description.classNames = classes
-    return named
+  /// - Throws: `FileError` when there is not one name a class.
+  public func naming(classes names: [String]) throws(FileError) -> ArchivedExitRecords {
+    var records = self
+    records.description.classNames = names
+    try records.description.requireOneNameAClass()
+    return records
   }
 
   /// One number a row by which rows that recur elsewhere are found, where the file has them.

@@ -172,14 +172,11 @@ extension FrozenNetwork {
       }
       exits.append(description)
     }
-    if let classCount = exits.map(\.classCount).max(), !classNames.isEmpty, classNames.count != classCount {
-      throw FileError(
-        .shape, file: file,
-        "\(classNames.count) class names were given for \(classCount) classes; give one name a class.")
-    }
-    return RecordsDescription(
+    let description = RecordsDescription(
       file: file, exits: exits, classNames: classNames, checkpointDigest: checkpointDigest,
       dataDigest: dataDigest, preprocessing: preprocessing)
+    try description.requireOneNameAClass()
+    return description
   }
 
   private func head(of exit: Exit) -> ExitHead? {

@@ -108,7 +108,11 @@ struct FitLaplace: AsyncParsableCommand {
           .missing, file: validation.file, "The validation rows have no labels; give them with --validation-labels.")
       }
       // Tuning reads the records many times; the network runs once.
-      held = records is NetworkRecords ? try await SpooledRecords(records as! NetworkRecords) : records
+      if let records = records as? NetworkRecords {
+        held = try await SpooledRecords(records)
+      } else {
+        held = records
+      }
     }
 
     let context = execution.context(try execution.backend(), progress)
