@@ -72,7 +72,7 @@ final class NativePreparedNetwork: PreparedNetwork {
             return (index, try self.run(rows, from: start))
           }
         }
-        for _ in 0..<width { addNext() }
+        for _ in 0..<min(width, starts.count) { addNext() }
         while let (index, outputs) = try await group.next() {
           slices[index] = outputs
           addNext()

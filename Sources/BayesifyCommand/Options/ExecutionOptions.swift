@@ -20,9 +20,12 @@ struct ExecutionOptions: ParsableArguments {
   var force = false
 
   func validate() throws {
-    if let threads, threads < 1 { throw ValidationError("--threads must be at least 1.") }
-    if let batch, !(1...65536).contains(batch) {
-      throw ValidationError("--batch must be between 1 and 65536.")
+    if let threads, !(1...1024).contains(threads) {
+      throw ValidationError("--threads must be between 1 and 1024.")
+    }
+    // Rows are read and written in chunks of this size, so a larger slice would never be full.
+    if let batch, !(1...ExitRecords.chunkRowCount).contains(batch) {
+      throw ValidationError("--batch must be between 1 and \(ExitRecords.chunkRowCount).")
     }
   }
 
