@@ -126,7 +126,7 @@ struct Evaluate: AsyncParsableCommand {
     if let json { outputs.append((json, Data(try JSONRenderer().render(report).utf8))) }
     if let html { outputs.append((html, Data(HTMLRenderer().render(report).utf8))) }
     try AtomicFile.write(outputs, replacing: execution.force)
-    print(summary(report))
+    print(summary(report) + "\n\n" + report.verdict)
   }
 
   /// Warnings of rows that appear in more than one of the training, validation and test sets.

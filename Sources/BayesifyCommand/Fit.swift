@@ -137,7 +137,7 @@ struct FitLaplace: AsyncParsableCommand {
     }
     for warning in warnings + posterior.warnings { progress.warn(warning) }
     let summary = FitSummary(posterior, output: output, warnings: warnings + posterior.warnings)
-    if json { print(try jsonText(summary)) } else { progress.note(summary.description) }
+    print(json ? try jsonText(summary) : summary.description)
   }
 }
 

@@ -210,8 +210,8 @@ public struct LastLayerLaplace: Hashable, Sendable {
       if gain < ValidationTuning.tolerance {
         warnings.append(
           "\(name): the spread of the posterior does not lower the negative log-likelihood of the validation "
-            + "rows (\(chosen.negativeLogLikelihood.significantDigits()) nats a row with it, \(plain.negativeLogLikelihood.significantDigits()) "
-            + "without); temperature alone does as well.")
+            + "rows (\(plain.negativeLogLikelihood.significantDigits()) nats a row with it and without); the "
+            + "temperature alone does as well.")
       }
     }
     if let warning = memorisationWarning(exit) { warnings.append("\(name): \(warning)") }
