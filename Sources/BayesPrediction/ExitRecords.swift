@@ -70,6 +70,33 @@ public struct RecordsDescription: Sendable, Equatable {
     self.preprocessing = preprocessing
   }
 
+  /// Refuses rows that cannot have left the exits described here.
+  ///
+  /// Likelihoods, numbers of logits and, where both sides have them, heads are compared.
+  ///
+  /// - Throws: `FileError` naming the other file.
+  public func requireSameExits(as other: RecordsDescription) throws(FileError) {
+    guard other.exits.count == exits.count else {
+      throw FileError(
+        .shape, file: other.file,
+        "There are \(other.exits.count) exit(s), but the network of \(file) has \(exits.count); give rows of one network.")
+    }
+    for (index, (own, theirs)) in zip(exits, other.exits).enumerated() {
+      let object = "exit \(index) ('\(theirs.name)')"
+      guard own.likelihood == theirs.likelihood, own.logitCount == theirs.logitCount else {
+        throw FileError(
+          .shape, file: other.file, object: object,
+          "It gives \(theirs.logitCount) \(theirs.likelihood.rawValue) logit(s), that of \(file) "
+            + "\(own.logitCount) \(own.likelihood.rawValue) one(s); give rows of one network.")
+      }
+      if let head = own.head, let theirHead = theirs.head, head != theirHead {
+        throw FileError(
+          .value, file: other.file, object: object,
+          "The weights of the exit's head are not those of \(file); give rows of one network.")
+      }
+    }
+  }
+
   /// Refuses class names that are not as many as the classes, unless there are none.
   public func requireOneNameAClass() throws(FileError) {
     let classCount = exits.map(\.classCount).max() ?? 0

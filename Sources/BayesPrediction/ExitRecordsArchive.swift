@@ -107,11 +107,15 @@ extension ArrayArchive {
     var exits: [ExitDescription] = []
     while let logits = entry(RecordsLayout.logits(exits.count)) {
       let index = exits.count
-      guard logits.shape.rank == 2 else {
+      guard logits.shape.rank == 2, logits.shape[1] > 0 else {
         throw FileError(
           .shape, file: file, object: logits.path, "Logits are [rows, classes]; these are \(logits.shape).")
       }
       let features = entry(RecordsLayout.features(index))
+      if let features, features.shape.rank < 2 {
+        throw FileError(
+          .shape, file: file, object: features.path, "Features are [rows, width]; these are \(features.shape).")
+      }
       let attributes = try attributes(of: RecordsLayout.exit(index))
       var likelihood = fallback
       if case .text(let text)? = attributes["likelihood"] {

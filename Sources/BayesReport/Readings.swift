@@ -58,6 +58,9 @@ struct ChangeReading: Sendable {
     if share > 0, temperature.isWithinNoise {
       return "; a temperature alone does as well, within noise (\(alone))"
     }
+    if spelling(after, temperature.value).0 == spelling(after, temperature.value).1 {
+      return "; a temperature alone does as well (\(alone))"
+    }
     if share > 1 { return "; a temperature alone does better (\(alone))" }
     if start == alone { return "; none of that is the temperature, which alone leaves it at \(alone)" }
     if share < 0 { return "; none of that is the temperature, which alone raises it to \(alone)" }

@@ -66,6 +66,16 @@ public enum RowInput: Sendable {
     }
   }
 
+  /// What the rows went through, where they are records that say so.
+  public var preprocessing: Preprocessing? {
+    if case .records(let records) = self { records.description.preprocessing } else { nil }
+  }
+
+  /// The checkpoint the rows went through, where they are records that say so.
+  public var checkpointDigest: String? {
+    if case .records(let records) = self { records.description.checkpointDigest } else { nil }
+  }
+
   public var rowCount: Int {
     switch self {
     case .dataset(let dataset): dataset.rowCount

@@ -39,6 +39,11 @@ public enum ModelInput: Sendable {
     }
   }
 
+  /// Where the checkpoint of a posterior was when it was fitted, as the user named it.
+  public var recordedCheckpoint: String? {
+    if case .posterior(_, _, let recorded) = self { recorded } else { nil }
+  }
+
   /// The digest of the checkpoint behind the model.
   public var checkpointDigest: String? {
     switch self {

@@ -50,7 +50,7 @@ enum Entry {
       default: (code, sentence) = (70, "This should not happen, please report it: \(error).")
       }
     }
-    FileHandle.standardError.write(Data("bayesify: \(sentence)\n".utf8))
+    printMessage("bayesify: \(sentence)\n")
     Foundation.exit(code)
   }
 

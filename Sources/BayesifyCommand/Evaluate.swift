@@ -76,7 +76,7 @@ struct Evaluate: AsyncParsableCommand {
     try execution.requireWritable(
       json, html,
       apartFrom: models + ood.map(\.data)
-        + [data, labels, validation, validationLabels, checkpoint, options.classNames])
+        + [data, labels, validation, validationLabels, reference, checkpoint, options.classNames])
     let progress = execution.progress()
     let session = Session(options, execution, progress)
     let clock = ContinuousClock()
@@ -90,7 +90,14 @@ struct Evaluate: AsyncParsableCommand {
     }
     var warnings = try recurrences(test, held, session)
 
-    let lineup = try Lineup(try models.map { try ModelInput($0) }, checkpoint: checkpoint)
+    var lineup = try Lineup(try models.map { try ModelInput($0) }, checkpoint: checkpoint)
+    try execution.requireWritable(json, html, apartFrom: lineup.inputs.map(\.recordedCheckpoint))
+    for index in lineup.groups.indices {
+      let group = lineup.groups[index]
+      let rows = ([test] + foreign + [held].compactMap { $0 }).filter { $0.checkpointDigest.map { $0 == group.digest } ?? true }
+      lineup.groups[index].preprocessing = try session.agreedPreprocessing(
+        [(group.entries[0].name, group.preprocessing)] + rows.map { ($0.file, $0.preprocessing) })
+    }
     var evaluations: [ModelEvaluation] = []
     var description: RecordsDescription?
     for index in lineup.groups.indices {
@@ -99,14 +106,18 @@ struct Evaluate: AsyncParsableCommand {
       guard source.hasLabels else {
         throw FileError(.missing, file: test.file, "The test rows have no labels; give them with --labels.")
       }
+      for case .checkpoint(let model)? in group.entries.map(\.model) {
+        try session.requireExits(of: model, in: source.description)
+      }
       description = description ?? source.description
       var contestants = try await contestants(of: group, source, held, session, &warnings)
       try await measure(&contestants, source) { exit, prediction, labels in
         try exit.update(prediction, labels: labels ?? [])
       }
       for (named, input) in zip(ood, foreign) {
-        let source = try await records(input, named.data, group, named.name, session)
-        try await measure(&contestants, source) { exit, prediction, _ in
+        let rows = try await records(input, named.data, group, named.name, session)
+        try source.description.requireSameExits(as: rows.description)
+        try await measure(&contestants, rows) { exit, prediction, _ in
           try exit.update(prediction, outOfDistribution: named.name)
         }
       }
@@ -126,7 +137,7 @@ struct Evaluate: AsyncParsableCommand {
     if let json { outputs.append((json, Data(try JSONRenderer().render(report).utf8))) }
     if let html { outputs.append((html, Data(HTMLRenderer().render(report).utf8))) }
     try AtomicFile.write(outputs, replacing: execution.force)
-    print(summary(report) + "\n\n" + report.verdict)
+    try printAnswer(summary(report) + "\n\n" + report.verdict)
   }
 
   /// Warnings of rows that appear in more than one of the training, validation and test sets.
@@ -180,6 +191,7 @@ struct Evaluate: AsyncParsableCommand {
         contestants.append(Contestant(predictor: .map, evaluation: evaluation(entry.name, .map) { _ in [:] }))
         guard let held, let validation else { continue }
         let records = try await records(held, validation, group, "validation", session)
+        try source.description.requireSameExits(as: records.description)
         guard records.hasLabels else {
           throw FileError(
             .missing, file: held.file,

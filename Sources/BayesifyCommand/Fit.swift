@@ -137,7 +137,7 @@ struct FitLaplace: AsyncParsableCommand {
     }
     for warning in warnings + posterior.warnings { progress.warn(warning) }
     let summary = FitSummary(posterior, output: output, warnings: warnings + posterior.warnings)
-    print(json ? try jsonText(summary) : summary.description)
+    try printAnswer(json ? try jsonText(summary) : summary.description)
   }
 }
 
@@ -147,6 +147,7 @@ private struct TrainingInput {
   let training: RowInput
   let trainingSpecification: String
   let validation: RowInput?
+  private let preprocessing: Preprocessing?
 
   init(_ command: FitLaplace, _ session: Session) throws {
     let likelihood = command.model.likelihood
@@ -163,6 +164,8 @@ private struct TrainingInput {
       try RowInput(
         $0, labels: command.validationLabels, rows: command.validationRows?.range, likelihood: likelihood)
     }
+    preprocessing = try session.agreedPreprocessing(
+      [training, validation].compactMap { $0 }.map { ($0.file, $0.preprocessing) })
     if checkpoint == nil {
       for case .dataset(let dataset)? in [training, validation] {
         throw FileError(
@@ -181,7 +184,7 @@ private struct TrainingInput {
       checkpoint: {
         guard let checkpoint else { preconditionFailure("Rows without a network are records.") }
         return checkpoint
-      }, digest: checkpoint?.digest, stored: nil, stage: role)
+      }, digest: checkpoint?.digest, stored: preprocessing, stage: role)
   }
 }
 

@@ -31,7 +31,7 @@ struct Inspect: AsyncParsableCommand {
   }
 
   private func show(_ description: some Encodable & CustomStringConvertible) throws {
-    print(json ? try jsonText(description) : description.description)
+    try printAnswer(json ? try jsonText(description) : description.description)
   }
 }
 

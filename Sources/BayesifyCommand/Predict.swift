@@ -37,11 +37,15 @@ struct Predict: AsyncParsableCommand {
     let progress = execution.progress()
     let session = Session(options, execution, progress)
     let model = try ModelInput(model)
+    try execution.requireWritable(output, apartFrom: [model.recordedCheckpoint])
     let input = try RowInput(data, labels: labels, rows: rows?.range, likelihood: options.likelihood)
     let source = try await session.records(
       input, specification: data, checkpoint: { try model.checkpoint(named: checkpoint) },
-      digest: model.checkpointDigest, stored: model.preprocessing, likelihood: model.likelihood,
+      digest: model.checkpointDigest,
+      stored: session.agreedPreprocessing([(model.file, model.preprocessing), (input.file, input.preprocessing)]),
+      likelihood: model.likelihood,
       classNames: model.classNames, stage: "predict")
+    if case .checkpoint(let model) = model { try session.requireExits(of: model, in: source.description) }
     let predictor = try session.predictor(model, for: source.description)
     let writer = try PredictionsWriter(
       source.description, to: archiveWriter(output, replacing: execution.force))
@@ -71,7 +75,7 @@ struct RowsSummary: Encodable {
   var exits: [String]
 
   func show(asJSON: Bool, _ progress: ProgressPrinter) throws {
-    if asJSON { print(try jsonText(self)) } else { progress.note("wrote \(output): \(rows) rows, \(exits.count) exit(s)") }
+    if asJSON { try printAnswer(try jsonText(self)) } else { progress.note("wrote \(output): \(rows) rows, \(exits.count) exit(s)") }
   }
 }
 
@@ -82,6 +86,15 @@ func archiveWriter(_ file: String, replacing: Bool) throws -> any ArrayArchiveWr
 }
 
 extension Session {
+  /// Refuses records that cannot be a checkpoint's.
+  func requireExits(of checkpoint: CheckpointModel, in description: RecordsDescription) throws(FileError) {
+    // The records' own reading stands where the checkpoint leaves it open.
+    let likelihood = checkpoint.frozen.network.exits.contains { $0.likelihood == nil }
+      ? model.likelihood ?? description.exits.first?.likelihood : nil
+    try checkpoint.frozen.recordsDescription(file: checkpoint.file, likelihood: likelihood)
+      .requireSameExits(as: description)
+  }
+
   /// Refuses outputs that are no distribution over classes.
   func requireClasses(_ description: RecordsDescription) throws(FileError) {
     for (index, exit) in description.exits.enumerated()

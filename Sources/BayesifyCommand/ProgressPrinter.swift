@@ -87,5 +87,5 @@ final class ProgressPrinter: Sendable {
     return parts.joined(separator: " ")
   }
 
-  private func write(_ text: String) { FileHandle.standardError.write(Data(text.utf8)) }
+  private func write(_ text: String) { printMessage(text) }
 }

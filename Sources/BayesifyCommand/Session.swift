@@ -47,14 +47,6 @@ struct Session {
           .value, file: records.description.file,
           "These records were made with another checkpoint (the digests differ); extract them anew.")
       }
-      if let made = records.description.preprocessing {
-        _ = try model.preprocessing(stored: made, in: records.description.file)
-        if let stored, stored != made {
-          throw FileError(
-            .value, file: records.description.file,
-            "These records were made with other preprocessing than the posterior; extract them anew.")
-        }
-      }
       let names = try model.names()
       if !names.isEmpty { return try records.naming(classes: names) }
       if records.description.classNames.isEmpty, let classNames, !classNames.isEmpty {
@@ -68,6 +60,26 @@ struct Session {
       try await announce(records)
       return records
     }
+  }
+
+  /// The preprocessing that was used before for the parts of a command; raw rows get the same.
+  ///
+  /// - Throws: `FileError` when two parts were made with different preprocessing, or the options ask for other.
+  func agreedPreprocessing(_ parts: [(file: String, preprocessing: Preprocessing?)]) throws -> Preprocessing? {
+    let known = parts.compactMap { part in part.preprocessing.map { (file: part.file, used: $0) } }
+    guard let first = known.first else { return nil }
+    for other in known where other.used != first.used {
+      throw FileError(
+        .value, file: other.file,
+        "It was made with \(options(of: other.used)), but \(first.file) with \(options(of: first.used)); make both "
+          + "with the same preprocessing.")
+    }
+    return try model.preprocessing(stored: first.used, in: first.file)
+  }
+
+  private func options(of preprocessing: Preprocessing) -> String {
+    "--scale \(preprocessing.scale) --mean \(NumberList(preprocessing.mean)) --std "
+      + "\(NumberList(preprocessing.standardDeviation))"
   }
 
   /// Prints what a long pass will take.

@@ -73,11 +73,11 @@ struct DigitsTests {
       "fit", "laplace", "records.h5", "--prior-precision", "30", "--temperature", "1.5", "-o", "posterior.h5")
     try await folder.succeed("predict", "posterior.h5", "--data", "records.h5", "-o", "predictions.h5")
     let records = try await folder.succeed("inspect", "records.h5").output
-    #expect(records.contains("bayesify exit records") && records.firstMatch(of: /exits\/2\/features +\[297, 32\] +float32/) != nil)
+    #expect(records.contains("bayesify-records") && records.firstMatch(of: /exits\/2\/features +\[297, 32\] +float32/) != nil)
     let posterior = try await folder.succeed("inspect", "posterior.h5").output
     #expect(posterior.contains("kronecker") && posterior.contains("30") && posterior.contains("297"))
     let predictions = try await folder.succeed("inspect", "predictions.h5", "--json").output
-    #expect(predictions.contains("bayesify predictions") && predictions.contains("/exits/2/epistemic"))
+    #expect(predictions.contains("bayesify-predictions") && predictions.contains("/exits/2/epistemic"))
   }
 
   @Test(arguments: ["kronecker", "kronecker-folded", "kronecker-factored"])
@@ -275,9 +275,9 @@ struct DigitsTests {
     struct Golden: Decodable {
       struct Exit: Decodable {
         var name: String
-        /// Row by row.
-        var logits: [[Double]]
-        var probabilities: [[Double]]
+        /// In row-major order.
+        var logits: [Double]
+        var probabilities: [Double]
       }
       var labels: [Int]
       var exits: [Exit]
@@ -291,11 +291,11 @@ struct DigitsTests {
     for (index, exit) in golden.exits.enumerated() {
       #expect(try archive.text("name", of: "/exits/\(index)") == exit.name)
       expectClose(
-        try archive.read("/exits/\(index)/logits", as: Double.self), Tensor(shape: [8, 10], exit.logits.joined()),
+        try archive.read("/exits/\(index)/logits", as: Double.self), Tensor(shape: [8, 10], exit.logits),
         tolerance: singlePrecision, exit.name)
       expectClose(
         try archive.read("/exits/\(index)/probabilities", as: Double.self),
-        Tensor(shape: [8, 10], exit.probabilities.joined()), tolerance: singlePrecision, exit.name)
+        Tensor(shape: [8, 10], exit.probabilities), tolerance: singlePrecision, exit.name)
     }
   }
 

@@ -158,6 +158,8 @@ final class ZipArchive: Sendable {
   }
 
   mutating func bytes(of index: UInt64, at offset: Int, count: Int, seeks: Bool) -> ContiguousArray<UInt8>? {
+    // libzip crashes when it seeks in a member without bytes.
+    if count == 0 { return [] }
     if !seeks, offset == 0 { close(index) }
     if unsafe open[index] == nil {
       guard let member = unsafe zip_fopen_index(archive, index, 0) else { return nil }

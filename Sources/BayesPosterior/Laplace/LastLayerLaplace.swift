@@ -205,7 +205,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
         "\(name): the prior precision \(exit.priorPrecision.significantDigits()) is the lowest that is tried; the validation "
           + "rows ask for a wider posterior than the training rows allow.")
     }
-    if predictive != .plain, let chosen = exit.tuning.chosen, let plain = exit.tuning.withoutVariance {
+    if predictive != .plain, priorPrecision == .validation, let chosen = exit.tuning.chosen, let plain = exit.tuning.withoutVariance {
       let gain = plain.negativeLogLikelihood - chosen.negativeLogLikelihood
       if gain < ValidationTuning.tolerance {
         warnings.append(

@@ -55,7 +55,7 @@ struct ModelOptions: ParsableArguments {
     guard let text = String(data: data, encoding: .utf8) else {
       throw FileError(.malformed, file: classNames, "The file of class names is not UTF-8 text.")
     }
-    var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map {
+    var lines = text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).map {
       $0.trimmingCharacters(in: .whitespaces)
     }
     while lines.last?.isEmpty == true { lines.removeLast() }
