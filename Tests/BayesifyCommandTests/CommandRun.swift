@@ -92,6 +92,25 @@ final class RunningCommand: Sendable {
   }
 }
 
+/// Keeps tests from running more commands at once than there are cores.
+private actor Slots {
+  static let shared = Slots(ProcessInfo.processInfo.activeProcessorCount)
+
+  private var freeCount: Int
+  private var waiting: [CheckedContinuation<Void, Never>] = []
+
+  init(_ count: Int) { freeCount = count }
+
+  func withSlot<Result: Sendable>(_ body: @Sendable () async throws -> Result) async throws -> Result {
+    if freeCount > 0 { freeCount -= 1 } else { await withCheckedContinuation { waiting.append($0) } }
+    defer {
+      // The slot goes to the next in line, if there is one.
+      if waiting.isEmpty { freeCount += 1 } else { waiting.removeFirst().resume() }
+    }
+    return try await body()
+  }
+}
+
 /// Folders of a test's own, removed with it.
 final class TestFolder: Sendable {
   private let root = FileManager.default.temporaryDirectory.appending(
@@ -140,7 +159,7 @@ final class TestFolder: Sendable {
 
   /// Runs the command here to its end.
   func run(_ arguments: [String]) async throws -> CommandRun {
-    try await RunningCommand(arguments, in: self).finish()
+    try await Slots.shared.withSlot { try await RunningCommand(arguments, in: self).finish() }
   }
 
   /// Runs the command here and expects it to succeed.

@@ -13,6 +13,12 @@ extension TestFolder {
     try write(bytes, type: "|u1", shape: shape, to: name)
   }
 
+  /// Writes images in the digits' shape and range, each pixel drawn on its own.
+  func writeNoise(rowCount: Int, to name: String) throws {
+    let pixels = RandomKey(seed: 5).uniforms(rowCount * 64).map { UInt8($0 * 17) }
+    try write(pixels, shape: [rowCount, 8, 8, 1], to: name)
+  }
+
   private func write(_ bytes: [UInt8], type: String, shape: [Int], to name: String) throws {
     let tuple = shape.map { "\($0), " }.joined()
     var header = "{'descr': '\(type)', 'fortran_order': False, 'shape': (\(tuple)), }"

@@ -91,7 +91,7 @@ public final class NPZArchiveWriter: ArrayArchiveWriter {
         do {
           try state.members[index].handle.write(contentsOf: data)
         } catch {
-          throw FileError(.cannotWrite, file: file, object: path, "The disk refuses it (\(error)); make room.")
+          throw FileError(.cannotWrite, file: file, object: path, "The disk refuses it (\(error.localizedDescription)); make room.")
         }
         return .success(())
       } catch {
@@ -109,7 +109,7 @@ public final class NPZArchiveWriter: ArrayArchiveWriter {
       try handle.seekToEnd()
       return Member(path: path, type: type, row: row, rowCount: grows ? 0 : nil, handle: handle, url: url)
     } catch {
-      throw FileError(.cannotWrite, file: file, object: path, "The disk refuses it (\(error)); make room.")
+      throw FileError(.cannotWrite, file: file, object: path, "The disk refuses it (\(error.localizedDescription)); make room.")
     }
   }
 
@@ -125,7 +125,7 @@ public final class NPZArchiveWriter: ArrayArchiveWriter {
         try member.handle.write(contentsOf: Self.header(member))
         try member.handle.close()
       } catch {
-        throw FileError(.cannotWrite, file: file, object: member.path, "The disk refuses it (\(error)); make room.")
+        throw FileError(.cannotWrite, file: file, object: member.path, "The disk refuses it (\(error.localizedDescription)); make room.")
       }
     }
     let pending = try PendingFile(for: file, replacing: replacing)
