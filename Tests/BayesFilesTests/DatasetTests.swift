@@ -312,6 +312,17 @@ struct DatasetTests {
     }
   }
 
+  /// libzip crashes where a member without bytes is read; zipfile.writestr("x.npy", b"") made this one.
+  @Test func aMemberWithoutBytesIsRefused() throws {
+    let folder = try TemporaryFolder()
+    let zip = try #require(
+      Data(
+        base64Encoded: "UEsDBBQAAAAAAAAAIQAAAAAAAAAAAAAAAAAFAAAAeC5ucHlQSwECFAMUAAAAAAAAACEAAAAAAAAAAAAAAAAABQAAAAAA"
+          + "AAAAAAAAgAEAAAAAeC5ucHlQSwUGAAAAAAEAAQAzAAAAIwAAAAAA"))
+    let path = try folder.write(zip, to: "empty.npz")
+    #expect(throws: FileError.self) { try open(path) }
+  }
+
   @Test func aWrongChecksumOfACompressedMemberIsSeen() throws {
     let folder = try TemporaryFolder()
     for name in ["deflated.npz", "images-idx3-ubyte.gz"] {
