@@ -109,6 +109,9 @@ static inline void bayesify_probe_all(const char *path) {
   H5set_free_list_limits(0, 0, 0, 0, 0, 0);
 #ifdef __GLIBC__
   mallopt(M_PERTURB, 0x5A);
+  // Pieces freed earlier are handed out as they are; take all small ones away.
+  for (size_t size = 8; size <= 1032; size += 16)
+    for (int piece = 0; piece < 64; piece++) (void)!malloc(size);
 #endif
   hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
   if (file < 0) return;  // An orderly refusal, which the caller will meet again.
