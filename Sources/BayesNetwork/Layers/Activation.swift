@@ -148,6 +148,8 @@ public struct Activation: DifferentiableLayer, Hashable {
   ///
   ///     p · (g − Σ g p)
   ///
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pullback<Scalar: TensorScalar>(
     of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
     output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
@@ -204,6 +206,8 @@ public struct ParametricReLU: DifferentiableLayer, Hashable {
   }
 
   /// At zero the derivative is that from below, the slope.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pullback<Scalar: TensorScalar>(
     of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
     output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend

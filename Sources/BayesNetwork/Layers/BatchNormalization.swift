@@ -59,6 +59,8 @@ public struct BatchNormalization: DifferentiableLayer, Hashable {
   }
 
   /// The stored statistics are constants, so rows do not interact here either.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pullback<Scalar: TensorScalar>(
     of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
     output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
@@ -156,6 +158,8 @@ public struct Rescaling: DifferentiableLayer, Hashable {
     return mappingChannels(of: inputs[0], factors.map { Scalar($0) }, offsets.map { Scalar($0) })
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pullback<Scalar: TensorScalar>(
     of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
     output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend

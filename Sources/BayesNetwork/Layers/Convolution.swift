@@ -102,6 +102,8 @@ public struct Convolution: DifferentiableLayer, Hashable {
       geometry(for: inputs[0].shape.row))
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pullback<Scalar: TensorScalar>(
     of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
     output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend

@@ -46,6 +46,8 @@ public struct Dense: DifferentiableLayer, Hashable {
     return product.reshaped(to: Shape(inputs[0].shape.dimensions.dropLast() + [units]))
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pullback<Scalar: TensorScalar>(
     of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
     output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend

@@ -50,6 +50,8 @@ public struct ElementwiseMerge: DifferentiableLayer, Hashable {
   }
 
   /// Of equal maxima or minima the first input takes all.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pullback<Scalar: TensorScalar>(
     of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
     output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
@@ -178,6 +180,8 @@ public struct Concatenation: DifferentiableLayer, Hashable {
     return Tensor(shape: Shape(dimensions), elements: elements)
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pullback<Scalar: TensorScalar>(
     of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
     output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend

@@ -41,6 +41,8 @@ public struct Pooling: DifferentiableLayer, Hashable {
   }
 
   /// Of equal maxima in a window the first in row-major order takes all.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pullback<Scalar: TensorScalar>(
     of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
     output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
@@ -81,6 +83,8 @@ public struct GlobalPooling: DifferentiableLayer, Hashable {
   }
 
   /// Of equal maxima the first in row-major order takes all.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pullback<Scalar: TensorScalar>(
     of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
     output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend

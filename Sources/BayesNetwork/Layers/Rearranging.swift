@@ -17,6 +17,8 @@ public struct Identity: DifferentiableLayer, Hashable {
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> { inputs[0] }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pullback<Scalar: TensorScalar>(
     of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
     output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
@@ -62,6 +64,8 @@ public struct Reshape: DifferentiableLayer, Hashable {
       to: Shape([rowCount] + target.map { $0 == -1 ? row.elementCount / known : $0 }))
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pullback<Scalar: TensorScalar>(
     of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
     output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
@@ -108,6 +112,8 @@ public struct Permutation: DifferentiableLayer, Hashable {
   }
 
   /// The cotangent under the inverse order.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pullback<Scalar: TensorScalar>(
     of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
     output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
@@ -162,6 +168,8 @@ public struct Border: DifferentiableLayer, Hashable {
   }
 
   /// What was added is cut off, and what was cut off has a gradient of zero.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pullback<Scalar: TensorScalar>(
     of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
     output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
@@ -232,6 +240,8 @@ public struct Upsampling: DifferentiableLayer, Hashable {
     return result
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pullback<Scalar: TensorScalar>(
     of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
     output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend

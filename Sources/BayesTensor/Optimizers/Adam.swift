@@ -68,8 +68,10 @@ public struct Adam<Scalar: TensorScalar>: Optimizer {
                 let s = (squareRemaining * square[position] + squareNew * g * g).flushed
                 mean[position] = m
                 square[position] = s
+                // The magnitude is the square itself; it tells the compiler that no root of a negative
+                // number needs reporting, without which the loop is not vectorised.
                 parameter[position] =
-                  parameterFactor * parameter[position] - rate * m / (s.squareRoot() * rootFactor + floor)
+                  parameterFactor * parameter[position] - rate * m / (s.magnitude.squareRoot() * rootFactor + floor)
               }
             }
           }
