@@ -46,6 +46,9 @@ public protocol Dataset: Sendable {
   /// The file, as the user named it; for messages.
   var file: String { get }
 
+  /// The file that holds the labels, as the user named it; for messages.
+  var labelsFile: String { get }
+
   /// The number of rows.
   var rowCount: Int { get }
 
@@ -70,5 +73,6 @@ public protocol Dataset: Sendable {
 }
 
 extension Dataset {
+  public var labelsFile: String { file }
   public var firstRow: Int { 0 }
 }
