@@ -79,6 +79,26 @@ public struct NativeBackend: NetworkBackend {
     return result
   }
 
+  public func convolutionInputGradient<Scalar: TensorScalar>(
+    _ cotangent: Tensor<Scalar>, weight: Tensor<Scalar>, inputShape: Shape, groups: Int,
+    _ geometry: WindowGeometry
+  ) -> Tensor<Scalar> {
+    reference.convolutionInputGradient(
+      cotangent, weight: weight, inputShape: inputShape, groups: groups, geometry)
+  }
+
+  public func convolutionWeightGradient<Scalar: TensorScalar>(
+    _ cotangent: Tensor<Scalar>, input: Tensor<Scalar>, groups: Int, _ geometry: WindowGeometry
+  ) -> Tensor<Scalar> {
+    reference.convolutionWeightGradient(cotangent, input: input, groups: groups, geometry)
+  }
+
+  public func poolingInputGradient<Scalar: TensorScalar>(
+    _ cotangent: Tensor<Scalar>, input: Tensor<Scalar>, _ kind: PoolingKind, _ geometry: WindowGeometry
+  ) -> Tensor<Scalar> {
+    reference.poolingInputGradient(cotangent, input: input, kind, geometry)
+  }
+
   /// Runs one operation over images, on memory of its own.
   private func single(
     _ input: Tensor<Float>, _ kind: FusedOperation.Kind, _ geometry: WindowGeometry, channels: Int

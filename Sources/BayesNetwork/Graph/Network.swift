@@ -143,21 +143,34 @@ extension Network {
   public func outputs<Scalar: TensorScalar>(
     of outputs: [Int], for inputs: Tensor<Scalar>, parameters: Parameters, on backend: any Backend
   ) -> [Tensor<Scalar>] {
+    let values = values(of: outputs, for: inputs, parameters: parameters, on: backend)
+    return outputs.compactMap { values[$0] }
+  }
+
+  /// The outputs of all nodes that `outputs` need, themselves among them.
+  func values<Scalar: TensorScalar>(
+    of outputs: [Int], for inputs: Tensor<Scalar>, parameters: Parameters, on backend: any Backend
+  ) -> [Tensor<Scalar>?] {
     precondition(
       inputs.shape.row == inputShape, "The network takes rows of \(inputShape); got \(inputs.shape.row).")
     let needed = isNeeded(for: outputs)
     var values = [Tensor<Scalar>?](repeating: nil, count: nodes.count)
     values[0] = inputs
     for index in nodes.indices.dropFirst() where needed[index] {
-      let tensors = parameterSpecs(of: index).map { spec -> Tensor<Scalar> in
-        guard let tensor = parameters[spec.path], tensor.shape == spec.shape else {
-          preconditionFailure("The parameter \(spec.path) of shape \(spec.shape) is missing.")
-        }
-        return tensor.converted(to: Scalar.self)
-      }
       let arguments = nodes[index].inputs.compactMap { values[$0] }
-      values[index] = nodes[index].layer.forward(arguments, parameters: tensors, on: backend)
+      values[index] = nodes[index].layer.forward(
+        arguments, parameters: tensors(of: index, parameters), on: backend)
     }
-    return outputs.compactMap { values[$0] }
+    return values
+  }
+
+  /// The parameters of a node in the order its layer takes them.
+  func tensors<Scalar: TensorScalar>(of index: Int, _ parameters: Parameters) -> [Tensor<Scalar>] {
+    parameterSpecs(of: index).map { spec in
+      guard let tensor = parameters[spec.path], tensor.shape == spec.shape else {
+        preconditionFailure("The parameter \(spec.path) of shape \(spec.shape) is missing.")
+      }
+      return tensor.converted(to: Scalar.self)
+    }
   }
 }
