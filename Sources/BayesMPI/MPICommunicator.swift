@@ -18,15 +18,15 @@
   ///
   /// - Note: Each rank reads its own rows; nothing here deals them out.  The command `bayesify` does not
   ///   use this type: under `mpirun` every rank would do all the work.
-  /// - Determinism: sums are taken in rank order, so the same number of ranks gives the same bits
-  ///   wherever the ranks run.  `MPI_Allreduce` is not used: it chooses the order by the buffer's
-  ///   length and the ranks' places.
-  /// - Cost: a thread waits in each call until all ranks have made it.  `allReduce` sends and receives
-  ///   two buffers a rank, whatever the number of ranks, and needs 32 MiB beside them at most; `gather`
-  ///   sends one buffer to every rank.
+  /// - Determinism: sums are taken in rank order, so the same number of ranks gives the same bits.
+  ///   `MPI_Allreduce` is not used: MPI leaves its order open, and Open MPI's changes along a buffer.
+  /// - Cost: a thread waits in each call until all ranks have made it.  In `allReduce` a rank sends and
+  ///   receives about two buffers, whatever the number of ranks, and needs 32 MiB beside its own at
+  ///   most; in `gather` it receives one from each rank.
   /// - Precondition: ranks call with the same number of elements.
-  /// - Errors: communication that fails ends all ranks with Open MPI's message, for none could go on
-  ///   without the others.  So does a rank that exits with a code other than zero.
+  /// - Errors: MPI's default handler stays, so communication that fails ends all ranks with Open MPI's
+  ///   message: none could go on without the others.  A rank that exits with a code other than zero
+  ///   ends them too.
   public struct MPICommunicator: Communicator {
     public let rank: Int
     public let size: Int
@@ -95,7 +95,7 @@
     /// Held by the one thread that may be inside MPI.
     private static let turn = Mutex(())
 
-    /// Hands over the elements in pieces that fit a message.
+    /// Hands `body` the elements in pieces that fit a message.
     private func communicate(
       _ values: inout Tensor<Double>, _ body: (UnsafeMutableBufferPointer<Double>) -> Void
     ) {
