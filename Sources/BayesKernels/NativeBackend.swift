@@ -24,10 +24,12 @@ public struct NativeBackend: NetworkBackend {
   public var name: String { "native" }
 
   public func prepare(
-    _ frozen: FrozenNetwork, preprocessing: Preprocessing, outputs: [Int]
+    _ frozen: FrozenNetwork, preprocessing: Preprocessing, inputs: [Int], outputs: [Int]
   ) throws -> any PreparedNetwork {
-    try NativePreparedNetwork(
-      frozen, map: InputMap(preprocessing, for: frozen.network.inputShape), outputs: outputs,
+    try frozen.network.requireReachable(outputs, given: inputs)
+    return try NativePreparedNetwork(
+      frozen, map: preprocessing.isIdentity ? nil : InputMap(preprocessing, for: frozen.network.inputShape),
+      inputs: inputs, outputs: outputs,
       sliceRowCount: sliceRowCount, engine)
   }
 
@@ -111,7 +113,7 @@ public struct NativeBackend: NetworkBackend {
     let graph = FusedGraph(single: operation)
     let plan = ArenaPlan(graph, rowCount: input.rowCount)
     do {
-      let step = try PreparedStep(operation, plan, accumulates: false, rowCount: input.rowCount, engine)
+      let step = try PreparedStep(operation, plan, accumulates: false, rowCount: input.rowCount, PackedWeights(engine), engine)
       let worker = try Worker(
         [step], arenaByteCount: plan.byteCount, scratchByteCount: step.scratchByteCount, engine)
       worker.load(input, at: plan.offsets[0])

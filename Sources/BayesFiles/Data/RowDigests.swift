@@ -1,5 +1,5 @@
 public import BayesNetwork
-public import BayesTensor
+import BayesTensor
 
 /// The digests of a data set's rows, by which rows that recur in another data set are found.
 ///
@@ -20,11 +20,12 @@ public struct RowDigests: Sendable {
 
   /// Reads all rows of a data set.
   ///
-  /// - Throws: what reading throws.
-  public init(of dataset: any Dataset) throws(FileError) {
+  /// - Throws: what reading throws; `CancellationError`.
+  public init(of dataset: any Dataset) throws {
     var digests: [Int] = []
     digests.reserveCapacity(dataset.rowCount)
     for start in stride(from: 0, to: dataset.rowCount, by: Self.batchSize) {
+      try Task.checkCancellation()
       digests += Self.digests(of: try dataset.inputs(start..<min(start + Self.batchSize, dataset.rowCount)))
     }
     self.init(digests)
