@@ -1,7 +1,6 @@
 import BayesPosterior
 import BayesPrediction
 import BayesTensor
-import Synchronization
 import Testing
 import _BayesTestSupport
 
@@ -108,69 +107,4 @@ struct PosteriorArchiveTests {
     #expect(error?.code == damage.code, "\(damage.name)")
     #expect("\(error.map(String.init(describing:)) ?? "")".contains(damage.words), "\(damage.name)")
   }
-}
-
-/// An archive in memory, open for both.
-final class MemoryArchive: ArrayArchive, ArrayArchiveWriter {
-  private struct Contents {
-    var arrays: [String: (tensor: Tensor<Double>, type: String)] = [:]
-    var attributes: [String: [String: ArchiveAttribute]] = [:]
-  }
-
-  let file = "memory.posterior"
-  private let contents = Mutex(Contents())
-
-  var entries: [ArchiveEntry] {
-    contents.withLock { contents in
-      contents.arrays.map {
-        ArchiveEntry(path: $0.key, shape: $0.value.tensor.shape, scalarType: $0.value.type)
-      }
-      .sorted { $0.path < $1.path }
-    }
-  }
-
-  func attributes(of path: String) throws(FileError) -> [String: ArchiveAttribute] {
-    contents.withLock { $0.attributes[path] ?? [:] }
-  }
-
-  func read<Scalar: TensorScalar>(_ path: String, rows: Range<Int>?, as type: Scalar.Type) throws(FileError)
-    -> Tensor<Scalar>
-  {
-    guard let tensor = contents.withLock({ $0.arrays[path]?.tensor }) else {
-      throw FileError(.missing, file: file, object: path, "There is no such array.")
-    }
-    return (rows.map { tensor.rows($0) } ?? tensor).converted(to: type)
-  }
-
-  func readIntegers(_ path: String, rows: Range<Int>?) throws(FileError) -> [Int] {
-    try read(path, rows: rows, as: Double.self).elements.map { Int($0) }
-  }
-
-  func write<Scalar: TensorScalar>(_ tensor: Tensor<Scalar>, at path: String) {
-    put(tensor.converted(to: Double.self), at: path, type: Scalar.self == Float.self ? "float32" : "float64")
-  }
-
-  func write(_ integers: [Int], at path: String) {
-    put(Tensor(shape: [integers.count], integers.map(Double.init)), at: path, type: "int64")
-  }
-
-  func append<Scalar: TensorScalar>(_ rows: Tensor<Scalar>, to path: String) { write(rows, at: path) }
-
-  func append(_ integers: [Int], to path: String) { write(integers, at: path) }
-
-  func setAttribute(_ name: String, _ value: ArchiveAttribute, of path: String) { set(name, value, of: path) }
-
-  func finish() {}
-
-  func discard() {}
-
-  func set(_ name: String, _ value: ArchiveAttribute, of path: String) {
-    contents.withLock { $0.attributes[path, default: [:]][name] = value }
-  }
-
-  func put(_ tensor: Tensor<Double>, at path: String, type: String = "float64") {
-    contents.withLock { $0.arrays[path] = (tensor, type) }
-  }
-
-  func remove(_ path: String) { contents.withLock { $0.arrays[path] = nil } }
 }
