@@ -55,6 +55,9 @@ public protocol Dataset: Sendable {
   /// Whether there is a label a row.
   var hasLabels: Bool { get }
 
+  /// The names of the classes, where the data set itself says what its labels mean; else none.
+  var classNames: [String] { get }
+
   /// The index in the file of this data set's first row; for messages.
   var firstRow: Int { get }
 
@@ -70,5 +73,6 @@ public protocol Dataset: Sendable {
 }
 
 extension Dataset {
+  public var classNames: [String] { [] }
   public var firstRow: Int { 0 }
 }
