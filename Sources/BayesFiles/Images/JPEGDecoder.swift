@@ -36,7 +36,10 @@ import CJPEG
         }
         return (Int(width), Int(height), hasColor: colorSpace != TJCS_GRAY.rawValue)
       }
-      guard status != 0, start.count < reader.size else { throw refusal(reader.file) }
+      guard start.count < reader.size else {
+        // Tables alone are no failure to libjpeg-turbo.
+        throw refusal(reader.file, because: status == 0 ? "it holds no image" : message)
+      }
       length *= 8
     }
   }
@@ -59,7 +62,7 @@ import CJPEG
           Int32(header.height), format.rawValue, TJFLAG_ACCURATEDCT | TJFLAG_LIMITSCANS)
       }
     }
-    guard status == 0 || isHarmless else { throw refusal(file) }
+    guard status == 0 || isHarmless else { throw refusal(file, because: message) }
     return pixels
   }
 
@@ -71,10 +74,10 @@ import CJPEG
   /// What libjpeg-turbo says of the last failure.
   private var message: String { unsafe String(cString: tjGetErrorStr2(handle)) }
 
-  private func refusal(_ file: String) -> FileError {
+  private func refusal(_ file: String, because reason: String) -> FileError {
     FileError(
       .malformed, file: file,
-      "The JPEG image cannot be decoded (\(message)); copy or download it again, or save it again as an 8-bit PNG or "
+      "The JPEG image cannot be decoded (\(reason)); copy or download it again, or save it again as an 8-bit PNG or "
         + "JPEG.")
   }
 }

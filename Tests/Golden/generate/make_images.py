@@ -6,7 +6,7 @@ writes Tests/Golden/Images/:
 
 formats/   one image a form, formats.json with the pixels of each: of PNG those that were written (alpha
            dropped, 16 bits rounded to 8), checked against Pillow; of JPEG those that Pillow decodes.
-refused/   sound images that are not read.
+refused/   an image in CMYK, and one that claims 60000 x 60000 pixels.
 classes/   a folder by class; classes.json with class names, files and labels in the order of Keras'
            image_dataset_from_directory, and the pixels.
 digits/    30 test digits of Models/digits-early-exit by class; digits.h5 holds the same rows in the same order.
@@ -130,6 +130,8 @@ def formats(random):
         "generator": "make_images.py", "versions": golden.versions("pillow", "numpy"), "seed": SEED, "images": images})
 
     write(jpeg(photo.convert("CMYK")), "refused", "cmyk.jpg")
+    small, huge = png(noise(1), GREY), struct.pack(">IIBBBBB", 60000, 60000, 8, GREY, 0, 0, 0)
+    write(small[:8] + chunk(b"IHDR", huge) + small[33:], "refused", "huge.png")
 
 
 def classes(random):
