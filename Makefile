@@ -1,6 +1,6 @@
 # Everything a user or a contributor runs.  Each target installs what is missing first.
 
-.PHONY: demo test release notebooks check setup clean
+.PHONY: demo test mpi release notebooks check setup clean
 
 # A target that imports a sibling it does not declare is an error.
 FLAGS = --explicit-target-dependency-import-check error
@@ -13,6 +13,10 @@ demo: release
 test: setup check
 	swift build $(FLAGS) --build-tests
 	swift test $(FLAGS)
+
+## What runs on MPI ranks, with one, two and three of them.
+mpi:
+	@bash Scripts/test-mpi.sh
 
 ## The command, optimised: .build/release/bayesify.
 release: setup

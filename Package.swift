@@ -13,8 +13,10 @@ let package = Package(
   name: "bayesify",
   products: [
     .library(name: "Bayesify", targets: ["Bayesify"]),
+    .library(name: "BayesMPI", targets: ["BayesMPI"]),
     .executable(name: "bayesify", targets: ["BayesifyCommand"]),
   ],
+  traits: [.trait(name: "MPI", description: "Spreads rows and chains over MPI ranks.")],
   dependencies: [
     .package(url: "https://github.com/apple/swift-argument-parser", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-log", from: "1.16.0"),
@@ -29,6 +31,7 @@ let package = Package(
       providers: [.apt(["libopenblas-dev", "liblapacke-dev"])]),
     // OpenSSL's digests: a Swift package for them would build for minutes.
     .systemLibrary(name: "CCrypto", pkgConfig: "libcrypto", providers: [.apt(["libssl-dev"])]),
+    .systemLibrary(name: "CMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
     .systemLibrary(name: "CZip", pkgConfig: "libzip", providers: [.apt(["libzip-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
@@ -58,6 +61,10 @@ let package = Package(
     .target(
       name: "BayesFiles",
       dependencies: ["BayesTensor", "BayesNetwork", "CHDF5", "CZip", "CZlib", "CCrypto", "CPNG", "CJPEG"],
+      swiftSettings: settings),
+    .target(
+      name: "BayesMPI",
+      dependencies: ["BayesTensor", .target(name: "CMPI", condition: .when(traits: ["MPI"]))],
       swiftSettings: settings),
 
     // Front doors.
@@ -105,6 +112,10 @@ let package = Package(
     .testTarget(
       name: "BayesFilesTests", dependencies: ["BayesFiles", "_BayesTestSupport"],
       swiftSettings: settings),
+    // A program: ranks are started by mpirun, not by `swift test`.  See Scripts/test-mpi.sh.
+    .executableTarget(
+      name: "BayesMPITests", dependencies: ["BayesMPI", "BayesPosterior", "_BayesTestSupport"],
+      path: "Tests/BayesMPITests", swiftSettings: settings),
     .testTarget(
       name: "BayesifyCommandTests", dependencies: ["BayesifyCommand", "Bayesify", "_BayesTestSupport"],
       swiftSettings: settings),

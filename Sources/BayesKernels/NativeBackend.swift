@@ -24,10 +24,12 @@ public struct NativeBackend: NetworkBackend {
   public var name: String { "native" }
 
   public func prepare(
-    _ frozen: FrozenNetwork, preprocessing: Preprocessing, outputs: [Int]
+    _ frozen: FrozenNetwork, preprocessing: Preprocessing, inputs: [Int], outputs: [Int]
   ) throws -> any PreparedNetwork {
-    try NativePreparedNetwork(
-      frozen, map: InputMap(preprocessing, for: frozen.network.inputShape), outputs: outputs,
+    try frozen.network.requireReachable(outputs, given: inputs)
+    return try NativePreparedNetwork(
+      frozen, map: preprocessing.isIdentity ? nil : InputMap(preprocessing, for: frozen.network.inputShape),
+      inputs: inputs, outputs: outputs,
       sliceRowCount: sliceRowCount, engine)
   }
 
@@ -79,6 +81,26 @@ public struct NativeBackend: NetworkBackend {
     return result
   }
 
+  public func convolutionInputGradient<Scalar: TensorScalar>(
+    _ cotangent: Tensor<Scalar>, weight: Tensor<Scalar>, inputShape: Shape, groups: Int,
+    _ geometry: WindowGeometry
+  ) -> Tensor<Scalar> {
+    reference.convolutionInputGradient(
+      cotangent, weight: weight, inputShape: inputShape, groups: groups, geometry)
+  }
+
+  public func convolutionWeightGradient<Scalar: TensorScalar>(
+    _ cotangent: Tensor<Scalar>, input: Tensor<Scalar>, groups: Int, _ geometry: WindowGeometry
+  ) -> Tensor<Scalar> {
+    reference.convolutionWeightGradient(cotangent, input: input, groups: groups, geometry)
+  }
+
+  public func poolingInputGradient<Scalar: TensorScalar>(
+    _ cotangent: Tensor<Scalar>, input: Tensor<Scalar>, _ kind: PoolingKind, _ geometry: WindowGeometry
+  ) -> Tensor<Scalar> {
+    reference.poolingInputGradient(cotangent, input: input, kind, geometry)
+  }
+
   /// Runs one operation over images, on memory of its own.
   private func single(
     _ input: Tensor<Float>, _ kind: FusedOperation.Kind, _ geometry: WindowGeometry, channels: Int
@@ -91,7 +113,7 @@ public struct NativeBackend: NetworkBackend {
     let graph = FusedGraph(single: operation)
     let plan = ArenaPlan(graph, rowCount: input.rowCount)
     do {
-      let step = try PreparedStep(operation, plan, accumulates: false, rowCount: input.rowCount, engine)
+      let step = try PreparedStep(operation, plan, accumulates: false, rowCount: input.rowCount, PackedWeights(engine), engine)
       let worker = try Worker(
         [step], arenaByteCount: plan.byteCount, scratchByteCount: step.scratchByteCount, engine)
       worker.load(input, at: plan.offsets[0])

@@ -5,10 +5,13 @@ public struct ParameterSpec: Hashable, Sendable {
   /// Its name within the layer: `weight`, `bias`.
   public var name: String
   public var shape: Shape
+  /// Whether it has a gradient; stored statistics have none.
+  public var isTrained: Bool
 
-  public init(_ name: String, _ shape: Shape) {
+  public init(_ name: String, _ shape: Shape, isTrained: Bool = true) {
     self.name = name
     self.shape = shape
+    self.isTrained = isTrained
   }
 }
 

@@ -30,6 +30,35 @@ public protocol Backend: Sendable {
     _ input: Tensor<Scalar>, _ kind: PoolingKind, _ geometry: WindowGeometry
   ) -> Tensor<Scalar>
 
+  /// The gradient of `Σ cotangent · convolution(input, …)` with respect to the input.
+  ///
+  /// - Shapes: cotangent `[batch, height', width', out]`, result `inputShape`
+  ///   `[batch, height, width, in]`.
+  func convolutionInputGradient<Scalar: TensorScalar>(
+    _ cotangent: Tensor<Scalar>, weight: Tensor<Scalar>, inputShape: Shape, groups: Int,
+    _ geometry: WindowGeometry
+  ) -> Tensor<Scalar>
+
+  /// The gradient of `Σ cotangent · convolution(input, …)` with respect to the weight.
+  ///
+  /// That of the bias is the sum of the cotangent over batch and pixels.
+  ///
+  /// - Shapes: cotangent `[batch, height', width', out]`, input `[batch, height, width, in]`, result
+  ///   `[window height, window width, in / groups, out]`.
+  func convolutionWeightGradient<Scalar: TensorScalar>(
+    _ cotangent: Tensor<Scalar>, input: Tensor<Scalar>, groups: Int, _ geometry: WindowGeometry
+  ) -> Tensor<Scalar>
+
+  /// The gradient of `Σ cotangent · pooling(input, …)` with respect to the input.
+  ///
+  /// Of equal maxima in a window the first in row-major order takes all.
+  ///
+  /// - Shapes: cotangent `[batch, height', width', channels]`, input and result
+  ///   `[batch, height, width, channels]`.
+  func poolingInputGradient<Scalar: TensorScalar>(
+    _ cotangent: Tensor<Scalar>, input: Tensor<Scalar>, _ kind: PoolingKind, _ geometry: WindowGeometry
+  ) -> Tensor<Scalar>
+
   /// The lower triangular `L` with `L Lᵀ = A`; above the diagonal it is zero.
   ///
   /// - Throws: `NumericalError.Code.notPositiveDefinite`, naming the leading minor that fails.

@@ -15,6 +15,11 @@ public struct Preprocessing: Hashable, Sendable, Codable {
   /// Values go in as they are stored.
   public static let identity = Preprocessing()
 
+  /// Whether values go in as they are stored.
+  public var isIdentity: Bool {
+    scale == 1 && mean.allSatisfy { $0 == 0 } && standardDeviation.allSatisfy { $0 == 1 }
+  }
+
   /// The factor and the offset of each channel in `x · factor + offset`.
   ///
   /// - Returns: `nil` where the number of means or deviations is neither one nor `channels`.

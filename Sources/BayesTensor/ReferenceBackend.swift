@@ -103,6 +103,134 @@ public struct ReferenceBackend: Backend {
     return result
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func convolutionInputGradient<Scalar: TensorScalar>(
+    _ cotangent: Tensor<Scalar>, weight: Tensor<Scalar>, inputShape: Shape, groups: Int,
+    _ geometry: WindowGeometry
+  ) -> Tensor<Scalar> {
+    let (height, width, channels) = (inputShape[1], inputShape[2], inputShape[3])
+    let (groupChannels, outChannels) = (weight.shape[2], weight.shape[3])
+    let groupOut = outChannels / groups
+    let out = geometry.outputExtent(of: Extent2D(height: height, width: width))
+    precondition(
+      cotangent.shape == [inputShape[0], out.height, out.width, outChannels]
+        && groupChannels * groups == channels && groupOut * groups == outChannels,
+      "A cotangent of \(cotangent.shape) and weights of \(weight.shape) in \(groups) groups do not fit an "
+        + "input of \(inputShape).")
+    var result = Tensor<Scalar>(zeros: inputShape)
+    forEachTap(of: geometry, images: inputShape[0], input: Extent2D(height: height, width: width)) {
+      window, pixel, tap in
+      for o in 0..<outChannels {
+        let factor = cotangent[window * outChannels + o]
+        let target = pixel * channels + o / groupOut * groupChannels
+        for c in 0..<groupChannels {
+          result[target + c] += factor * weight[(tap * groupChannels + c) * outChannels + o]
+        }
+      }
+    }
+    return result
+  }
+
+  /// Sums are kept in `Double`, since they run over all pixels of all rows.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func convolutionWeightGradient<Scalar: TensorScalar>(
+    _ cotangent: Tensor<Scalar>, input: Tensor<Scalar>, groups: Int, _ geometry: WindowGeometry
+  ) -> Tensor<Scalar> {
+    let (height, width, channels) = (input.shape[1], input.shape[2], input.shape[3])
+    let (groupChannels, outChannels) = (channels / groups, cotangent.shape[3])
+    let groupOut = outChannels / groups
+    let out = geometry.outputExtent(of: Extent2D(height: height, width: width))
+    precondition(
+      cotangent.shape == [input.rowCount, out.height, out.width, outChannels]
+        && groupChannels * groups == channels && groupOut * groups == outChannels,
+      "A cotangent of \(cotangent.shape) in \(groups) groups does not fit an input of \(input.shape).")
+    var sums = Tensor<Double>(
+      zeros: [geometry.window.height, geometry.window.width, groupChannels, outChannels])
+    forEachTap(of: geometry, images: input.rowCount, input: Extent2D(height: height, width: width)) {
+      window, pixel, tap in
+      for o in 0..<outChannels {
+        let factor = Double(cotangent[window * outChannels + o])
+        let source = pixel * channels + o / groupOut * groupChannels
+        for c in 0..<groupChannels {
+          sums[(tap * groupChannels + c) * outChannels + o] += factor * Double(input[source + c])
+        }
+      }
+    }
+    return sums.converted(to: Scalar.self)
+  }
+
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func poolingInputGradient<Scalar: TensorScalar>(
+    _ cotangent: Tensor<Scalar>, input: Tensor<Scalar>, _ kind: PoolingKind, _ geometry: WindowGeometry
+  ) -> Tensor<Scalar> {
+    let (height, width, channels) = (input.shape[1], input.shape[2], input.shape[3])
+    let extent = Extent2D(height: height, width: width)
+    let out = geometry.outputExtent(of: extent)
+    precondition(
+      cotangent.shape == [input.rowCount, out.height, out.width, channels],
+      "A cotangent of \(cotangent.shape) does not fit a pooled input of \(input.shape).")
+    var result = Tensor<Scalar>(zeros: input.shape)
+    switch kind {
+    case .average:
+      var counts = [Int](repeating: 0, count: input.rowCount * out.height * out.width)
+      forEachTap(of: geometry, images: input.rowCount, input: extent) { window, _, _ in counts[window] += 1 }
+      forEachTap(of: geometry, images: input.rowCount, input: extent) { window, pixel, _ in
+        for c in 0..<channels {
+          result[pixel * channels + c] += cotangent[window * channels + c] / Scalar(counts[window])
+        }
+      }
+    case .maximum:
+      var winners = [Int](repeating: -1, count: cotangent.count)
+      forEachTap(of: geometry, images: input.rowCount, input: extent) { window, pixel, _ in
+        for c in 0..<channels {
+          let (candidate, position) = (pixel * channels + c, window * channels + c)
+          if winners[position] < 0 || input[candidate] > input[winners[position]] {
+            winners[position] = candidate
+          }
+        }
+      }
+      for (position, winner) in winners.enumerated() where winner >= 0 {
+        result[winner] += cotangent[position]
+      }
+    }
+    return result
+  }
+
+  /// Calls `body` for every element of every window that lies on the image, windows in row-major order
+  /// and elements in row-major order within each.
+  ///
+  /// - Parameter body: Takes the window's index among all windows of all images, the index of the pixel
+  ///   among all pixels, and the element's index within its window.
+  @inline(__always)
+  private func forEachTap(
+    of geometry: WindowGeometry, images: Int, input: Extent2D,
+    _ body: (_ window: Int, _ pixel: Int, _ tap: Int) -> Void
+  ) {
+    let out = geometry.outputExtent(of: input)
+    var window = 0
+    for image in 0..<images {
+      for y in 0..<out.height {
+        for x in 0..<out.width {
+          for j in 0..<geometry.window.height {
+            let row = y * geometry.strides.height + j * geometry.dilation.height - geometry.padding.top
+            guard row >= 0, row < input.height else { continue }
+            for i in 0..<geometry.window.width {
+              let column = x * geometry.strides.width + i * geometry.dilation.width - geometry.padding.left
+              guard column >= 0, column < input.width else { continue }
+              body(
+                window, (image * input.height + row) * input.width + column,
+                j * geometry.window.width + i)
+            }
+          }
+          window += 1
+        }
+      }
+    }
+  }
+
   public func cholesky(_ matrix: Tensor<Double>) throws(NumericalError) -> Tensor<Double> {
     let n = matrix.shape[0]
     var lower = Tensor<Double>(zeros: matrix.shape)

@@ -87,7 +87,7 @@ public enum RowInput: Sendable {
   }
 
   /// Digests of the rows, for finding those that recur elsewhere; `nil` where the file keeps none.
-  public func rowDigests() throws(FileError) -> RowDigests? {
+  public func rowDigests() throws -> RowDigests? {
     switch self {
     case .dataset(let dataset): try RowDigests(of: dataset)
     case .records(let records): try records.rowDigests().map { RowDigests($0) }

@@ -105,7 +105,7 @@ public struct NetworkRecords: ExitRecordSource {
       let index = labels.firstIndex(where: { $0 >= classCount })
     {
       throw FileError(
-        .value, file: dataset.file, object: "labels",
+        .value, file: dataset.labelsFile, object: "labels",
         "Row \(dataset.firstRow + rows.lowerBound + index) has label \(labels[index]), but the network knows classes 0 to "
           + "\(classCount - 1). Correct the labels or, if these rows are foreign, name the inputs alone, as in "
           + "FILE:x.")
@@ -171,7 +171,10 @@ extension FrozenNetwork {
       guard likelihood != .categorical || shape[0] > 1 else {
         throw FileError(
           .value, file: file, object: "exit \(index) ('\(exit.name)')",
-          "A softmax over one logit always says 1; if the output means yes or no, use --likelihood binary.")
+          exit.likelihood == nil
+            ? "A softmax over one logit always says 1; if the output means yes or no, use --likelihood binary."
+            : "It ends in a softmax over one logit, which always says 1, so there is nothing to measure; give a "
+              + "network with a sigmoid or with a logit a class.")
       }
       var description = ExitDescription(
         name: exit.name, likelihood: likelihood, logitCount: shape[0],

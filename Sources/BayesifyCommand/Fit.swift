@@ -247,7 +247,7 @@ struct PriorChoice: ExpressibleByArgument {
     case "validation": choice = .validation
     case "marginal-likelihood": choice = .marginalLikelihood
     default:
-      guard let value = Double(argument), value > 0, value.isFinite else { return nil }
+      guard let value = Double(argument), LastLayerLaplace.allowedRange.contains(value) else { return nil }
       choice = .fixed(value)
     }
   }
@@ -265,7 +265,7 @@ struct TemperatureOption: ExpressibleByArgument {
     if argument == "validation" {
       choice = .validation
     } else {
-      guard let value = Double(argument), value > 0, value.isFinite else { return nil }
+      guard let value = Double(argument), LastLayerLaplace.allowedRange.contains(value) else { return nil }
       choice = .fixed(value)
     }
   }

@@ -173,6 +173,29 @@ import _BayesTestSupport
     }
     let alone = try await prepared(RowBatch(input.rows(11..<12)), width: 1)
     #expect(alone[0] == one[0].rows(11..<12))
+    // Slices of several sizes, as without a size asked for.
+    let chosen = try NativeBackend().prepare(
+      frozen, preprocessing: .identity, outputs: frozen.network.exits.map(\.logits))
+    for rowCount in [1, 2, 3, 7, 8, 20, 37] {
+      for width in [1, 2, 4] {
+        let some = try await chosen(RowBatch(input.rows(0..<rowCount)), width: width)
+        #expect(some[0] == one[0].rows(0..<rowCount), "\(rowCount) rows, width \(width)")
+      }
+    }
+  }
+
+  /// Dense layers of every width, alone and over images, in batches that fill no block of rows.
+  @Test(arguments: [1, 3, 10, 33], [1, 2, 5, 17])
+  func denseLayersInBlocks(units: Int, rows: Int) async throws {
+    for input: Shape in [[7], [2, 3, 5], [5, 5, 4]] {
+      var builder = NetworkBuilder(input: input)
+      builder.add(Dense(units: units))
+      builder.add(Activation(.plainReLU))
+      let first = builder.add(Dense(units: 6))
+      let second = builder.add(Dense(units: 6, usesBias: false), after: first)
+      builder.add(ElementwiseMerge(.add), after: second, first)
+      try await Self.expectAgreement(builder.frozen(), rows: rows)
+    }
   }
 
   @Test func preprocessingIsAppliedToBytes() async throws {

@@ -74,11 +74,12 @@ struct PosteriorArchiveTests {
       ("method", { $0.set("method", .text("swag"), of: "/") }, .unsupported, "'swag'"),
       ("form", { $0.set("form", .text("diagonal"), of: "/") }, .unsupported, "'diagonal'"),
       ("draws", { $0.set("draws", .integer(0), of: "/") }, .value, "draws is 0"),
-      ("key", { $0.set("drawsKey", .text("{}"), of: "/") }, .malformed, "drawsKey"),
+      ("key", { $0.set("drawsKey", .text("{}"), of: "/") }, .malformed, "'drawsKey' is '{}'"),
       ("no exits", { $0.set("exitCount", .integer(0), of: "/") }, .value, "exits is 0"),
       ("exits", { $0.set("exitCount", .integer(3), of: "/") }, .missing, "/exits/2"),
       ("prior", { $0.set("priorPrecision", .number(-1), of: "/exits/1") }, .value, "-1.0"),
       ("temperature", { $0.set("temperature", .number(.nan), of: "/exits/1") }, .value, "nan"),
+      ("minute", { $0.set("temperature", .number(1e-210), of: "/exits/1") }, .value, "'temperature' is 1e-210"),
       ("likelihood", { $0.set("likelihood", .text("gaussian"), of: "/exits/0") }, .unsupported, "gaussian"),
       ("no weight", { $0.remove("/exits/0/weight") }, .missing, "/exits/0/weight"),
       (

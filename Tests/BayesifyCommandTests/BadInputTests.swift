@@ -98,7 +98,7 @@ struct BadInputTests {
 
     try folder.write(pixels, shape: [6, 8, 8, 1], to: "pixels.npy")
     try folder.write([0, 1, 2, 10, 4, 5] as [UInt8], shape: [6], to: "beyond.npy")
-    try await refuse("pixels.npy", naming: ["Row 3", "label", "10", "0 to 9"], labels: "beyond.npy")
+    try await refuse("pixels.npy", naming: ["beyond.npy", "Row 3", "label", "10", "0 to 9"], labels: "beyond.npy")
     // A row's number is that of the file, whatever range of rows is used.
     try await folder.refuse(
       "extract", Digits.checkpoint, "--data", "pixels.npy", "--labels", "beyond.npy", "--rows", "2:6", "-o",

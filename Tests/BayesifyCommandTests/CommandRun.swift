@@ -33,15 +33,23 @@ final class RunningCommand: Sendable {
   private let errorsFile: URL
   private let ended: AsyncStream<Void>
 
-  init(_ arguments: [String], in folder: TestFolder, environment: [String: String] = [:]) throws {
+  init(
+    _ arguments: [String], in folder: TestFolder, redirected: String? = nil, environment: [String: String] = [:]
+  ) throws {
     let number = UUID().uuidString
     outputFile = folder.streams.appending(path: number + ".out")
     errorsFile = folder.streams.appending(path: number + ".err")
     self.arguments = arguments
     for file in [outputFile, errorsFile] { try Data().write(to: file) }
     let process = Process()
-    process.executableURL = try Self.executable
-    process.arguments = arguments
+    if let redirected {
+      process.executableURL = URL(filePath: "/bin/sh")
+      let program = try Self.executable.path(percentEncoded: false)
+      process.arguments = ["-c", "exec \"$0\" \"$@\" \(redirected)", program] + arguments
+    } else {
+      process.executableURL = try Self.executable
+      process.arguments = arguments
+    }
     process.currentDirectoryURL = folder.files
     process.environment = ProcessInfo.processInfo.environment
       .merging(["TMPDIR": folder.temporary.path(percentEncoded: false)]) { $1 }
@@ -160,6 +168,13 @@ final class TestFolder: Sendable {
   /// Runs the command here to its end.
   func run(_ arguments: [String]) async throws -> CommandRun {
     try await Slots.shared.withSlot { try await RunningCommand(arguments, in: self).finish() }
+  }
+
+  /// Runs the command here through a shell, with redirections behind its arguments.
+  func run(_ arguments: [String], redirected: String) async throws -> CommandRun {
+    try await Slots.shared.withSlot {
+      try await RunningCommand(arguments, in: self, redirected: redirected).finish()
+    }
   }
 
   /// Runs the command here and expects it to succeed.

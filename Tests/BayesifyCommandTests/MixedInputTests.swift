@@ -49,6 +49,15 @@ import _BayesTestSupport
       "evaluate", Digits.checkpoint, "--data", "scalar.h5", code: 65, naming: "scalar.h5", "/exits/0/features")
   }
 
+  @Test func logitsOfNoClassesAreRefused() async throws {
+    let folder = try TestFolder()
+    let writer = try HDF5ArchiveWriter(folder.path("empty.h5"))
+    try writer.write(Tensor<Float>(zeros: [4, 0]), at: "/exits/0/logits")
+    try writer.finish()
+    try await folder.refuse(
+      "evaluate", Digits.checkpoint, "--data", "empty.h5", code: 65, naming: "empty.h5", "/exits/0/logits")
+  }
+
   @Test func inputsAreNeverOverwritten() async throws {
     let folder = try TestFolder()
     for name in ["digits.h5", "train.h5"] {

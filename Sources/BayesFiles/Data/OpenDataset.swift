@@ -195,6 +195,7 @@ private struct ArrayDataset: Dataset {
   }
 
   var file: String { array.file }
+  var labelsFile: String { labelArray?.file ?? file }
   var rowCount: Int { range.count }
   var rowShape: Shape { array.shape.row }
   var hasLabels: Bool { labelArray != nil }

@@ -1,5 +1,5 @@
 public import BayesNetwork
-public import BayesTensor
+import BayesTensor
 
 /// The digests of a data set's rows, by which rows that recur in another data set are found.
 ///
@@ -12,20 +12,23 @@ public import BayesTensor
 public struct RowDigests: Sendable {
   private let sorted: ContiguousArray<Int>
 
-  // Enough rows to read a chunk at once, few enough to stay small.
+  // Enough rows to read a chunk at once, few enough to stay small even where a row is a photograph.
   private static let batchSize = 1024
+  private static let batchElementLimit = 1 << 24
 
   /// Takes digests that were computed before.
   public init(_ digests: some Sequence<Int>) { sorted = ContiguousArray(digests.sorted()) }
 
   /// Reads all rows of a data set.
   ///
-  /// - Throws: what reading throws.
-  public init(of dataset: any Dataset) throws(FileError) {
+  /// - Throws: what reading throws; `CancellationError`.
+  public init(of dataset: any Dataset) throws {
     var digests: [Int] = []
     digests.reserveCapacity(dataset.rowCount)
-    for start in stride(from: 0, to: dataset.rowCount, by: Self.batchSize) {
-      digests += Self.digests(of: try dataset.inputs(start..<min(start + Self.batchSize, dataset.rowCount)))
+    let batchSize = min(Self.batchSize, max(1, Self.batchElementLimit / dataset.rowShape.elementCount))
+    for start in stride(from: 0, to: dataset.rowCount, by: batchSize) {
+      try Task.checkCancellation()
+      digests += Self.digests(of: try dataset.inputs(start..<min(start + batchSize, dataset.rowCount)))
     }
     self.init(digests)
   }

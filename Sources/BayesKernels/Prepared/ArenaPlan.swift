@@ -24,6 +24,16 @@ struct ArenaPlan: Sendable {
     }
     for output in graph.outputs { last[output.value] = end }
 
+    // Some operations touch whole blocks of rows, which a short slice does not fill.
+    var capacities = Array(repeating: rowCount, count: graph.elementCounts.count)
+    for operation in graph.operations {
+      let block = operation.rowBlock
+      let capacity = (rowCount + block - 1) / block * block
+      for value in operation.inputs.map(\.value) + [operation.output] + (operation.residual.map { [$0] } ?? []) {
+        capacities[value] = max(capacities[value], capacity)
+      }
+    }
+
     // A value that dies where another of its size is made can hand over its bytes.
     var home = Array(graph.elementCounts.indices)
     var accumulates = Array(repeating: false, count: end)
@@ -38,14 +48,15 @@ struct ArenaPlan: Sendable {
         }
       }
       guard let heir, last[home[heir]] == index,
-        graph.elementCounts[heir] == graph.elementCounts[operation.output]
+        graph.elementCounts[heir] == graph.elementCounts[operation.output],
+        capacities[home[heir]] >= capacities[operation.output]
       else { continue }
       home[operation.output] = home[heir]
       last[home[heir]] = last[operation.output]
       accumulates[index] = operation.residual != nil
     }
 
-    func size(_ value: Int) -> Int { (graph.elementCounts[value] * rowCount * 4 + 63) / 64 * 64 }
+    func size(_ value: Int) -> Int { (graph.elementCounts[value] * capacities[value] * 4 + 63) / 64 * 64 }
     var placed: [(value: Int, offset: Int)] = []
     var total = 0
     let owners = home.indices.filter { home[$0] == $0 }.sorted { (size($1), $0) < (size($0), $1) }

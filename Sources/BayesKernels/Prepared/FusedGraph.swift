@@ -26,6 +26,14 @@ struct FusedOperation: Sendable {
   var activation: ActivationFunction?
   var output: Int
   var outputShape: Shape
+
+  /// The rows that are computed at once, however many a slice has.
+  ///
+  /// Matrix products round otherwise for other numbers of rows; in blocks of one size they do not.
+  var rowBlock: Int {
+    guard case .dense(let weight, _) = kind else { return 1 }
+    return max(1, 16 * weight.shape[0] / inputs[0].shape.elementCount)
+  }
 }
 
 /// A network's needed part with batch normalisation, residual additions and activations folded
@@ -34,22 +42,25 @@ struct FusedOperation: Sendable {
 /// A value is one buffer of numbers; nodes that do nothing but reshape share the value of their input.
 struct FusedGraph: Sendable {
   private(set) var operations: [FusedOperation] = []
-  /// Elements a row of each value; value 0 is the input.
+  /// Elements a row of each value.
   private(set) var elementCounts: [Int] = []
+  /// The value of each node given, in the order they were named; all come first.
+  private(set) var inputs: [Int] = []
   /// The value of each node asked for, and the shape of a row of it.
   private(set) var outputs: [(value: Int, shape: Shape)] = []
 
-  init(_ frozen: FrozenNetwork, outputs wanted: [Int]) {
+  init(_ frozen: FrozenNetwork, inputs given: [Int], outputs wanted: [Int]) {
     let network = frozen.network
-    let needed = network.isNeeded(for: wanted)
+    let needed = network.isNeeded(for: wanted, given: given)
     var consumers = Array(repeating: [Int](), count: network.nodes.count)
-    for index in network.nodes.indices where needed[index] {
+    for index in network.nodes.indices where needed[index] && !given.contains(index) {
       for input in network.nodes[index].inputs { consumers[input].append(index) }
     }
     var values = [Int?](repeating: nil, count: network.nodes.count)
-    values[0] = newValue(network.inputShape)
+    for node in given { values[node] = newValue(network.shapes[node]) }
+    inputs = given.compactMap { values[$0] }
 
-    for index in network.nodes.indices.dropFirst() where needed[index] && values[index] == nil {
+    for index in network.nodes.indices where needed[index] && values[index] == nil {
       let node = network.nodes[index]
       let inputs = node.inputs.compactMap { input in
         values[input].map { (value: $0, shape: network.shapes[input]) }
@@ -63,7 +74,7 @@ struct FusedGraph: Sendable {
         inputs: inputs, output: -1, outputShape: network.shapes[index])
       var last = index
       // Swallow what follows, for as long as nobody else looks at what lies between.
-      while !wanted.contains(last), consumers[last].count == 1,
+      while !wanted.contains(last), consumers[last].count == 1, values[consumers[last][0]] == nil,
         Self.absorb(consumers[last][0], after: last, into: &operation, frozen, values)
       {
         last = consumers[last][0]
@@ -84,6 +95,7 @@ struct FusedGraph: Sendable {
   init(single operation: FusedOperation) {
     operations = [operation]
     elementCounts = [operation.inputs[0].shape.elementCount, operation.outputShape.elementCount]
+    inputs = [0]
     outputs = [(1, operation.outputShape)]
   }
 

@@ -1,173 +1,164 @@
 import BayesNetwork
 import BayesTensor
-import COneDNN
 import Synchronization
 
-/// A network compiled to oneDNN primitives over one planned block of memory.
+/// A network compiled to oneDNN primitives over planned blocks of memory.
 ///
-/// Rows go through in slices of one fixed size, the last one padded, each slice on one thread.
+/// Rows go through in slices, each on one thread.  A slice has one of a few sizes; sizes at which the
+/// library rounds otherwise than at the largest are found when the network is prepared, and left out, so that
+/// a row's bits depend neither on its companions nor on the number of workers.
 final class NativePreparedNetwork: PreparedNetwork {
-  private let engine: Engine
-  private let map: InputMap
   private let graph: FusedGraph
-  private let plan: ArenaPlan
-  private let steps: [PreparedStep]
-  private let inputShape: Shape
-  private let scratchByteCount: Int
-  /// The rows of one slice.
-  let sliceRowCount: Int
-  private let idle = Mutex<[Worker]>([])
+  private let loaders: [InputLoader]
+  /// From the smallest to the largest; the largest serves rows in bulk.
+  private let plans: [SlicePlan]
+  private let weightByteCount: Int
+  private let restingResults = Mutex<[ResultBuffers]>([])
 
+  /// - Parameter sliceRowCount: the only size of slices; several chosen by the network's memory when `nil`.
   init(
-    _ frozen: FrozenNetwork, map: InputMap, outputs: [Int], sliceRowCount requested: Int?, _ engine: Engine
+    _ frozen: FrozenNetwork, map: InputMap?, inputs: [Int], outputs: [Int], sliceRowCount: Int?, _ engine: Engine
   ) throws(NumericalError) {
-    ThreadBudget.claimSingleThread()
-    self.engine = engine
-    self.map = map
-    inputShape = frozen.network.inputShape
-    graph = FusedGraph(frozen, outputs: outputs)
-    sliceRowCount = requested ?? Self.defaultSliceRowCount(graph)
-    plan = ArenaPlan(graph, rowCount: sliceRowCount)
-    var steps: [PreparedStep] = []
-    for (index, operation) in graph.operations.enumerated() {
-      steps.append(
-        try PreparedStep(
-          operation, plan, accumulates: plan.accumulates[index], rowCount: sliceRowCount, engine))
+    graph = FusedGraph(frozen, inputs: inputs, outputs: outputs)
+    loaders = inputs.map { InputLoader(frozen.network.shapes[$0], map: $0 == 0 ? map : nil) }
+    let weights = PackedWeights(engine)
+    var plans: [SlicePlan] = []
+    for size in sliceRowCount.map({ [$0] }) ?? Self.sliceRowCounts(graph) {
+      plans.append(try SlicePlan(graph, rowCount: size, weights, engine))
     }
-    self.steps = steps
-    scratchByteCount = steps.reduce(0) { max($0, $1.scratchByteCount) }
+    self.plans = try Self.agreeing(plans, graph, frozen.network, inputs)
+    weightByteCount = weights.byteCount
   }
 
   func residentByteCount(width: Int) -> Int {
-    steps.reduce(0) { $0 + $1.weightByteCount } + width * (plan.byteCount + scratchByteCount)
+    weightByteCount + width * (plans.last?.workerByteCount ?? 0)
   }
 
-  /// As many rows as keep a slice's memory near the size of a core's second-level cache.
-  private static func defaultSliceRowCount(_ graph: FusedGraph) -> Int {
+  /// Powers of two up to as many rows as keep a slice's memory near the size of a core's second-level cache.
+  private static func sliceRowCounts(_ graph: FusedGraph) -> [Int] {
     let bytesPerRow = max(1, ArenaPlan(graph, rowCount: 1).byteCount)
-    let wanted = 2_097_152 / bytesPerRow
-    return min(64, max(8, wanted / 8 * 8))
+    let wanted = min(64, max(4, 2_097_152 / bytesPerRow))
+    return (0...6).map { 1 << $0 }.filter { $0 <= wanted }
   }
 
-  func callAsFunction(_ rows: RowBatch, width: Int) async throws -> [Tensor<Float>] {
-    let starts = Array(stride(from: 0, to: rows.count, by: sliceRowCount))
-    guard !starts.isEmpty else {
-      return graph.outputs.map { Tensor(zeros: $0.shape.batched(0)) }
+  /// The plans that give a row the same bits as the largest does.
+  ///
+  /// Sums taken in another order show in any row of numbers, so one probe of each plan tells.
+  private static func agreeing(
+    _ plans: [SlicePlan], _ graph: FusedGraph, _ network: Network, _ inputs: [Int]
+  ) throws(NumericalError) -> [SlicePlan] {
+    guard let largest = plans.last, plans.count > 1 else { return plans }
+    let key = RandomKey(seed: 0)
+    let probe = inputs.enumerated().map { index, node in
+      let shape = network.shapes[node].batched(largest.rowCount)
+      return RowBatch(Tensor(shape: shape, key.child(index).uniforms(shape.elementCount).map { Float($0) }))
     }
-    var slices = [[Tensor<Float>]](repeating: [], count: starts.count)
-    if width == 1 || starts.count == 1 {
-      for (index, start) in starts.enumerated() {
+    let loaders = inputs.map { InputLoader(network.shapes[$0], map: nil) }
+    func outputs(_ plan: SlicePlan, from start: Int) throws(NumericalError) -> [AlignedBuffer] {
+      let results = graph.outputs.map {
+        AlignedBuffer(byteCount: largest.rowCount * $0.shape.elementCount * MemoryLayout<Float>.stride)
+      }
+      try plan.run(probe, through: loaders, from: start, count: plan.rowCount, into: results)
+      return results
+    }
+    let expected = try outputs(largest, from: 0)
+    var agreeing: [SlicePlan] = []
+    for plan in plans.dropLast() {
+      let start = largest.rowCount - plan.rowCount
+      let actual = try outputs(plan, from: start)
+      let agrees = graph.outputs.indices.allSatisfy { index in
+        let rowByteCount = graph.outputs[index].shape.elementCount * MemoryLayout<Float>.stride
+        return expected[index].hasBytes(of: actual[index], in: start * rowByteCount..<largest.rowCount * rowByteCount)
+      }
+      if agrees { agreeing.append(plan) }
+    }
+    return agreeing + [largest]
+  }
+
+  /// One run of rows through one plan.
+  private struct Slice: Sendable {
+    var plan: SlicePlan
+    var rows: Range<Int>
+  }
+
+  /// Cuts rows so that `width` workers have alike much to do.
+  private func slices(rowCount: Int, width: Int) -> [Slice] {
+    var slices: [Slice] = []
+    var start = 0
+    // Every worker's share in pieces no larger than it.
+    let share = (rowCount + width - 1) / width
+    while start < rowCount {
+      let rest = min(share, rowCount - start)
+      let plan = plans.last { $0.rowCount <= rest } ?? plans[0]
+      let end = min(rowCount, start + plan.rowCount)
+      slices.append(Slice(plan: plan, rows: start..<end))
+      start = end
+    }
+    return slices
+  }
+
+  func callAsFunction(_ inputs: [RowBatch], width: Int) async throws -> [Tensor<Float>] {
+    precondition(inputs.count == loaders.count, "\(loaders.count) inputs are needed; got \(inputs.count).")
+    let rowCount = inputs.first?.count ?? 0
+    precondition(inputs.allSatisfy { $0.count == rowCount }, "All inputs have equally many rows.")
+    let slices = slices(rowCount: rowCount, width: width)
+    let results = takeResults(rowCount: rowCount)
+    let next = Counter()
+    @Sendable func work() throws {
+      while let slice = slices.element(at: next.increment()) {
         try Task.checkCancellation()
-        slices[index] = try run(rows, from: start)
-      }
-    } else {
-      try await withThrowingTaskGroup(of: (Int, [Tensor<Float>]).self) { group in
-        var next = 0
-        func addNext() {
-          guard next < starts.count else { return }
-          let (index, start) = (next, starts[next])
-          next += 1
-          group.addTask {
-            try Task.checkCancellation()
-            return (index, try self.run(rows, from: start))
-          }
-        }
-        for _ in 0..<min(width, starts.count) { addNext() }
-        while let (index, outputs) = try await group.next() {
-          slices[index] = outputs
-          addNext()
-        }
+        try slice.plan.run(
+          inputs, through: loaders, from: slice.rows.lowerBound, count: slice.rows.count, into: results.buffers)
       }
     }
-    guard slices.count > 1 else { return slices[0] }
-    return graph.outputs.indices.map { output in Tensor.stacking(slices.map { $0[output] }) }
+    if width == 1 || slices.count <= 1 {
+      try work()
+    } else {
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        for _ in 1..<min(width, slices.count) { group.addTask { try work() } }
+        try work()
+        try await group.waitForAll()
+      }
+    }
+    let tensors = zip(graph.outputs, results.buffers).map { output, buffer in
+      unsafe Tensor<Float>(shape: output.shape.batched(rowCount), copying: buffer.pointer)
+    }
+    restingResults.withLock { $0.append(results) }
+    return tensors
   }
 
-  /// One slice, from row `start` on, on the calling thread.
-  private func run(_ rows: RowBatch, from start: Int) throws(NumericalError) -> [Tensor<Float>] {
-    ThreadBudget.claimSingleThread()
-    let worker: Worker
-    if let rested = idle.withLock({ $0.popLast() }) {
-      worker = rested
-    } else {
-      worker = try Worker(steps, arenaByteCount: plan.byteCount, scratchByteCount: scratchByteCount, engine)
-    }
-    let count = min(sliceRowCount, rows.count - start)
-    load(rows, from: start, count: count, into: worker)
-    try worker.run()
-    let outputs = graph.outputs.map { output -> Tensor<Float> in
-      let shape = output.shape.batched(count)
-      return unsafe Tensor(shape: shape, copying: worker.arena.pointer + plan.offsets[output.value])
-    }
-    idle.withLock { $0.append(worker) }
-    return outputs
-  }
-
-  /// Maps stored rows into the worker's input; rows that a short slice lacks are zero.
-  private func load(_ rows: RowBatch, from start: Int, count: Int, into worker: Worker) {
-    let width = inputShape.elementCount
-    let channels = map.factors.count
-    let target = unsafe (worker.arena.pointer + plan.offsets[0]).assumingMemoryBound(to: Float.self)
-    // One factor an element of a row lets the loop below run on whole vectors.
-    let factors = (0..<width).map { map.factors[$0 % channels] }
-    let offsets = (0..<width).map { map.offsets[$0 % channels] }
-    for row in 0..<count {
-      let source = (start + row) * width
-      let line = unsafe target + row * width
-      switch rows.values {
-      case .bytes(let bytes):
-        let span = bytes.span
-        for position in 0..<width {
-          unsafe line[position] =
-            Float(span[unchecked: source + position]) * factors[position] + offsets[position]
-        }
-      case .floats(let floats):
-        let span = floats.span
-        for position in 0..<width {
-          unsafe line[position] = span[unchecked: source + position] * factors[position] + offsets[position]
-        }
-      }
-    }
-    unsafe (target + count * width).update(repeating: 0, count: (sliceRowCount - count) * width)
+  /// Memory for the outputs of some rows; that of an earlier run where it suffices.
+  private func takeResults(rowCount: Int) -> ResultBuffers {
+    if let rested = restingResults.withLock({ $0.popLast() }), rested.rowCount >= rowCount { return rested }
+    return ResultBuffers(
+      rowCount: rowCount,
+      buffers: graph.outputs.map {
+        AlignedBuffer(byteCount: rowCount * $0.shape.elementCount * MemoryLayout<Float>.stride)
+      })
   }
 }
 
-/// One thread's memory, and the compiled steps bound to it.
-final class Worker: Sendable {
-  let arena: AlignedBuffer
-  private let stream: Stream
-  private let steps: [BoundStep]
-
-  init(_ steps: [PreparedStep], arenaByteCount: Int, scratchByteCount: Int, _ engine: Engine)
-    throws(NumericalError)
-  {
-    arena = AlignedBuffer(byteCount: arenaByteCount)
-    stream = try Stream(engine)
-    let scratch = AlignedBuffer(byteCount: scratchByteCount)
-    var bound: [BoundStep] = []
-    for step in steps { bound.append(try step.bound(to: arena, scratch: scratch, engine)) }
-    self.steps = bound
-  }
-
-  /// Copies a tensor into the arena.
-  func load(_ tensor: Tensor<Float>, at offset: Int) {
-    let target = unsafe (arena.pointer + offset).assumingMemoryBound(to: Float.self)
-    tensor.withSpan { span in
-      for position in 0..<span.count { unsafe target[position] = span[position] }
-    }
-  }
-
-  /// Runs every step on the calling thread.
-  func run() throws(NumericalError) {
-    for step in steps { try step.run(stream, arena) }
-  }
+/// Where the outputs of up to `rowCount` rows are gathered.
+private struct ResultBuffers: Sendable {
+  var rowCount: Int
+  var buffers: [AlignedBuffer]
 }
 
-extension Tensor<Float> {
-  /// A tensor with elements from native memory.
-  init(shape: Shape, copying pointer: UnsafeMutableRawPointer) {
-    let floats = unsafe UnsafeBufferPointer(
-      start: pointer.assumingMemoryBound(to: Float.self), count: shape.elementCount)
-    unsafe self.init(shape: shape, elements: ContiguousArray(floats))
+/// Hands out the numbers from zero on, each once, to any thread.
+final class Counter: Sendable {
+  private let value = Atomic<Int>(0)
+
+  func increment() -> Int { value.wrappingAdd(1, ordering: .relaxed).oldValue }
+}
+
+extension Array {
+  fileprivate func element(at index: Int) -> Element? { index < count ? self[index] : nil }
+}
+
+extension AlignedBuffer {
+  fileprivate func hasBytes(of other: AlignedBuffer, in range: Range<Int>) -> Bool {
+    let a = unsafe UnsafeRawBufferPointer(start: pointer + range.lowerBound, count: range.count)
+    let b = unsafe UnsafeRawBufferPointer(start: other.pointer + range.lowerBound, count: range.count)
+    return unsafe a.elementsEqual(b)
   }
 }

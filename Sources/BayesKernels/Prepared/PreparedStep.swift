@@ -2,10 +2,18 @@ import BayesNetwork
 import BayesTensor
 import COneDNN
 
+/// An argument that lies in a worker's memory.
+struct Operand: Sendable {
+  var index: Int32
+  var descriptor: MemoryDescriptor
+  var offset: Int
+}
+
 /// One compiled operation, not yet bound to any worker's memory.
 struct PreparedStep: Sendable {
   private enum Work: Sendable {
-    case primitive(Primitive, arguments: [(index: Int32, descriptor: MemoryDescriptor, offset: Int)], constants: [(index: Int32, memory: Memory)])
+    /// A primitive over one block of rows after another.
+    case primitive(Primitive, arguments: [Operand], constants: [(index: Int32, memory: Memory)], blockCount: Int)
     case loop(@Sendable (AlignedBuffer) -> Void)
   }
 
@@ -13,20 +21,13 @@ struct PreparedStep: Sendable {
 
   /// Bytes of scratch memory that a run needs.
   var scratchByteCount: Int {
-    if case .primitive(let primitive, _, _) = work { primitive.scratchpad.byteCount } else { 0 }
+    if case .primitive(let primitive, _, _, _) = work { primitive.scratchpad.byteCount } else { 0 }
   }
 
-  /// Bytes of packed weights.
-  var weightByteCount: Int {
-    if case .primitive(_, _, let constants) = work {
-      constants.reduce(0) { $0 + $1.memory.buffer.byteCount }
-    } else {
-      0
-    }
-  }
-
+  /// Compiles one operation for slices of `rowCount` rows.
   init(
-    _ operation: FusedOperation, _ plan: ArenaPlan, accumulates: Bool, rowCount: Int, _ engine: Engine
+    _ operation: FusedOperation, _ plan: ArenaPlan, accumulates: Bool, rowCount: Int, _ weights: PackedWeights,
+    _ engine: Engine
   ) throws(NumericalError) {
     let target = plan.offsets[operation.output]
     let sources = operation.inputs.map { plan.offsets[$0.value] }
@@ -47,19 +48,21 @@ struct PreparedStep: Sendable {
         postOperations: postOperations, engine)
       let plain = try MemoryDescriptor(weights: weight.shape, groups: layer.groups)
       work = try Self.linear(
-        primitive, weight, plain: plain, bias, source: try MemoryDescriptor(images: input.batched(rowCount)),
+        primitive, weight, plain: plain, bias, weights, operation.output, source: try MemoryDescriptor(images: input.batched(rowCount)),
         sources[0], destination: try MemoryDescriptor(images: output.batched(rowCount)), target,
-        addend: accumulates ? nil : operation.residual.map { plan.offsets[$0] }, engine)
+        addend: accumulates ? nil : operation.residual.map { plan.offsets[$0] }, blockCount: 1)
     case .dense(let weight, let bias):
-      let rows = rowCount * input.elementCount / weight.shape[0]
+      let block = operation.rowBlock
+      let rows = block * input.elementCount / weight.shape[0]
       let primitive = try Primitive.innerProduct(
         rows: rows, inputs: weight.shape[0], outputs: weight.shape[1], usesBias: bias != nil,
         postOperations: postOperations, engine)
       work = try Self.linear(
-        primitive, weight, plain: try MemoryDescriptor([weight.shape[1], weight.shape[0]], dnnl_ba), bias,
-        source: try MemoryDescriptor(matrix: rows, weight.shape[0]), sources[0],
+        primitive, weight, plain: try MemoryDescriptor([weight.shape[1], weight.shape[0]], dnnl_ba), bias, weights,
+        operation.output, source: try MemoryDescriptor(matrix: rows, weight.shape[0]), sources[0],
         destination: try MemoryDescriptor(matrix: rows, weight.shape[1]), target,
-        addend: accumulates ? nil : operation.residual.map { plan.offsets[$0] }, engine)
+        addend: accumulates ? nil : operation.residual.map { plan.offsets[$0] },
+        blockCount: (rowCount + block - 1) / block)
     case .pooling(let kind, let geometry):
       let spatial: Shape = output.rank == 1 ? [1, 1, output[0]] : output
       let primitive = try Primitive.pooling(
@@ -67,9 +70,13 @@ struct PreparedStep: Sendable {
       work = .primitive(
         primitive,
         arguments: [
-          (Argument.source, try MemoryDescriptor(images: input.batched(rowCount)), sources[0]),
-          (Argument.destination, try MemoryDescriptor(images: spatial.batched(rowCount)), target),
-        ], constants: [])
+          Operand(
+            index: Argument.source, descriptor: try MemoryDescriptor(images: input.batched(rowCount)),
+            offset: sources[0]),
+          Operand(
+            index: Argument.destination, descriptor: try MemoryDescriptor(images: spatial.batched(rowCount)),
+            offset: target),
+        ], constants: [], blockCount: 1)
     case .activation(let function):
       guard let kernel = ActivationKernel(function) else {
         preconditionFailure("\(function) has no native form; fusion should not have chosen it.")
@@ -78,8 +85,10 @@ struct PreparedStep: Sendable {
       let vector = try MemoryDescriptor(vector: count)
       work = .primitive(
         try Primitive.activation(count: count, kernel, engine),
-        arguments: [(Argument.source, vector, sources[0]), (Argument.destination, vector, target)],
-        constants: [])
+        arguments: [
+          Operand(index: Argument.source, descriptor: vector, offset: sources[0]),
+          Operand(index: Argument.destination, descriptor: vector, offset: target),
+        ], constants: [], blockCount: 1)
     case .channelMap(let factors, let offsets):
       work = Self.channelMap(
         factors, offsets, clips: operation.activation != nil, from: sources[0], to: target,
@@ -110,22 +119,21 @@ struct PreparedStep: Sendable {
 
   private static func linear(
     _ primitive: Primitive, _ weight: Tensor<Float>, plain: MemoryDescriptor, _ bias: Tensor<Float>?,
-    source: MemoryDescriptor, _ sourceOffset: Int, destination: MemoryDescriptor, _ target: Int,
-    addend: Int?, _ engine: Engine
+    _ weights: PackedWeights, _ value: Int, source: MemoryDescriptor, _ sourceOffset: Int, destination: MemoryDescriptor, _ target: Int,
+    addend: Int?, blockCount: Int
   ) throws(NumericalError) -> Work {
     var constants = [
-      (index: Argument.weights, memory: try reordered(weight, from: plain, to: primitive.weights, engine))
+      (index: Argument.weights, memory: try weights.packed(weight, from: plain, to: primitive.weights, for: value))
     ]
-    if let bias {
-      let vector = try MemoryDescriptor(vector: bias.count)
-      constants.append((Argument.bias, try Memory(vector, in: AlignedBuffer(copying: bias), engine)))
-    }
+    if let bias { constants.append((Argument.bias, try weights.packed(bias: bias, for: value))) }
     var arguments = [
-      (index: Argument.source, descriptor: source, offset: sourceOffset),
-      (index: Argument.destination, descriptor: destination, offset: target),
+      Operand(index: Argument.source, descriptor: source, offset: sourceOffset),
+      Operand(index: Argument.destination, descriptor: destination, offset: target),
     ]
-    if let addend { arguments.append((Argument.addend(0), destination, addend)) }
-    return .primitive(primitive, arguments: arguments, constants: constants)
+    if let addend {
+      arguments.append(Operand(index: Argument.addend(0), descriptor: destination, offset: addend))
+    }
+    return .primitive(primitive, arguments: arguments, constants: constants, blockCount: blockCount)
   }
 
   private static func channelMap(
@@ -216,14 +224,18 @@ struct PreparedStep: Sendable {
   {
     switch work {
     case .loop(let body): return .loop(body)
-    case .primitive(let primitive, let arguments, let constants):
-      var memories: [(index: Int32, memory: Memory)] = constants
-      for argument in arguments {
-        memories.append(
-          (argument.index, try Memory(argument.descriptor, in: arena, at: argument.offset, engine)))
+    case .primitive(let primitive, let arguments, let constants, let blockCount):
+      let scratchpad = try Memory(primitive.scratchpad, in: scratch, engine)
+      var blocks: [BoundArguments] = []
+      for block in 0..<blockCount {
+        var memories: [(index: Int32, memory: Memory)] = constants + [(Argument.scratchpad, scratchpad)]
+        for argument in arguments {
+          let offset = argument.offset + block * argument.descriptor.byteCount
+          memories.append((argument.index, try Memory(argument.descriptor, in: arena, at: offset, engine)))
+        }
+        blocks.append(BoundArguments(memories))
       }
-      memories.append((Argument.scratchpad, try Memory(primitive.scratchpad, in: scratch, engine)))
-      return .primitive(primitive, BoundArguments(memories))
+      return .primitive(primitive, blocks)
     }
   }
 }
@@ -241,13 +253,13 @@ struct PreparedStep: Sendable {
 
 /// A step that can run.
 enum BoundStep: Sendable {
-  case primitive(Primitive, BoundArguments)
+  case primitive(Primitive, [BoundArguments])
   case loop(@Sendable (AlignedBuffer) -> Void)
 
   func run(_ stream: Stream, _ arena: AlignedBuffer) throws(NumericalError) {
     switch self {
-    case .primitive(let primitive, let arguments):
-      unsafe try primitive.execute(on: stream, arguments.native)
+    case .primitive(let primitive, let blocks):
+      for block in blocks { unsafe try primitive.execute(on: stream, block.native) }
     case .loop(let body): body(arena)
     }
   }

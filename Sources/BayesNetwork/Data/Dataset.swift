@@ -32,6 +32,23 @@ public struct RowBatch: Sendable, Equatable {
   /// The number of rows.
   public var count: Int { shape[0] }
 
+  /// The rows at some positions, in the order given.
+  public func rows(_ positions: [Int]) -> RowBatch {
+    let width = shape.row.elementCount
+    func chosen<Value>(_ values: ContiguousArray<Value>) -> ContiguousArray<Value> {
+      var result = ContiguousArray<Value>()
+      result.reserveCapacity(positions.count * width)
+      for position in positions { result.append(contentsOf: values[position * width..<(position + 1) * width]) }
+      return result
+    }
+    let values: Values =
+      switch values {
+      case .bytes(let bytes): .bytes(chosen(bytes))
+      case .floats(let floats): .floats(chosen(floats))
+      }
+    return RowBatch(shape: shape.row.batched(positions.count), values: values)
+  }
+
   /// The values as floating-point numbers.
   public var tensor: Tensor<Float> {
     switch values {
@@ -45,6 +62,9 @@ public struct RowBatch: Sendable, Equatable {
 public protocol Dataset: Sendable {
   /// The file, as the user named it; for messages.
   var file: String { get }
+
+  /// The file that holds the labels, as the user named it; for messages.
+  var labelsFile: String { get }
 
   /// The number of rows.
   var rowCount: Int { get }
@@ -74,5 +94,6 @@ public protocol Dataset: Sendable {
 
 extension Dataset {
   public var classNames: [String] { [] }
+  public var labelsFile: String { file }
   public var firstRow: Int { 0 }
 }

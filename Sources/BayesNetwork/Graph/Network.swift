@@ -110,13 +110,16 @@ public struct Network: Sendable {
     Self.cost(of: exits[...exit].map(\.logits), nodes, shapes)
   }
 
-  /// Whether each node must be computed for the outputs of `outputs`.
-  public func isNeeded(for outputs: [Int]) -> [Bool] { Self.isNeeded(for: outputs, nodes) }
+  /// Whether each node's value must be known for the outputs of `outputs`, where those of `inputs` are given.
+  public func isNeeded(for outputs: [Int], given inputs: [Int] = [0]) -> [Bool] {
+    Self.isNeeded(for: outputs, given: inputs, nodes)
+  }
 
-  private static func isNeeded(for outputs: [Int], _ nodes: [Node]) -> [Bool] {
+  private static func isNeeded(for outputs: [Int], given inputs: [Int] = [0], _ nodes: [Node]) -> [Bool] {
+    let isGiven = Set(inputs)
     var needed = Array(repeating: false, count: nodes.count)
     for output in outputs { needed[output] = true }
-    for index in nodes.indices.reversed() where needed[index] {
+    for index in nodes.indices.reversed() where needed[index] && !isGiven.contains(index) {
       for input in nodes[index].inputs { needed[input] = true }
     }
     return needed
@@ -143,21 +146,47 @@ extension Network {
   public func outputs<Scalar: TensorScalar>(
     of outputs: [Int], for inputs: Tensor<Scalar>, parameters: Parameters, on backend: any Backend
   ) -> [Tensor<Scalar>] {
-    precondition(
-      inputs.shape.row == inputShape, "The network takes rows of \(inputShape); got \(inputs.shape.row).")
-    let needed = isNeeded(for: outputs)
-    var values = [Tensor<Scalar>?](repeating: nil, count: nodes.count)
-    values[0] = inputs
-    for index in nodes.indices.dropFirst() where needed[index] {
-      let tensors = parameterSpecs(of: index).map { spec -> Tensor<Scalar> in
-        guard let tensor = parameters[spec.path], tensor.shape == spec.shape else {
-          preconditionFailure("The parameter \(spec.path) of shape \(spec.shape) is missing.")
-        }
-        return tensor.converted(to: Scalar.self)
-      }
-      let arguments = nodes[index].inputs.compactMap { values[$0] }
-      values[index] = nodes[index].layer.forward(arguments, parameters: tensors, on: backend)
-    }
+    let values = values(of: outputs, for: inputs, parameters: parameters, on: backend)
     return outputs.compactMap { values[$0] }
+  }
+
+  /// The outputs of all nodes that `outputs` need, themselves among them, from a batch of inputs.
+  func values<Scalar: TensorScalar>(
+    of outputs: [Int], for inputs: Tensor<Scalar>, parameters: Parameters, on backend: any Backend
+  ) -> [Tensor<Scalar>?] {
+    values(of: outputs, given: [0: inputs], parameters: parameters, on: backend)
+  }
+
+  /// The outputs of all nodes that `outputs` need, themselves among them, from those of given nodes.
+  ///
+  /// - Precondition: what `outputs` need follows from what is given; shapes fit.
+  func values<Scalar: TensorScalar>(
+    of outputs: [Int], given: [Int: Tensor<Scalar>], parameters: Parameters, on backend: any Backend
+  ) -> [Tensor<Scalar>?] {
+    let needed = isNeeded(for: outputs, given: Array(given.keys))
+    var values = [Tensor<Scalar>?](repeating: nil, count: nodes.count)
+    for (node, value) in given {
+      precondition(
+        value.shape.row == shapes[node],
+        "Rows of \(shapes[node]) belong at '\(nodes[node].name)'; got \(value.shape.row).")
+      values[node] = value
+    }
+    for index in nodes.indices where needed[index] && values[index] == nil {
+      precondition(index > 0, "The network's input is needed and not given.")
+      let arguments = nodes[index].inputs.compactMap { values[$0] }
+      values[index] = nodes[index].layer.forward(
+        arguments, parameters: tensors(of: index, parameters), on: backend)
+    }
+    return values
+  }
+
+  /// The parameters of a node in the order its layer takes them.
+  func tensors<Scalar: TensorScalar>(of index: Int, _ parameters: Parameters) -> [Tensor<Scalar>] {
+    parameterSpecs(of: index).map { spec in
+      guard let tensor = parameters[spec.path], tensor.shape == spec.shape else {
+        preconditionFailure("The parameter \(spec.path) of shape \(spec.shape) is missing.")
+      }
+      return tensor.converted(to: Scalar.self)
+    }
   }
 }

@@ -1,36 +1,72 @@
 public import BayesTensor
 
-/// A network compiled for a fixed set of outputs: packed weights, planned memory, any number of runs.
+/// A network, or the part of one between given nodes and others, compiled: packed weights, planned
+/// memory, any number of runs.
 public protocol PreparedNetwork: Sendable {
   /// The outputs of the prepared nodes for some rows, on up to `width` tasks.
   ///
+  /// - Parameter inputs: one batch a given node, of equally many rows, in the order they were named.
   /// - Shapes: `[rows] + shape of the node`, one tensor for each output asked for.
   /// - Determinism: a row's bits depend neither on `width` nor on the rows beside it.
   /// - Throws: `NumericalError` when the native library fails; `CancellationError`.
-  func callAsFunction(_ rows: RowBatch, width: Int) async throws -> [Tensor<Float>]
+  func callAsFunction(_ inputs: [RowBatch], width: Int) async throws -> [Tensor<Float>]
 
   /// Bytes that the network holds while it runs on `width` tasks: packed weights and working memory.
   func residentByteCount(width: Int) -> Int
 }
 
+extension PreparedNetwork {
+  /// The outputs of a network that was prepared for one input.
+  public func callAsFunction(_ rows: RowBatch, width: Int) async throws -> [Tensor<Float>] {
+    try await self([rows], width: width)
+  }
+}
+
 /// A backend that can compile networks.
 public protocol NetworkBackend: Backend {
-  /// Compiles a network for the outputs of chosen nodes.
+  /// Compiles the part of a network that leads from given nodes to chosen ones.
   ///
-  /// - Parameter preprocessing: applied to every row before the first layer.
-  /// - Throws: `NetworkError` when the preprocessing does not fit the input's channels;
-  ///   `NumericalError` when the native library refuses.
+  /// - Parameters:
+  ///   - preprocessing: applied to every row of the network's own input, where that is given.
+  ///   - inputs: nodes whose outputs are given.
+  ///   - outputs: nodes whose outputs are wanted.
+  /// - Throws: `NetworkError` when the preprocessing does not fit the input's channels, or the outputs
+  ///   need more than is given; `NumericalError` when the native library refuses.
   func prepare(
-    _ frozen: FrozenNetwork, preprocessing: Preprocessing, outputs: [Int]
+    _ frozen: FrozenNetwork, preprocessing: Preprocessing, inputs: [Int], outputs: [Int]
   ) throws -> any PreparedNetwork
+}
+
+extension NetworkBackend {
+  /// Compiles a network from its input on.
+  public func prepare(
+    _ frozen: FrozenNetwork, preprocessing: Preprocessing, outputs: [Int]
+  ) throws -> any PreparedNetwork {
+    try prepare(frozen, preprocessing: preprocessing, inputs: [0], outputs: outputs)
+  }
+}
+
+extension Network {
+  /// Refuses outputs that do not follow from what is given.
+  public func requireReachable(_ outputs: [Int], given inputs: [Int]) throws(NetworkError) {
+    for node in inputs + outputs where !nodes.indices.contains(node) {
+      throw NetworkError("The network has \(nodes.count) nodes; there is none with index \(node).")
+    }
+    guard inputs.contains(0) || !isNeeded(for: outputs, given: inputs)[0] else {
+      throw NetworkError(
+        "What is asked for needs the network's input besides \(inputs.map { "'\(nodes[$0].name)'" }.joined(separator: ", ")).")
+    }
+  }
 }
 
 extension ReferenceBackend: NetworkBackend {
   public func prepare(
-    _ frozen: FrozenNetwork, preprocessing: Preprocessing, outputs: [Int]
+    _ frozen: FrozenNetwork, preprocessing: Preprocessing, inputs: [Int], outputs: [Int]
   ) throws -> any PreparedNetwork {
-    ReferencePreparedNetwork(
-      frozen: frozen, map: try InputMap(preprocessing, for: frozen.network.inputShape), outputs: outputs)
+    try frozen.network.requireReachable(outputs, given: inputs)
+    return ReferencePreparedNetwork(
+      frozen: frozen, map: try InputMap(preprocessing, for: frozen.network.inputShape), inputs: inputs,
+      outputs: outputs)
   }
 }
 
@@ -38,6 +74,7 @@ extension ReferenceBackend: NetworkBackend {
 private struct ReferencePreparedNetwork: PreparedNetwork {
   let frozen: FrozenNetwork
   let map: InputMap
+  let inputs: [Int]
   let outputs: [Int]
 
   /// Layer by layer, every value of a batch is alive at some time; one row's share stands for it.
@@ -45,12 +82,16 @@ private struct ReferencePreparedNetwork: PreparedNetwork {
     4 * (frozen.parameters.count + frozen.network.shapes.reduce(0) { $0 + $1.elementCount })
   }
 
-  func callAsFunction(_ rows: RowBatch, width: Int) async throws -> [Tensor<Float>] {
+  func callAsFunction(_ batches: [RowBatch], width: Int) async throws -> [Tensor<Float>] {
     try Task.checkCancellation()
-    let shape = frozen.network.inputShape.batched(rows.count)
-    return frozen.network.outputs(
-      of: outputs, for: map(rows).reshaped(to: shape), parameters: frozen.parameters,
-      on: ReferenceBackend())
+    var given: [Int: Tensor<Float>] = [:]
+    for (node, rows) in zip(inputs, batches) {
+      let shape = frozen.network.shapes[node].batched(rows.count)
+      given[node] = (node == 0 ? map(rows) : rows.tensor).reshaped(to: shape)
+    }
+    let values = frozen.network.values(
+      of: outputs, given: given, parameters: frozen.parameters, on: ReferenceBackend())
+    return outputs.compactMap { values[$0] }
   }
 }
 

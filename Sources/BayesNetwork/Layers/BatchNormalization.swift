@@ -23,7 +23,7 @@ public struct BatchNormalization: Layer, Hashable {
     let channels: Shape = [inputs[0].dimensions.last ?? 0]
     return (scales ? [ParameterSpec("scale", channels)] : [])
       + (centers ? [ParameterSpec("offset", channels)] : [])
-      + [ParameterSpec("mean", channels), ParameterSpec("variance", channels)]
+      + ["mean", "variance"].map { ParameterSpec($0, channels, isTrained: false) }
   }
 
   public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {

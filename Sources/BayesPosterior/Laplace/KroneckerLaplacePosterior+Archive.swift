@@ -226,8 +226,11 @@ private struct ArchiveReader {
     guard let value = try optionalNumber(name, of: path) else {
       throw failure(.missing, path, "The attribute '\(name)' is missing; the file is damaged.")
     }
-    guard value > 0 else {
-      throw failure(.value, path, "The attribute '\(name)' is \(value); it must be positive.")
+    let allowed = LastLayerLaplace.allowedRange
+    guard allowed.contains(value) else {
+      throw failure(
+        .value, path,
+        "The attribute '\(name)' is \(value); it must be from \(allowed.lowerBound) to \(allowed.upperBound). Fit again.")
     }
     return value
   }
@@ -249,7 +252,8 @@ private struct ArchiveReader {
     do {
       return try JSONDecoder().decode(Value.self, from: Data(text.utf8))
     } catch {
-      throw failure(.malformed, path, "The attribute '\(name)' is not the JSON it should be: \(error).")
+      throw failure(
+        .malformed, path, "The attribute '\(name)' is '\(text.prefix(80))', which is not what is written there; fit again.")
     }
   }
 

@@ -23,13 +23,16 @@ public import BayesTensor
 ///   uncertainty of the layers before a head is.
 /// - Source: Daxberger et al. 2021, arXiv:2106.14806; Meronen et al. 2024, arXiv:2302.06359.
 public struct LastLayerLaplace: Hashable, Sendable {
+  /// What prior precisions and temperatures may be: squares and reciprocals of them stay finite.
+  public static let allowedRange = 1e-100...1e100
+
   /// Where each exit's prior precision comes from.
   public enum PriorPrecisionChoice: Hashable, Sendable {
     /// The lowest negative log-likelihood of the validation labels.
     case validation
     /// The highest marginal likelihood of the training labels.
     case marginalLikelihood
-    /// One value for all exits; positive and finite.
+    /// One value for all exits, in `allowedRange`.
     case fixed(Double)
   }
 
@@ -37,7 +40,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
   public enum TemperatureChoice: Hashable, Sendable {
     /// The lowest negative log-likelihood of the validation labels.
     case validation
-    /// One value for all exits; positive and finite.
+    /// One value for all exits, in `allowedRange`.
     case fixed(Double)
   }
 

@@ -35,8 +35,8 @@ public enum KerasArchitecture {
     guard let data = other.architecture else {
       throw FileError(
         .missing, file: other.file,
-        "The file holds weights but no description of the network; save the whole model, or name a file "
-          + "that describes it.")
+        "The file holds weights but no description of the network; save the whole model with model.save(\"model.h5\") "
+          + "and give that file.")
     }
     let description = try KerasDescription(parsing: data, file: other.file)
     return try KerasImporter(file: other.file, weights: KerasWeights(checkpoint.layers))

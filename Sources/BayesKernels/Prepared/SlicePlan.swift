@@ -1,0 +1,108 @@
+import BayesNetwork
+import BayesTensor
+import COneDNN
+import Synchronization
+
+/// A graph compiled for slices of one number of rows, and the memory of those who run it.
+final class SlicePlan: Sendable {
+  /// The rows of a slice.
+  let rowCount: Int
+  private let graph: FusedGraph
+  private let arena: ArenaPlan
+  private let steps: [PreparedStep]
+  private let scratchByteCount: Int
+  private let engine: Engine
+  private let idle = Mutex<[Worker]>([])
+
+  init(_ graph: FusedGraph, rowCount: Int, _ weights: PackedWeights, _ engine: Engine) throws(NumericalError) {
+    ThreadBudget.claimSingleThread()
+    self.graph = graph
+    self.rowCount = rowCount
+    self.engine = engine
+    arena = ArenaPlan(graph, rowCount: rowCount)
+    var steps: [PreparedStep] = []
+    for (index, operation) in graph.operations.enumerated() {
+      steps.append(
+        try PreparedStep(
+          operation, arena, accumulates: arena.accumulates[index], rowCount: rowCount, weights, engine))
+    }
+    self.steps = steps
+    scratchByteCount = steps.reduce(0) { max($0, $1.scratchByteCount) }
+  }
+
+  /// Bytes that one worker needs.
+  var workerByteCount: Int { arena.byteCount + scratchByteCount }
+
+  /// Runs `count` rows from row `start` on, on the calling thread; the outputs go to those rows of `results`.
+  func run(
+    _ inputs: [RowBatch], through loaders: [InputLoader], from start: Int, count: Int,
+    into results: [AlignedBuffer]
+  ) throws(NumericalError) {
+    ThreadBudget.claimSingleThread()
+    let worker: Worker
+    if let rested = idle.withLock({ $0.popLast() }) {
+      worker = rested
+    } else {
+      worker = try Worker(steps, arenaByteCount: arena.byteCount, scratchByteCount: scratchByteCount, engine)
+    }
+    for (index, value) in graph.inputs.enumerated() {
+      unsafe loaders[index].load(
+        inputs[index], from: start, count: count, into: worker.arena.floats(at: arena.offsets[value]),
+        capacity: rowCount)
+    }
+    try worker.run()
+    for (output, result) in zip(graph.outputs, results) {
+      let width = output.shape.elementCount
+      unsafe (result.floats(at: 0) + start * width).update(
+        from: worker.arena.floats(at: arena.offsets[output.value]), count: count * width)
+    }
+    idle.withLock { $0.append(worker) }
+  }
+}
+
+/// One thread's memory, and the compiled steps bound to it.
+final class Worker: Sendable {
+  let arena: AlignedBuffer
+  private let stream: Stream
+  private let steps: [BoundStep]
+
+  init(_ steps: [PreparedStep], arenaByteCount: Int, scratchByteCount: Int, _ engine: Engine)
+    throws(NumericalError)
+  {
+    arena = AlignedBuffer(byteCount: arenaByteCount)
+    stream = try Stream(engine)
+    let scratch = AlignedBuffer(byteCount: scratchByteCount)
+    var bound: [BoundStep] = []
+    for step in steps { bound.append(try step.bound(to: arena, scratch: scratch, engine)) }
+    self.steps = bound
+  }
+
+  /// Copies a tensor into the arena.
+  func load(_ tensor: Tensor<Float>, at offset: Int) {
+    let target = unsafe arena.floats(at: offset)
+    tensor.withSpan { span in
+      for position in 0..<span.count { unsafe target[position] = span[position] }
+    }
+  }
+
+  /// Runs every step on the calling thread.
+  func run() throws(NumericalError) {
+    for step in steps { try step.run(stream, arena) }
+  }
+}
+
+extension AlignedBuffer {
+  /// The numbers from a byte offset on.
+  @unsafe func floats(at offset: Int) -> UnsafeMutablePointer<Float> {
+    unsafe (pointer + offset).assumingMemoryBound(to: Float.self)
+  }
+}
+
+extension Tensor<Float> {
+  /// A tensor with elements from native memory.
+  init(shape: Shape, copying pointer: UnsafeMutableRawPointer) {
+    let floats = unsafe UnsafeBufferPointer(
+      start: pointer.assumingMemoryBound(to: Float.self), count: shape.elementCount)
+    unsafe self.init(shape: shape, elements: ContiguousArray(floats))
+  }
+}
