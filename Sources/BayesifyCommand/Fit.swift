@@ -28,7 +28,11 @@ struct FitLaplace: AsyncParsableCommand {
   @Argument(help: "A checkpoint, or exit records of the training rows.")
   var source: String
 
-  @Option(help: "Training rows: data (a file, or a folder of images by class) or exit records. Not needed when SOURCE holds their records.")
+  @Option(
+    help: """
+      Training rows: data (a file, or a folder of images by class) or exit records. Not needed when SOURCE holds their \
+      records.
+      """)
   var data: String?
 
   @Option(help: "Labels of the training rows, where they are not beside the inputs.")

@@ -25,8 +25,10 @@ struct CSVTests {
   // MARK: - Values
 
   @Test(arguments: [
-    "1,2\n3,4\n5,6\n", "1,2\r\n3,4\r\n5,6\r\n", "1,2\n3,4\n5,6", "a,b\n1,2\n3,4\n5,6\n\n\n", "\u{FEFF}a,b\n1,2\n3,4\n5,6",
-    "\u{FEFF}1,2\n3,4\n5,6", "\"1\",\"2\"\n 3 ,\t4\n\" 5\",\"6 \"\n", "\"a, or\n so\",\"say \"\"b\"\"\"\n1,2\n3,4\n5,6\n",
+    "1,2\n3,4\n5,6\n", "1,2\r\n3,4\r\n5,6\r\n", "1,2\n3,4\n5,6", "a,b\n1,2\n3,4\n5,6\n\n\n",
+    "\u{FEFF}a,b\n1,2\n3,4\n5,6",
+    "\u{FEFF}1,2\n3,4\n5,6", "\"1\",\"2\"\n 3 ,\t4\n\" 5\",\"6 \"\n",
+    "\"a, or\n so\",\"say \"\"b\"\"\"\n1,2\n3,4\n5,6\n",
     "0,b\n1,2\n3,4\n5,6\n", ",b\n1,2\n3,4\n5,6\n", "\"a\r\nb\",c\r\n1,2\r\n3,4\r\n5,6\r\n",
   ])
   func rowsAreRead(_ text: String) throws {
@@ -44,6 +46,7 @@ struct CSVTests {
       "0.30000000000000004", "1234567890.1234567890123", "2.2250738585072011e-308", "1e22", "1e23", "9007199254740993",
       "0.000000000000000000000000000001", "100000000000000000000000000000", "1e-400", "00000000000000000000001.25",
       "1.17549435e-38", "16777217", "0.1e1", "12e-2",
+      "1e-9223372036854775808", "0e9223372036854775807", "0.00000000000000000000000000000e99999999999999999999",
     ]
     let data = try open("value,label\n" + texts.map { $0 + ",0\n" }.joined(), labels: "label")
     let expected = try texts.map { Float(try #require(Double($0))) }
@@ -104,7 +107,10 @@ struct CSVTests {
 
   @Test(arguments: [
     ("a,b\n1,2\n", "y", "There is no column 'y'; give the name or the index (from 0) of one of the 2 columns: a, b."),
-    ("1,2\n", "y", "There is no column 'y'; give the name or the index (from 0) of one of the 2 columns, which have no names."),
+    (
+      "1,2\n", "y",
+      "There is no column 'y'; give the name or the index (from 0) of one of the 2 columns, which have no names."
+    ),
     ("1,2\n", "2", "There is no column '2'"), ("1,2\n", "-1", "There is no column '-1'"),
     ("a,a\n1,2\n", "a", "2 columns have the name 'a'; give the index of one, counted from 0."),
     ("a\n1\n", "a", "Inputs of shape [1, 0] are not read"),
@@ -126,7 +132,10 @@ struct CSVTests {
   // MARK: - Refusals
 
   @Test(arguments: [
-    ("a,b\n1,2\n3,x\n", "line 3, column 'b'", "The field holds 'x', which is no finite number; correct it or leave out that row."),
+    (
+      "a,b\n1,2\n3,x\n", "line 3, column 'b'",
+      "The field holds 'x', which is no finite number; correct it or leave out that row."
+    ),
     ("1,2\n3,x\n", "line 2, column 1 (from 0)", "The field holds 'x', which is no finite number"),
     ("1,2\n3,\n", "line 2, column 1 (from 0)", "The field is empty; fill in a number or leave out that row."),
     ("1,\"\"\n", "line 1, column 1 (from 0)", "The field is empty"),
@@ -140,9 +149,12 @@ struct CSVTests {
     ("a\n1_000\n", "line 2, column 'a'", "The field holds '1_000', which is no finite number"),
     ("a\n1;2\n", "line 2, column 'a'", "The field holds '1;2', which is no finite number"),
     ("a\n1e\n", "line 2, column 'a'", "The field holds '1e'"), ("a\n.\n", "line 2, column 'a'", "The field holds '.'"),
-    ("a\n1e5e5\n", "line 2, column 'a'", "The field holds '1e5e5'"), ("a\n-\n", "line 2, column 'a'", "The field holds '-'"),
+    ("a\n1e5e5\n", "line 2, column 'a'", "The field holds '1e5e5'"),
+    ("a\n-\n", "line 2, column 'a'", "The field holds '-'"),
     ("a\n1e+-5\n", "line 2, column 'a'", "The field holds '1e+-5'"),
-    ("a\n1 2\n", "line 2, column 'a'", "The field holds '1 2'"), ("a\n\"1\"2\n", "line 2, column 'a'", "The field holds '\"1\"2'"),
+    ("a\n1 2\n", "line 2, column 'a'", "The field holds '1 2'"),
+    ("a\n\"1\"2\n", "line 2, column 'a'", "The field holds '\"1\"2'"),
+    ("\"a\nb\"\nx\n", "line 3, column 'a b'", "The field holds 'x', which is no finite number"),
     ("\"a\nb\",c\n1,2\n3,?\n", "line 4, column 'c'", "The field holds '?', which is no finite number"),
     ("a\n\u{0}\n", "line 2, column 'a'", "The field holds"),
   ])
@@ -154,16 +166,20 @@ struct CSVTests {
     #expect(error.message.hasPrefix(message), "\(error)")
   }
 
-  @Test(arguments: [
-    ("a,b\n1,2\n3\n", "line 3", "The line has 1 field(s), but the first has 2; give every line as many, separated by commas."),
-    ("1,2\n3,4,5\n", "line 2", "The line has 3 field(s), but the first has 2"),
-    ("a,b\n1,2\n\n3,4\n", "line 3", "The line is empty; remove it."), ("\n1,2\n", "line 1", "The line is empty"),
-    ("a,b\n1,\"2\n3,4\n", "line 2", "A quoted field is not closed; put a quote at its end."),
-    ("\"a,b\n1,2\n", "line 1", "A quoted field is not closed"),
-    ("a,b\r1,2\r", "line 1", "The line holds a carriage return without a line feed"),
-    ("a,b\n1,2\r3,4\n", "line 2", "The line holds a carriage return without a line feed"),
-    ("a,b\n", nil, "The data have no rows; give at least one."),
-  ] as [(String, String?, String)])
+  @Test(
+    arguments: [
+      (
+        "a,b\n1,2\n3\n", "line 3",
+        "The line has 1 field(s), but the first has 2; give every line as many, separated by commas."
+      ),
+      ("1,2\n3,4,5\n", "line 2", "The line has 3 field(s), but the first has 2"),
+      ("a,b\n1,2\n\n3,4\n", "line 3", "The line is empty; remove it."), ("\n1,2\n", "line 1", "The line is empty"),
+      ("a,b\n1,\"2\n3,4\n", "line 2", "A quoted field is not closed; put a quote at its end."),
+      ("\"a,b\n1,2\n", "line 1", "A quoted field is not closed"),
+      ("a,b\r1,2\r", "line 1", "The line holds a carriage return without a line feed"),
+      ("a,b\n1,2\r3,4\n", "line 2", "The line holds a carriage return without a line feed"),
+      ("a,b\n", nil, "The data have no rows; give at least one."),
+    ] as [(String, String?, String)])
   func tablesOfAnotherFormAreRefused(_ text: String, _ object: String?, _ message: String) throws {
     let error = try refusal { _ = try open(text) }
     #expect(error.object == object)
@@ -181,6 +197,7 @@ struct CSVTests {
   @Test func namesAfterAColonAreRefused() throws {
     let path = try folder.write("a,b\n1,2\n".utf8, to: "table.csv")
     let error = try refusal { _ = try openDataset(path, options: DatasetOptions(inputs: "a")) }
-    #expect(error.message.hasPrefix("Columns are not chosen after a colon; name that of the labels with --label-column"))
+    #expect(
+      error.message.hasPrefix("Columns are not chosen after a colon; name that of the labels with --label-column"))
   }
 }

@@ -190,10 +190,16 @@ struct ImageFolderTests {
   }
 
   @Test(arguments: [
-    ("a/notes.txt", "Only .jpg, .jpeg and .png files are read from a folder of images; convert this file or move it away."),
+    (
+      "a/notes.txt",
+      "Only .jpg, .jpeg and .png files are read from a folder of images; convert this file or move it away."
+    ),
     ("a/b/scan.bmp", "Only .jpg, .jpeg and .png files are read"),
     ("a/jpg", "Only .jpg, .jpeg and .png files are read"),
-    ("readme.md", "The file lies beside sub-folders, which are classes, so it has none; move it into one of them or away."),
+    (
+      "readme.md",
+      "The file lies beside sub-folders, which are classes, so it has none; move it into one of them or away."
+    ),
     ("1.png", "The file lies beside sub-folders"),
     ("a/text.png", "The file holds neither a PNG nor a JPEG image; copy or download it again, or move it away."),
   ])

@@ -67,7 +67,8 @@ struct FoldersAndTablesTests {
     try FileManager.default.copyItem(atPath: images, toPath: folder.path("images"))
     try folder.write("mine", to: "images/3/notes.txt")
     try await folder.refuse(
-      "extract", Digits.checkpoint, "--data", "images", "-o", "out.h5", code: 65, naming: "images/3/notes.txt", "convert")
+      "extract", Digits.checkpoint, "--data", "images", "-o", "out.h5", code: 65, naming: "images/3/notes.txt",
+      "convert")
     try FileManager.default.removeItem(atPath: folder.path("images/3/notes.txt"))
     try Data(contentsOf: URL(filePath: golden("Images/formats/rgb.png")))
       .write(to: URL(filePath: folder.path("images/9/large.png")))

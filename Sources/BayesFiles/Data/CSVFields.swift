@@ -50,8 +50,9 @@ struct CSVField {
     content = isQuoted ? Self.trimmed(trimmed.dropFirst().dropLast()) : trimmed
   }
 
+  /// In one line, for messages.
   var text: String {
-    let text = String(decoding: content, as: UTF8.self)
+    let text = String(decoding: content.map { $0 < 0x20 ? 0x20 : $0 }, as: UTF8.self)
     return isQuoted ? text.replacing("\"\"", with: "\"") : text
   }
 
@@ -110,8 +111,9 @@ private struct DecimalNumber {
     if rest.first == UInt8(ascii: "e") || rest.first == UInt8(ascii: "E") {
       rest.removeFirst()
       let digits = rest.drop { $0 == UInt8(ascii: "-") || $0 == UInt8(ascii: "+") }
-      guard rest.count - digits.count <= 1, !digits.isEmpty, digits.allSatisfy({ (0x30...0x39).contains($0) }) else { return nil }
-      if let number = Int(String(decoding: rest, as: UTF8.self)), abs(number) < 1000 {
+      guard rest.count - digits.count <= 1, !digits.isEmpty, digits.allSatisfy({ (0x30...0x39).contains($0) })
+      else { return nil }
+      if let number = Int(String(decoding: rest, as: UTF8.self)), (-999...999).contains(number) {
         exponent += number
       } else {
         isShort = false

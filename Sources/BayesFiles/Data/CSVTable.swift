@@ -158,16 +158,19 @@ struct CSVTable {
     var lines = TextLines(reader, at: start)
     var record: ContiguousArray<UInt8> = []
     var lineCount = 0
+    var isOpen = false
     repeat {
       guard record.count <= headerLimit, let line = try lines.next() else { throw openQuote(reader.file, line: 1) }
+      let form = CSVLineForm(line)
+      guard !form.hasCarriageReturn else { throw carriageReturn(reader.file, line: lineCount + 1) }
       if lineCount > 0 { record.append(0x0A) }
       record += line
       lineCount += 1
-    } while CSVLineForm(record[...]).isOpen
+      isOpen = isOpen != form.isOpen
+    } while isOpen
     guard !record.isEmpty else {
       throw FileError(.malformed, file: reader.file, object: "line 1", "The line is empty; remove it.")
     }
-    guard !CSVLineForm(record[...]).hasCarriageReturn else { throw carriageReturn(reader.file, line: 1) }
     return (start, (record, lines.offset), lineCount)
   }
 

@@ -25,7 +25,7 @@ public struct RowDigests: Sendable {
   public init(of dataset: any Dataset) throws {
     var digests: [Int] = []
     digests.reserveCapacity(dataset.rowCount)
-    let batchSize = min(Self.batchSize, max(1, Self.batchElementLimit / dataset.rowShape.elementCount))
+    let batchSize = min(Self.batchSize, max(1, Self.batchElementLimit / max(1, dataset.rowShape.elementCount)))
     for start in stride(from: 0, to: dataset.rowCount, by: batchSize) {
       try Task.checkCancellation()
       digests += Self.digests(of: try dataset.inputs(start..<min(start + batchSize, dataset.rowCount)))

@@ -18,7 +18,7 @@ struct FolderListing {
     }
     var (files, folders): ([String], [String]) = ([], [])
     for name in names.sorted(by: { $0.utf8.lexicographicallyPrecedes($1.utf8) }) where !name.hasPrefix(".") {
-      let path = folder + "/" + name
+      let path = Self.join(folder, name)
       var status = stat()
       guard unsafe stat(path, &status) == 0 else {
         throw FileError(
@@ -43,6 +43,11 @@ struct FolderListing {
   static func isFolder(_ path: String) -> Bool {
     var status = stat()
     return unsafe stat(path, &status) == 0 && status.st_mode & S_IFMT == S_IFDIR
+  }
+
+  /// The path of what lies in a folder.
+  static func join(_ folder: String, _ name: String) -> String {
+    folder.hasSuffix("/") ? folder + name : folder + "/" + name
   }
 
   private static func isLink(_ path: String) -> Bool {

@@ -33,7 +33,7 @@ struct ImageFolder {
       paths = root.files
     } else if let stray = root.files.first {
       throw FileError(
-        .unsupported, file: Self.join(file, stray),
+        .unsupported, file: FolderListing.join(file, stray),
         "The file lies beside sub-folders, which are classes, so it has none; move it into one of them or away.")
     }
     for folder in root.folders {
@@ -42,7 +42,7 @@ struct ImageFolder {
     }
     for path in paths where !Self.suffixes.contains(where: path.lowercased().hasSuffix) {
       throw FileError(
-        .unsupported, file: Self.join(file, path),
+        .unsupported, file: FolderListing.join(file, path),
         "Only .jpg, .jpeg and .png files are read from a folder of images; convert this file or move it away.")
     }
     guard !paths.isEmpty else {
@@ -55,22 +55,18 @@ struct ImageFolder {
   }
 
   /// The path of an image, as it is opened.
-  func path(_ row: Int) -> String { Self.join(file, paths[row]) }
+  func path(_ row: Int) -> String { FolderListing.join(file, paths[row]) }
 
   /// Adds the images below a class's folder.
   private static func walk(_ className: String, in file: String, _ paths: inout [String]) throws(FileError) {
     var pending = [className]
     var listings: [(path: String, files: [String])] = []
     while let path = pending.popLast() {
-      let listing = try FolderListing(join(file, path), followsLinks: false)
+      let listing = try FolderListing(FolderListing.join(file, path), followsLinks: false)
       listings.append((path, listing.files))
-      pending += listing.folders.map { join(path, $0) }
+      pending += listing.folders.map { FolderListing.join(path, $0) }
     }
     listings.sort { $0.path.utf8.lexicographicallyPrecedes($1.path.utf8) }
-    for listing in listings { paths += listing.files.map { join(listing.path, $0) } }
-  }
-
-  private static func join(_ folder: String, _ name: String) -> String {
-    folder.hasSuffix("/") ? folder + name : folder + "/" + name
+    for listing in listings { paths += listing.files.map { FolderListing.join(listing.path, $0) } }
   }
 }
