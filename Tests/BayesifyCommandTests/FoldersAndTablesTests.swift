@@ -79,6 +79,9 @@ struct FoldersAndTablesTests {
       "predict", Digits.checkpoint, "--data", golden("Images/classes"), "-o", "out.h5", code: 65, naming: "[5, 7, 3]",
       "[8, 8, 1]")
     try await folder.refuse("inspect", images, code: 74, naming: "folder")
+    try await folder.refuse(
+      "predict", Digits.checkpoint, "--data", "images", "-o", "images/9/large.png", "--force", code: 74,
+      naming: "images/9/large.png", "also read")
   }
 
   @Test func tablesGiveTheRecordsOfTheSameNumbers() async throws {
