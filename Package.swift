@@ -92,7 +92,7 @@ let package = Package(
       name: "BayesTensorTests", dependencies: ["BayesTensor", "_BayesTestSupport"],
       swiftSettings: settings),
     .testTarget(
-      name: "BayesNetworkTests", dependencies: ["BayesNetwork", "_BayesTestSupport"],
+      name: "BayesNetworkTests", dependencies: ["BayesNetwork", "BayesPrediction", "_BayesTestSupport"],
       swiftSettings: settings),
     .testTarget(
       name: "BayesPredictionTests", dependencies: ["BayesPrediction", "_BayesTestSupport"],

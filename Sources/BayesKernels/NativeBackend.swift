@@ -33,6 +33,18 @@ public struct NativeBackend: NetworkBackend {
       sliceRowCount: sliceRowCount, engine)
   }
 
+  public func prepareTraining(
+    _ frozen: FrozenNetwork, preprocessing: Preprocessing, inputs: [Int], outputs: [Int],
+    of paths: Set<ParameterPath>, includingInputs: Bool
+  ) throws -> any TrainingPlan {
+    try frozen.network.requireReachable(outputs, given: inputs)
+    try frozen.network.requireGradients(of: outputs, given: inputs, withRespectTo: paths, includingInputs: includingInputs)
+    return try NativeTrainingPlan(
+      frozen, map: preprocessing.isIdentity ? nil : InputMap(preprocessing, for: frozen.network.inputShape),
+      inputs: inputs, outputs: outputs, of: paths, includingInputs: includingInputs, sliceRowCount: sliceRowCount,
+      engine)
+  }
+
   public func product<Scalar: TensorScalar>(
     _ a: Tensor<Scalar>, _ b: Tensor<Scalar>, transposing: Transposition
   ) -> Tensor<Scalar> {
@@ -109,7 +121,7 @@ public struct NativeBackend: NetworkBackend {
     let extent = geometry.outputExtent(of: Extent2D(height: input.shape[1], width: input.shape[2]))
     let output: Shape = [extent.height, extent.width, channels]
     let operation = FusedOperation(
-      kind: kind, inputs: [(0, input.shape.row)], output: 1, outputShape: output)
+      kind: kind, node: 0, inputs: [(0, input.shape.row)], output: 1, outputShape: output)
     let graph = FusedGraph(single: operation)
     let plan = ArenaPlan(graph, rowCount: input.rowCount)
     do {

@@ -26,6 +26,9 @@ public struct LayerGradients<Scalar: TensorScalar>: Sendable {
     self.inputs = inputs
     self.parameters = parameters
   }
+
+  /// Those of a layer with one input and no parameters.
+  init(input: Tensor<Scalar>?) { self.init(inputs: [input], parameters: []) }
 }
 
 /// A layer whose output has a derivative with respect to inputs and parameters.

@@ -162,5 +162,5 @@ extension Tensor {
   }
 
   /// The position of the first element that is infinite or not a number.
-  public var firstNonFinite: Int? { storage.firstIndex { !$0.isFinite } }
+  @inlinable public var firstNonFinite: Int? { storage.firstIndex { !$0.isFinite } }
 }

@@ -23,6 +23,22 @@ import _BayesTestSupport
     }
   }
 
+  @Test func convolutionOfOddImages() throws {
+    let two = Extent2D(height: 2, width: 2)
+    for (channels, groups, filters) in [(1, 1, 1), (1, 1, 3), (3, 3, 3), (3, 3, 6), (6, 3, 3)] {
+      for size in [(7, 5), (4, 3), (1, 1)] {
+        try checkLayer(
+          Convolution(
+            filters: filters, window: Extent2D(height: 3, width: 3), strides: two, padding: .same, groups: groups),
+          inputs: [[size.0, size.1, channels]])
+        try checkLayer(
+          Convolution(
+            filters: filters, window: Extent2D(height: 3, width: 2), dilation: two, padding: .same,
+            groups: groups), inputs: [[size.0, size.1, channels]])
+      }
+    }
+  }
+
   @Test(arguments: extents) func pooling(window: Extent2D) throws {
     for operation in [PoolingKind.maximum, .average] {
       for strides in Self.extents {
@@ -117,6 +133,39 @@ import _BayesTestSupport
       for factor in Self.extents {
         try checkLayer(Upsampling(factor: factor, interpolation: interpolation), inputs: [[2, 3, 2]])
       }
+    }
+  }
+
+  /// A factor whose pullback is off in one part.
+  private struct Scaling: DifferentiableLayer {
+    static let kind = "Scaling"
+    enum Fault: String, Codable, CaseIterable { case input, factor, generosity, rows }
+    var fault: Fault?
+
+    func parameterSpecs(for inputs: [Shape]) -> [ParameterSpec] { [ParameterSpec("factor", [1])] }
+    func outputShape(for inputs: [Shape]) -> Shape { inputs[0] }
+    func forward<Scalar: TensorScalar>(
+      _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
+    ) -> Tensor<Scalar> { inputs[0].map { $0 * parameters[0][0] } }
+
+    func pullback<Scalar: TensorScalar>(
+      of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+      output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+    ) -> LayerGradients<Scalar> {
+      let shift: Scalar = fault == .input ? 1e-5 : fault == .rows ? 1e-9 * Scalar(inputs[0].rowCount) : 0
+      let input = cotangent.map { $0 * (parameters[0][0] + shift) }
+      var sum: Scalar = fault == .factor ? 1e-4 : 0
+      for position in 0..<cotangent.count { sum += cotangent[position] * inputs[0][position] }
+      return LayerGradients(
+        inputs: [request.inputs[0] ? input : nil],
+        parameters: [request.parameters || fault == .generosity ? Tensor(shape: [1], [sum]) : nil])
+    }
+  }
+
+  @Test func pullbacksThatAreOffFail() throws {
+    try checkLayer(Scaling(), inputs: [[2, 3]])
+    for fault in Scaling.Fault.allCases {
+      withKnownIssue("\(fault)") { try checkLayer(Scaling(fault: fault), inputs: [[2, 3]]) }
     }
   }
 }

@@ -199,6 +199,75 @@ import _BayesTestSupport
       Upsampling(factor: double, interpolation: .bilinear), on: row, gives: ([1, 4, 1], [0, 1, 3, 4]))
   }
 
+  // MARK: Gradients
+
+  /// Expects the gradients that a cotangent of ones gives.
+  private func expectGradients(
+    _ layer: some DifferentiableLayer, on inputs: [Values], parameters: [Values] = [],
+    give expected: [[Double]], ofParameters expectedParameters: [[Double]?] = [],
+    sourceLocation: Testing.SourceLocation = #_sourceLocation
+  ) {
+    let tensors = inputs.map { Tensor(shape: $0.0.batched(1), $0.1) }
+    let weights = parameters.map { Tensor(shape: $0.0, $0.1) }
+    let output = layer.forward(tensors, parameters: weights, on: ReferenceBackend())
+    let gradients = layer.pullback(
+      of: Tensor(repeating: 1, shape: output.shape), inputs: tensors, parameters: weights, output: output,
+      request: GradientRequest(inputs: inputs.map { _ in true }, parameters: true), on: ReferenceBackend())
+    #expect(gradients.inputs.map { $0.map { Array($0.elements) } } == expected, sourceLocation: sourceLocation)
+    #expect(
+      gradients.parameters.map { $0.map { Array($0.elements) } } == expectedParameters,
+      sourceLocation: sourceLocation)
+  }
+
+  @Test func equalMaximaGoToTheFirst() {
+    let image: Values = ([2, 3, 1], [1, 2, 2, 2, 0, 2])
+    let two = Extent2D(height: 2, width: 2)
+    let one = Extent2D(height: 1, width: 1)
+    expectGradients(
+      Pooling(.maximum, window: two, strides: one, padding: .valid), on: [image], give: [[0, 2, 0, 0, 0, 0]])
+    // Padding counts in no window, however small the pixels are.
+    expectGradients(
+      Pooling(.maximum, window: two, strides: two, padding: .same), on: [([1, 3, 1], [-3, -3, -5])],
+      give: [[1, 0, 1]])
+    expectGradients(GlobalPooling(.maximum), on: [image], give: [[0, 1, 0, 0, 0, 0]])
+    let rows: [Values] = [([3], [1, 2, 0]), ([3], [1, 1, 3]), ([3], [1, 2, 3])]
+    expectGradients(ElementwiseMerge(.maximum), on: rows, give: [[1, 1, 0], [0, 0, 1], [0, 0, 0]])
+    expectGradients(ElementwiseMerge(.minimum), on: rows, give: [[1, 0, 1], [0, 1, 0], [0, 0, 0]])
+  }
+
+  @Test func kinksHaveTheDerivativeOfKerasAndPyTorch() {
+    let zero: Values = ([1], [0])
+    func expect(
+      _ function: ActivationFunction, _ values: [Double], _ expected: [Double],
+      sourceLocation: Testing.SourceLocation = #_sourceLocation
+    ) {
+      expectGradients(
+        Activation(function), on: [([values.count], values)], give: [expected], sourceLocation: sourceLocation)
+    }
+    expect(.plainReLU, [-1, 0, 1], [0, 0, 1])
+    expect(.relu(ceiling: 6, negativeSlope: 0.25, threshold: 0), [-1, 0, 5, 6, 7], [0.25, 0.25, 1, 0, 0])
+    expect(.relu(ceiling: nil, negativeSlope: 0, threshold: 1), [0.5, 1, 1.5], [0, 0, 1])
+    expect(.elu(alpha: 0.5), [0, 1], [0.5, 1])
+    expect(.hardSigmoid(slope: 0.25, offset: 0.5), [-2, 0, 2], [0, 0.25, 0])
+    expect(.hardSwish, [-3, 0, 3], [0, 0.5, 1])
+    expectGradients(
+      ParametricReLU(sharedAxes: []), on: [zero], parameters: [([1], [0.25])], give: [[0.25]],
+      ofParameters: [[0]])
+  }
+
+  @Test func productsWithZeroHaveTheOtherFactor() {
+    expectGradients(
+      ElementwiseMerge(.multiply), on: [([2], [0, 0]), ([2], [3, 0]), ([1], [5])],
+      give: [[15, 0], [0, 0], [0]])
+  }
+
+  @Test func storedStatisticsHaveNoGradient() {
+    expectGradients(
+      BatchNormalization(epsilon: 0.25), on: [([2, 1], [3, 5])],
+      parameters: [([1], [6]), ([1], [7]), ([1], [1]), ([1], [3.75])], give: [[3, 3]],
+      ofParameters: [[3], [2], nil, nil])
+  }
+
   // MARK: Refusals
 
   private static let huge = Extent2D(height: .max, width: .max)

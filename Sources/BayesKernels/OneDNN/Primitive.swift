@@ -26,10 +26,12 @@ struct ActivationKernel: Sendable, Equatable {
 
   /// Compiles an operation descriptor of any kind.
   ///
-  /// - Parameter destination: the shape that added tensors have.
+  /// - Parameters:
+  ///   - destination: the shape that added tensors have.
+  ///   - forward: for a way back, the operation that it undoes.
   init(
     _ operation: UnsafeRawPointer, postOperations: [PostOperation] = [], destination: MemoryDescriptor,
-    _ engine: Engine
+    undoing forward: Primitive? = nil, _ engine: Engine
   ) throws(NumericalError) {
     var attributes: dnnl_primitive_attr_t?
     try unsafe require(dnnl_primitive_attr_create(&attributes), "dnnl_primitive_attr_create")
@@ -59,7 +61,7 @@ struct ActivationKernel: Sendable, Equatable {
     try unsafe require(dnnl_primitive_attr_set_post_ops(attributes, chain), "dnnl_primitive_attr_set_post_ops")
     var description: dnnl_primitive_desc_t?
     try unsafe require(
-      dnnl_primitive_desc_create(&description, operation, attributes, engine.handle, nil),
+      dnnl_primitive_desc_create(&description, operation, attributes, engine.handle, forward?.descriptor),
       "dnnl_primitive_desc_create")
     guard let description = unsafe description else {
       throw NumericalError(.nativeFailure, "oneDNN gave no primitive descriptor.")
@@ -81,6 +83,16 @@ struct ActivationKernel: Sendable, Equatable {
   deinit {
     unsafe dnnl_primitive_destroy(handle)
     unsafe dnnl_primitive_desc_destroy(descriptor)
+  }
+
+  /// The order in which the operation gives the gradient of its weights.
+  var weightGradient: MemoryDescriptor {
+    unsafe MemoryDescriptor(dnnl_primitive_desc_query_md(descriptor, dnnl_query_diff_weights_md, 0).pointee)
+  }
+
+  /// What the way forward notes for the way back.
+  var workspace: MemoryDescriptor {
+    unsafe MemoryDescriptor(dnnl_primitive_desc_query_md(descriptor, dnnl_query_workspace_md, 0).pointee)
   }
 
   /// The order in which the operation wants its weights.
@@ -108,20 +120,19 @@ extension Primitive {
     let target = try MemoryDescriptor(images: output)
     var destination = target.native
     var operation = dnnl_convolution_desc_t()
-    let strides = [Int64(geometry.strides.height), Int64(geometry.strides.width)]
-    let dilation = [Int64(geometry.dilation.height - 1), Int64(geometry.dilation.width - 1)]
-    let before = [Int64(geometry.padding.top), Int64(geometry.padding.left)]
-    let after = [Int64(geometry.padding.bottom), Int64(geometry.padding.right)]
+    let window = WindowArguments(geometry)
     if usesBias {
       try unsafe require(
         dnnl_dilated_convolution_forward_desc_init(
           &operation, dnnl_forward_inference, dnnl_convolution_direct, &source, &weights, &bias,
-          &destination, strides, dilation, before, after), "dnnl_dilated_convolution_forward_desc_init")
+          &destination, window.strides, window.dilation, window.before, window.after),
+        "dnnl_dilated_convolution_forward_desc_init")
     } else {
       try unsafe require(
         dnnl_dilated_convolution_forward_desc_init(
           &operation, dnnl_forward_inference, dnnl_convolution_direct, &source, &weights, nil,
-          &destination, strides, dilation, before, after), "dnnl_dilated_convolution_forward_desc_init")
+          &destination, window.strides, window.dilation, window.before, window.after),
+        "dnnl_dilated_convolution_forward_desc_init")
     }
     return try unsafe Primitive(&operation, postOperations: postOperations, destination: target, engine)
   }
@@ -152,20 +163,19 @@ extension Primitive {
 
   /// The maximum or mean of windows over channels-last images.
   static func pooling(
-    input: Shape, output: Shape, _ kind: PoolingKind, _ geometry: WindowGeometry, _ engine: Engine
+    input: Shape, output: Shape, _ kind: PoolingKind, _ geometry: WindowGeometry, notesChoices: Bool = false,
+    _ engine: Engine
   ) throws(NumericalError) -> Primitive {
     var source = try MemoryDescriptor(images: input).native
     let target = try MemoryDescriptor(images: output)
     var destination = target.native
+    let window = WindowArguments(geometry)
     var operation = dnnl_pooling_desc_t()
     try unsafe require(
       dnnl_pooling_forward_desc_init(
-        &operation, dnnl_forward_inference,
+        &operation, notesChoices ? dnnl_forward_training : dnnl_forward_inference,
         kind == .maximum ? dnnl_pooling_max : dnnl_pooling_avg_exclude_padding, &source, &destination,
-        [Int64(geometry.strides.height), Int64(geometry.strides.width)],
-        [Int64(geometry.window.height), Int64(geometry.window.width)],
-        [Int64(geometry.padding.top), Int64(geometry.padding.left)],
-        [Int64(geometry.padding.bottom), Int64(geometry.padding.right)]),
+        window.strides, window.extent, window.before, window.after),
       "dnnl_pooling_forward_desc_init")
     return try unsafe Primitive(&operation, destination: target, engine)
   }
@@ -185,33 +195,6 @@ extension Primitive {
   }
 }
 
-/// Copies a tensor into the order that a primitive wants.
-func reordered(
-  _ tensor: Tensor<Float>, from plain: MemoryDescriptor, to wanted: MemoryDescriptor, _ engine: Engine
-) throws(NumericalError) -> Memory {
-  let source = try Memory(plain, in: AlignedBuffer(copying: tensor), engine)
-  if plain.isEqual(to: wanted) { return source }
-  let target = try Memory(wanted, in: AlignedBuffer(byteCount: wanted.byteCount), engine)
-  var (from, to) = (plain.native, wanted.native)
-  var descriptor: dnnl_primitive_desc_t?
-  try unsafe require(
-    dnnl_reorder_primitive_desc_create(&descriptor, &from, engine.handle, &to, engine.handle, nil),
-    "dnnl_reorder_primitive_desc_create")
-  defer { unsafe dnnl_primitive_desc_destroy(descriptor) }
-  var primitive: dnnl_primitive_t?
-  try unsafe require(dnnl_primitive_create(&primitive, descriptor), "dnnl_primitive_create")
-  defer { unsafe dnnl_primitive_destroy(primitive) }
-  let stream = try Stream(engine)
-  let arguments = unsafe [
-    dnnl_exec_arg_t(arg: Argument.source, memory: source.handle),
-    dnnl_exec_arg_t(arg: Argument.destination, memory: target.handle),
-  ]
-  try unsafe require(
-    dnnl_primitive_execute(primitive, stream.handle, 2, arguments), "dnnl_primitive_execute")
-  try unsafe require(dnnl_stream_wait(stream.handle), "dnnl_stream_wait")
-  return target
-}
-
 /// The numbers by which oneDNN knows an operation's arguments; some are macros that Swift cannot see.
 enum Argument {
   static let source: Int32 = 1
@@ -219,6 +202,11 @@ enum Argument {
   static let bias: Int32 = 41
   static let destination: Int32 = 17
   static let scratchpad: Int32 = 80
+  static let workspace: Int32 = 64
+  static let sourceGradient: Int32 = 129
+  static let destinationGradient: Int32 = 145
+  static let weightGradient: Int32 = 161
+  static let biasGradient: Int32 = 169
   /// The other operand of the post-operation at `index`.
   static func addend(_ index: Int) -> Int32 { Int32(16384 * (index + 1)) | 2 }
 }
@@ -227,7 +215,6 @@ extension AlignedBuffer {
   /// A buffer that holds a tensor's elements.
   convenience init(copying tensor: Tensor<Float>) {
     self.init(byteCount: tensor.count * MemoryLayout<Float>.stride)
-    let floats = unsafe pointer.bindMemory(to: Float.self, capacity: tensor.count)
-    for position in 0..<tensor.count { unsafe floats[position] = tensor[position] }
+    copy(tensor)
   }
 }

@@ -18,6 +18,10 @@ struct FusedOperation: Sendable {
   }
 
   var kind: Kind
+  /// The node of the network that this is first of all.
+  var node: Int
+  /// The batch normalisation whose factors and offsets are in the weights.
+  var normalization: Int?
   /// Values that go in, and the shape of a row of each.
   var inputs: [(value: Int, shape: Shape)]
   /// A value that is added to the result before the activation.
@@ -41,6 +45,14 @@ struct FusedOperation: Sendable {
 ///
 /// A value is one buffer of numbers; nodes that do nothing but reshape share the value of their input.
 struct FusedGraph: Sendable {
+  /// What a graph is compiled for.
+  enum Purpose: Sendable {
+    case inference
+    /// Only what can be undone is folded: one normalisation, whose gradients follow from those of the weights,
+    /// and activations whose derivative follows from their result.
+    case training
+  }
+
   private(set) var operations: [FusedOperation] = []
   /// Elements a row of each value.
   private(set) var elementCounts: [Int] = []
@@ -49,7 +61,7 @@ struct FusedGraph: Sendable {
   /// The value of each node asked for, and the shape of a row of it.
   private(set) var outputs: [(value: Int, shape: Shape)] = []
 
-  init(_ frozen: FrozenNetwork, inputs given: [Int], outputs wanted: [Int]) {
+  init(_ frozen: FrozenNetwork, inputs given: [Int], outputs wanted: [Int], for purpose: Purpose = .inference) {
     let network = frozen.network
     let needed = network.isNeeded(for: wanted, given: given)
     var consumers = Array(repeating: [Int](), count: network.nodes.count)
@@ -70,12 +82,12 @@ struct FusedGraph: Sendable {
         continue
       }
       var operation = FusedOperation(
-        kind: Self.kind(of: node.layer, inputs.map(\.shape), Self.tensors(of: index, in: frozen)),
+        kind: Self.kind(of: node.layer, inputs.map(\.shape), Self.tensors(of: index, in: frozen)), node: index,
         inputs: inputs, output: -1, outputShape: network.shapes[index])
       var last = index
       // Swallow what follows, for as long as nobody else looks at what lies between.
       while !wanted.contains(last), consumers[last].count == 1, values[consumers[last][0]] == nil,
-        Self.absorb(consumers[last][0], after: last, into: &operation, frozen, values)
+        Self.absorb(consumers[last][0], after: last, into: &operation, frozen, values, for: purpose)
       {
         last = consumers[last][0]
       }
@@ -140,7 +152,7 @@ struct FusedGraph: Sendable {
   /// Folds a node into the operation that alone feeds it, where that changes nothing but speed.
   private static func absorb(
     _ node: Int, after last: Int, into operation: inout FusedOperation, _ frozen: FrozenNetwork,
-    _ values: [Int?]
+    _ values: [Int?], for purpose: Purpose
   ) -> Bool {
     let network = frozen.network
     let isLinear: Bool
@@ -154,9 +166,12 @@ struct FusedGraph: Sendable {
       // A reshape between a linear map and what follows would change what a channel is.
       return false
     case let layer as BatchNormalization where isLinear && operation.residual == nil && operation.activation == nil:
+      guard purpose == .inference || operation.normalization == nil else { return false }
       operation.fold(layer.affine(tensors(of: node, in: frozen)))
+      operation.normalization = node
       return true
     case let layer as Activation where operation.activation == nil && ActivationKernel(layer.function) != nil:
+      guard purpose == .inference || ActivationDerivative(layer.function) != nil else { return false }
       switch operation.kind {
       case .convolution, .dense: break
       case .channelMap, .merge:
@@ -181,27 +196,33 @@ struct FusedGraph: Sendable {
 extension FusedOperation {
   /// Multiplies a linear map's outputs by factors and adds offsets, by changing its weights.
   fileprivate mutating func fold(_ affine: (factors: [Double], offsets: [Double])) {
-    func folded(_ weight: Tensor<Float>, _ bias: Tensor<Float>?) -> (Tensor<Float>, Tensor<Float>) {
-      let channels = affine.factors.count
-      var weight = weight
-      weight.withMutableSpan { span in
-        for position in 0..<span.count {
-          span[position] = Float(Double(span[position]) * affine.factors[position % channels])
-        }
-      }
-      let offsets = (0..<channels).map { channel in
-        Float(Double(bias?[channel] ?? 0) * affine.factors[channel] + affine.offsets[channel])
-      }
-      return (weight, Tensor(shape: [channels], offsets))
-    }
     switch kind {
     case .convolution(let layer, let weight, let bias):
-      let (weight, bias) = folded(weight, bias)
-      kind = .convolution(layer, weight: weight, bias: bias)
+      let folded = folding(affine, into: weight, bias)
+      kind = .convolution(layer, weight: folded.weight, bias: folded.bias)
     case .dense(let weight, let bias):
-      let (weight, bias) = folded(weight, bias)
-      kind = .dense(weight: weight, bias: bias)
+      let folded = folding(affine, into: weight, bias)
+      kind = .dense(weight: folded.weight, bias: folded.bias)
     default: preconditionFailure("Only linear maps take a normalisation in.")
     }
   }
+}
+
+/// The weights of a linear map whose outputs, the last axis, are multiplied by factors and moved by offsets.
+func folding(
+  _ affine: (factors: [Double], offsets: [Double]), into weight: Tensor<Float>, _ bias: Tensor<Float>?
+) -> (weight: Tensor<Float>, bias: Tensor<Float>) {
+  let channels = affine.factors.count
+  var weight = weight
+  weight.withMutableSpan { span in
+    for start in stride(from: 0, to: span.count, by: channels) {
+      for channel in 0..<channels {
+        span[start + channel] = Float(Double(span[start + channel]) * affine.factors[channel])
+      }
+    }
+  }
+  let offsets = (0..<channels).map { channel in
+    Float(Double(bias?[channel] ?? 0) * affine.factors[channel] + affine.offsets[channel])
+  }
+  return (weight, Tensor(shape: [channels], offsets))
 }

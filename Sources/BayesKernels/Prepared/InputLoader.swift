@@ -3,6 +3,8 @@ import BayesTensor
 
 /// Brings stored rows into a worker's memory, mapped as the network wants them.
 struct InputLoader: Sendable {
+  /// The shape of a row.
+  let shape: Shape
   /// Elements a row.
   private let width: Int
   // One factor and offset an element of a row lets the loops below run on whole vectors.
@@ -11,6 +13,7 @@ struct InputLoader: Sendable {
 
   /// - Parameter map: `nil` where values go in as they are.
   init(_ shape: Shape, map: InputMap?) {
+    self.shape = shape
     width = shape.elementCount
     guard let map else {
       (factors, offsets) = ([], [])

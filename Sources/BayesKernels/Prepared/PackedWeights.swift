@@ -1,36 +1,128 @@
 import BayesTensor
 import COneDNN
+import Synchronization
 
 /// Weights in the orders that primitives want, each order made once however many primitives share it.
-final class PackedWeights {
-  private let engine: Engine
-  private var weights: [Int: [(descriptor: MemoryDescriptor, memory: Memory)]] = [:]
-  private var biases: [Int: Memory] = [:]
+///
+/// Those of an operation are known by the value that the operation makes.
+final class PackedWeights: Sendable {
+  /// The parameters of a layer that computes with its own functions.
+  final class LayerParameters: Sendable {
+    private let stored: Mutex<[Tensor<Float>]>
 
-  init(_ engine: Engine) { self.engine = engine }
+    init(_ tensors: [Tensor<Float>]) { stored = Mutex(tensors) }
+
+    var tensors: [Tensor<Float>] {
+      get { stored.withLock { $0 } }
+      set { stored.withLock { $0 = newValue } }
+    }
+  }
+
+  private struct State {
+    var weights: [Int: [(descriptor: MemoryDescriptor, memory: Memory)]] = [:]
+    var reorders: [Int: [Reorder]] = [:]
+    var biases: [Int: Memory] = [:]
+    var channelMaps: [Int: AlignedBuffer] = [:]
+    var layers: [Int: LayerParameters] = [:]
+  }
+
+  private let engine: Engine
+  private let changing: Set<Int>
+  private let state = Mutex(State())
+
+  /// - Parameter changing: the values whose operations get other weights later.
+  init(_ engine: Engine, changing: Set<Int> = []) {
+    self.engine = engine
+    self.changing = changing
+  }
 
   /// The weights of the operation that makes `value`.
   func packed(
     _ tensor: Tensor<Float>, from plain: MemoryDescriptor, to wanted: MemoryDescriptor, for value: Int
   ) throws(NumericalError) -> Memory {
-    if let known = weights[value]?.first(where: { $0.descriptor.isEqual(to: wanted) }) { return known.memory }
-    let memory = try reordered(tensor, from: plain, to: wanted, engine)
-    weights[value, default: []].append((wanted, memory))
+    let known = state.withLock { $0.weights[value]?.first { $0.descriptor.isEqual(to: wanted) }?.memory }
+    if let known { return known }
+    let source: Memory
+    if changing.contains(value), let reorder = state.withLock({ $0.reorders[value]?.first }) {
+      source = reorder.source
+    } else {
+      source = try Memory(plain, in: AlignedBuffer(copying: tensor), engine)
+    }
+    // Weights that change keep a plain copy, through which new ones go into every order.
+    let isPlain = plain.isEqual(to: wanted) && !changing.contains(value)
+    let memory: Memory
+    if isPlain {
+      memory = source
+    } else {
+      memory = try Memory(wanted, in: AlignedBuffer(byteCount: wanted.byteCount), engine)
+      let reorder = try Reorder(from: source, plain, to: memory, wanted, engine)
+      try reorder.run()
+      if changing.contains(value) { state.withLock { $0.reorders[value, default: []].append(reorder) } }
+    }
+    state.withLock { $0.weights[value, default: []].append((wanted, memory)) }
     return memory
   }
 
   /// The bias of the operation that makes `value`.
   func packed(bias: Tensor<Float>, for value: Int) throws(NumericalError) -> Memory {
-    if let known = biases[value] { return known }
-    let memory = try Memory(
-      MemoryDescriptor(vector: bias.count), in: AlignedBuffer(copying: bias), engine)
-    biases[value] = memory
+    if let known = state.withLock({ $0.biases[value] }) { return known }
+    let memory = try Memory(MemoryDescriptor(vector: bias.count), in: AlignedBuffer(copying: bias), engine)
+    state.withLock { $0.biases[value] = memory }
     return memory
+  }
+
+  /// The factors, then the offsets, of the channel map that makes `value`.
+  func channelMap(_ factors: [Float], _ offsets: [Float], for value: Int) -> AlignedBuffer {
+    if let known = state.withLock({ $0.channelMaps[value] }) { return known }
+    let buffer = AlignedBuffer(copying: Tensor(shape: [2 * factors.count], factors + offsets))
+    state.withLock { $0.channelMaps[value] = buffer }
+    return buffer
+  }
+
+  /// The parameters of the layer that makes `value`.
+  func layer(_ tensors: [Tensor<Float>], for value: Int) -> LayerParameters {
+    if let known = state.withLock({ $0.layers[value] }) { return known }
+    let parameters = LayerParameters(tensors)
+    state.withLock { $0.layers[value] = parameters }
+    return parameters
+  }
+
+  /// Gives the operation that makes a changing `value` other weights; nobody may be running it.
+  func replace(_ weight: Tensor<Float>, bias: Tensor<Float>?, for value: Int) throws(NumericalError) {
+    precondition(changing.contains(value), "The weights of this operation do not change.")
+    let (reorders, memory) = state.withLock { ($0.reorders[value] ?? [], $0.biases[value]) }
+    if let plain = reorders.first?.source { plain.buffer.copy(weight) }
+    for reorder in reorders { try reorder.run() }
+    if let memory, let bias { memory.buffer.copy(bias) }
+  }
+
+  /// Gives the channel map that makes `value` other factors and offsets.
+  func replace(_ factors: [Float], _ offsets: [Float], for value: Int) {
+    state.withLock { $0.channelMaps[value] }?.copy(Tensor(shape: [2 * factors.count], factors + offsets))
+  }
+
+  /// Gives the layer that makes `value` other parameters.
+  func replace(_ tensors: [Tensor<Float>], for value: Int) {
+    state.withLock { $0.layers[value] }?.tensors = tensors
   }
 
   /// Bytes of all orders.
   var byteCount: Int {
-    weights.values.joined().reduce(0) { $0 + $1.memory.buffer.byteCount }
-      + biases.values.reduce(0) { $0 + $1.buffer.byteCount }
+    state.withLock { state in
+      state.weights.values.joined().reduce(0) { $0 + $1.memory.buffer.byteCount }
+        + state.biases.values.reduce(0) { $0 + $1.buffer.byteCount }
+        + state.reorders.values.reduce(0) { $0 + ($1.first?.source.buffer.byteCount ?? 0) }
+    }
+  }
+}
+
+extension AlignedBuffer {
+  /// Overwrites the beginning with a tensor's elements.
+  func copy(_ tensor: Tensor<Float>) {
+    precondition(tensor.count * MemoryLayout<Float>.stride <= byteCount, "A tensor does not fit its buffer.")
+    let target = unsafe floats(at: 0)
+    tensor.withSpan { span in
+      for position in 0..<span.count { unsafe target[position] = span[position] }
+    }
   }
 }

@@ -25,9 +25,11 @@ struct PreparedStep: Sendable {
   }
 
   /// Compiles one operation for slices of `rowCount` rows.
+  ///
+  /// - Parameter workspace: where a maximum pooling notes its choices, where a way back needs them.
   init(
     _ operation: FusedOperation, _ plan: ArenaPlan, accumulates: Bool, rowCount: Int, _ weights: PackedWeights,
-    _ engine: Engine
+    workspace: Int? = nil, _ engine: Engine
   ) throws(NumericalError) {
     let target = plan.offsets[operation.output]
     let sources = operation.inputs.map { plan.offsets[$0.value] }
@@ -64,9 +66,11 @@ struct PreparedStep: Sendable {
         addend: accumulates ? nil : operation.residual.map { plan.offsets[$0] },
         blockCount: (rowCount + block - 1) / block)
     case .pooling(let kind, let geometry):
-      let spatial: Shape = output.rank == 1 ? [1, 1, output[0]] : output
+      let spatial = output.asImage
       let primitive = try Primitive.pooling(
-        input: input.batched(rowCount), output: spatial.batched(rowCount), kind, geometry, engine)
+        input: input.batched(rowCount), output: spatial.batched(rowCount), kind, geometry,
+        notesChoices: workspace != nil, engine)
+      let notes = workspace.map { Operand(index: Argument.workspace, descriptor: primitive.workspace, offset: $0) }
       work = .primitive(
         primitive,
         arguments: [
@@ -76,7 +80,7 @@ struct PreparedStep: Sendable {
           Operand(
             index: Argument.destination, descriptor: try MemoryDescriptor(images: spatial.batched(rowCount)),
             offset: target),
-        ], constants: [], blockCount: 1)
+        ] + (notes.map { [$0] } ?? []), constants: [], blockCount: 1)
     case .activation(let function):
       guard let kernel = ActivationKernel(function) else {
         preconditionFailure("\(function) has no native form; fusion should not have chosen it.")
@@ -91,7 +95,7 @@ struct PreparedStep: Sendable {
         ], constants: [], blockCount: 1)
     case .channelMap(let factors, let offsets):
       work = Self.channelMap(
-        factors, offsets, clips: operation.activation != nil, from: sources[0], to: target,
+        weights.channelMap(factors, offsets, for: operation.output), channels: factors.count, clips: operation.activation != nil, from: sources[0], to: target,
         count: output.elementCount * rowCount)
     case .merge(let merge):
       work = Self.merge(
@@ -101,14 +105,16 @@ struct PreparedStep: Sendable {
       work = Self.concatenation(
         operation.inputs.map(\.shape), axis: axis, from: sources, to: target, rowCount: rowCount)
     case .border(let padding):
-      work = Self.border(padding, input, output, from: sources[0], to: target, rowCount: rowCount)
+      work = .loop(
+        Self.borderLoop(padding, input, output, from: sources[0], to: target, rowCount: rowCount))
     case .layer(let layer, let parameters):
       let shapes = operation.inputs.map { $0.shape.batched(rowCount) }
+      let stored = weights.layer(parameters, for: operation.output)
       work = .loop { arena in
         let inputs = zip(shapes, sources).map { shape, offset in
           unsafe Tensor<Float>(shape: shape, copying: arena.pointer + offset)
         }
-        let result = layer.forward(inputs, parameters: parameters, on: ReferenceBackend())
+        let result = layer.forward(inputs, parameters: stored.tensors, on: ReferenceBackend())
         result.withSpan { span in
           let floats = unsafe (arena.pointer + target).assumingMemoryBound(to: Float.self)
           for position in 0..<span.count { unsafe floats[position] = span[position] }
@@ -137,13 +143,14 @@ struct PreparedStep: Sendable {
   }
 
   private static func channelMap(
-    _ factors: [Float], _ offsets: [Float], clips: Bool, from source: Int, to target: Int, count: Int
+    _ map: AlignedBuffer, channels: Int, clips: Bool, from source: Int, to target: Int, count: Int
   ) -> Work {
     let floor: Float = clips ? 0 : -.infinity
     return .loop { arena in
       let from = unsafe (arena.pointer + source).assumingMemoryBound(to: Float.self)
       let to = unsafe (arena.pointer + target).assumingMemoryBound(to: Float.self)
-      let channels = factors.count
+      let factors = unsafe map.floats(at: 0)
+      let offsets = unsafe factors + channels
       for pixel in stride(from: 0, to: count, by: channels) {
         for channel in 0..<channels {
           unsafe to[pixel + channel] = max(floor, from[pixel + channel] * factors[channel] + offsets[channel])
@@ -196,11 +203,12 @@ struct PreparedStep: Sendable {
     }
   }
 
-  private static func border(
+  /// Copies images into larger ones with zeros around, or smaller ones.
+  static func borderLoop(
     _ padding: SpatialPadding, _ input: Shape, _ output: Shape, from source: Int, to target: Int,
     rowCount: Int
-  ) -> Work {
-    .loop { arena in
+  ) -> @Sendable (AlignedBuffer) -> Void {
+    { arena in
       let from = unsafe (arena.pointer + source).assumingMemoryBound(to: Float.self)
       let to = unsafe (arena.pointer + target).assumingMemoryBound(to: Float.self)
       unsafe to.update(repeating: 0, count: rowCount * output.elementCount)
@@ -263,4 +271,9 @@ enum BoundStep: Sendable {
     case .loop(let body): body(arena)
     }
   }
+}
+
+extension Shape {
+  /// A row of an image; a row of channels alone is an image of one pixel.
+  var asImage: Shape { rank == 1 ? [1, 1, self[0]] : self }
 }

@@ -24,7 +24,7 @@ final class SlicePlan: Sendable {
     for (index, operation) in graph.operations.enumerated() {
       steps.append(
         try PreparedStep(
-          operation, arena, accumulates: arena.accumulates[index], rowCount: rowCount, weights, engine))
+          operation, arena, accumulates: arena.takesOver[index], rowCount: rowCount, weights, engine))
     }
     self.steps = steps
     scratchByteCount = steps.reduce(0) { max($0, $1.scratchByteCount) }

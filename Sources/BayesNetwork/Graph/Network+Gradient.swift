@@ -38,9 +38,24 @@ extension Network {
     withRespectTo paths: Set<ParameterPath>, includingInput: Bool, on backend: any Backend,
     cotangents: ([Tensor<Scalar>]) throws -> [Tensor<Scalar>]
   ) throws -> NetworkGradients<Scalar> {
+    let gradients = try gradients(
+      of: outputs, given: [0: inputs], parameters: parameters, withRespectTo: paths, includingInputs: includingInput,
+      on: backend, cotangents: cotangents)
+    return NetworkGradients(parameters: gradients.parameters, input: gradients.inputs[0])
+  }
+
+  /// The gradients of a scalar function of chosen nodes' outputs, where those of other nodes are given.
+  ///
+  /// - Returns: also the gradients with respect to what is given, by node, where `includingInputs`.
+  func gradients<Scalar: TensorScalar>(
+    of outputs: [Int], given: [Int: Tensor<Scalar>], parameters: Parameters,
+    withRespectTo paths: Set<ParameterPath>, includingInputs: Bool, on backend: any Backend,
+    cotangents: ([Tensor<Scalar>]) throws -> [Tensor<Scalar>]
+  ) throws -> (parameters: [ParameterPath: Tensor<Scalar>], inputs: [Int: Tensor<Scalar>]) {
     let chosen = try chosenParameters(paths)
-    let isReached = try nodesReached(from: chosen, includingInput: includingInput, for: outputs)
-    var values = values(of: outputs, for: inputs, parameters: parameters, on: backend)
+    let isReached = try nodesReached(
+      from: chosen, given: Array(given.keys), includingInputs: includingInputs, for: outputs)
+    var values = values(of: outputs, given: given, parameters: parameters, on: backend)
     let results = outputs.compactMap { values[$0] }
     let seeds = try cotangents(results)
     guard seeds.map(\.shape) == results.map(\.shape) else {
@@ -52,7 +67,7 @@ extension Network {
     var sums = [Tensor<Scalar>?](repeating: nil, count: nodes.count)
     for (node, seed) in zip(outputs, seeds) where isReached[node] { sums[node].add(seed) }
     var gradients: [ParameterPath: Tensor<Scalar>] = [:]
-    for index in nodes.indices.dropFirst().reversed() where isReached[index] {
+    for index in nodes.indices.reversed() where isReached[index] && given[index] == nil {
       // Nothing later reads these again, so their memory is free before the earlier layers need it.
       let output = values[index].take()
       guard let output, let cotangent = sums[index].take(),
@@ -85,8 +100,22 @@ extension Network {
         gradients[specs[position].path] = Tensor(zeros: specs[position].shape)
       }
     }
-    return NetworkGradients(
-      parameters: gradients, input: includingInput ? sums[0] ?? Tensor(zeros: inputs.shape) : nil)
+    var inputGradients: [Int: Tensor<Scalar>] = [:]
+    if includingInputs {
+      for (node, value) in given { inputGradients[node] = sums[node] ?? Tensor(zeros: value.shape) }
+    }
+    return (gradients, inputGradients)
+  }
+
+  /// Refuses gradients that cannot be had.
+  ///
+  /// - Throws: `NetworkError` for a path that names no parameter or one that is never trained, and for a layer
+  ///   on the way that is no `DifferentiableLayer`.
+  public func requireGradients(
+    of outputs: [Int], given inputs: [Int] = [0], withRespectTo paths: Set<ParameterPath>, includingInputs: Bool
+  ) throws(NetworkError) {
+    _ = try nodesReached(
+      from: chosenParameters(paths), given: inputs, includingInputs: includingInputs, for: outputs)
   }
 
   /// For each node, the positions among its parameters of those that are chosen.
@@ -116,12 +145,12 @@ extension Network {
   ///
   /// - Throws: `NetworkError` naming the first such node whose layer is no `DifferentiableLayer`.
   private func nodesReached(
-    from chosen: [[Int]], includingInput: Bool, for outputs: [Int]
+    from chosen: [[Int]], given: [Int], includingInputs: Bool, for outputs: [Int]
   ) throws(NetworkError) -> [Bool] {
-    let isNeeded = isNeeded(for: outputs)
+    let isNeeded = isNeeded(for: outputs, given: given)
     var isReached = [Bool](repeating: false, count: nodes.count)
-    isReached[0] = includingInput
-    for (index, node) in nodes.enumerated().dropFirst() where isNeeded[index] {
+    for node in given { isReached[node] = includingInputs }
+    for (index, node) in nodes.enumerated() where isNeeded[index] && !given.contains(index) {
       isReached[index] = !chosen[index].isEmpty || node.inputs.contains { isReached[$0] }
       guard !isReached[index] || node.layer is any DifferentiableLayer else {
         throw NetworkError(

@@ -35,9 +35,32 @@ public protocol NetworkBackend: Backend {
   func prepare(
     _ frozen: FrozenNetwork, preprocessing: Preprocessing, inputs: [Int], outputs: [Int]
   ) throws -> any PreparedNetwork
+
+  /// Compiles the part of a network that leads from given nodes to chosen ones for gradients.
+  ///
+  /// - Parameters:
+  ///   - preprocessing: applied to every row of the network's own input, where that is given.
+  ///   - inputs: nodes whose outputs are given.
+  ///   - outputs: nodes whose outputs a loss is computed from.
+  ///   - paths: the parameters whose gradients are wanted.
+  ///   - includingInputs: whether the gradients with respect to the inputs are wanted.
+  /// - Throws: `NetworkError` as `prepare`, for a path that names no parameter or one that is never trained,
+  ///   and for a layer on the way that has no pullback; `NumericalError` when the native library refuses.
+  func prepareTraining(
+    _ frozen: FrozenNetwork, preprocessing: Preprocessing, inputs: [Int], outputs: [Int],
+    of paths: Set<ParameterPath>, includingInputs: Bool
+  ) throws -> any TrainingPlan
 }
 
 extension NetworkBackend {
+  /// Compiles a network from its input on for the gradients of chosen parameters.
+  public func prepareTraining(
+    _ frozen: FrozenNetwork, preprocessing: Preprocessing = .identity, outputs: [Int], of paths: Set<ParameterPath>
+  ) throws -> any TrainingPlan {
+    try prepareTraining(
+      frozen, preprocessing: preprocessing, inputs: [0], outputs: outputs, of: paths, includingInputs: false)
+  }
+
   /// Compiles a network from its input on.
   public func prepare(
     _ frozen: FrozenNetwork, preprocessing: Preprocessing, outputs: [Int]
@@ -67,6 +90,55 @@ extension ReferenceBackend: NetworkBackend {
     return ReferencePreparedNetwork(
       frozen: frozen, map: try InputMap(preprocessing, for: frozen.network.inputShape), inputs: inputs,
       outputs: outputs)
+  }
+}
+
+extension ReferenceBackend {
+  public func prepareTraining(
+    _ frozen: FrozenNetwork, preprocessing: Preprocessing, inputs: [Int], outputs: [Int],
+    of paths: Set<ParameterPath>, includingInputs: Bool
+  ) throws -> any TrainingPlan {
+    try frozen.network.requireReachable(outputs, given: inputs)
+    try frozen.network.requireGradients(
+      of: outputs, given: inputs, withRespectTo: paths, includingInputs: includingInputs)
+    return ReferenceTrainingPlan(
+      frozen: frozen, map: try InputMap(preprocessing, for: frozen.network.inputShape), inputs: inputs,
+      outputs: outputs, paths: paths, includingInputs: includingInputs)
+  }
+}
+
+/// The layer-by-layer way back behind the interface of training plans.
+private struct ReferenceTrainingPlan: TrainingPlan {
+  let frozen: FrozenNetwork
+  let map: InputMap
+  let inputs: [Int]
+  let outputs: [Int]
+  let paths: Set<ParameterPath>
+  let includingInputs: Bool
+
+  func gradients(
+    at batches: [RowBatch], parameters: Parameters, width: Int,
+    of loss: @escaping @Sendable (_ outputs: [Tensor<Float>], _ rows: Range<Int>) throws -> LossGradient
+  ) async throws -> TrainingGradients {
+    try Task.checkCancellation()
+    var given: [Int: Tensor<Float>] = [:]
+    for (node, rows) in zip(inputs, batches) {
+      let shape = frozen.network.shapes[node].batched(rows.count)
+      given[node] = (node == 0 ? map(rows) : rows.tensor).reshaped(to: shape)
+    }
+    let rowCount = batches.first?.count ?? 0
+    var value = 0.0
+    let gradients = try frozen.network.gradients(
+      of: outputs, given: given, parameters: frozen.parameters.replacing(parameters), withRespectTo: paths,
+      includingInputs: includingInputs, on: ReferenceBackend()
+    ) { outputs in
+      let result = try loss(outputs, 0..<rowCount)
+      value = result.value
+      return result.cotangents
+    }
+    return TrainingGradients(
+      loss: value, parameters: Parameters(gradients.parameters),
+      inputs: includingInputs ? inputs.compactMap { gradients.inputs[$0] } : [])
   }
 }
 

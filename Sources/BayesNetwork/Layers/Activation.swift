@@ -65,6 +65,48 @@ public enum ActivationFunction: Hashable, Sendable, Codable {
     }
   }
 
+  /// The derivative at `x`.
+  ///
+  /// At a kink or a jump it is the one that Keras and PyTorch take: that from below at a threshold or at
+  /// zero, zero where a value is clipped.
+  ///
+  /// - Precondition: the function is not softmax, which has no derivative at one element.
+  public func derivative<Scalar: TensorScalar>(_ x: Scalar) -> Scalar {
+    switch self {
+    case .linear: return 1
+    case .relu(let ceiling, let negativeSlope, let threshold):
+      if x <= Scalar(threshold) { return Scalar(negativeSlope) }
+      return ceiling.map { x < Scalar($0) ? 1 : 0 } ?? 1
+    case .elu(let alpha): return x > 0 ? 1 : Scalar(alpha) * Scalar.exp(x)
+    case .selu:
+      let scale = Scalar(1.0507009873554804934193349852946)
+      return x > 0 ? scale : scale * Scalar(1.6732632423543772848170429916717) * Scalar.exp(x)
+    case .gelu:
+      let density = Scalar.exp(-x * x / 2) / (2 * Scalar.pi).squareRoot()
+      return Scalar.erfc(-x * Scalar(0.5).squareRoot()) / 2 + x * density
+    case .geluTanh:
+      let factor = Scalar(0.7978845608028654)
+      let t = Scalar.tanh(factor * (x + Scalar(0.044715) * x * x * x))
+      return (1 + t) / 2 + x / 2 * (1 - t * t) * factor * (1 + 3 * Scalar(0.044715) * x * x)
+    case .sigmoid: return Self.logistic(x) * Self.logistic(-x)
+    case .hardSigmoid(let slope, let offset):
+      let value = Scalar(slope) * x + Scalar(offset)
+      return value > 0 && value < 1 ? Scalar(slope) : 0
+    case .tanh:
+      let t = Scalar.tanh(x)
+      return 1 - t * t
+    case .softplus: return Self.logistic(x)
+    case .softsign: return 1 / ((1 + abs(x)) * (1 + abs(x)))
+    case .swish: return Self.logistic(x) * (1 + x * Self.logistic(-x))
+    case .hardSwish: return x <= -3 ? 0 : x >= 3 ? 1 : x / 3 + Scalar(0.5)
+    case .exponential: return Scalar.exp(x)
+    case .mish:
+      let t = Scalar.tanh(max(x, 0) + Scalar.log(onePlus: Scalar.exp(-abs(x))))
+      return t + x * (1 - t * t) * Self.logistic(x)
+    case .softmax: preconditionFailure("Softmax has no derivative at a single element.")
+    }
+  }
+
   private static func logistic<Scalar: TensorScalar>(_ x: Scalar) -> Scalar {
     x >= 0 ? 1 / (1 + Scalar.exp(-x)) : 1 - 1 / (1 + Scalar.exp(x))
   }
@@ -73,7 +115,7 @@ public enum ActivationFunction: Hashable, Sendable, Codable {
 /// An activation as a step of its own.
 ///
 /// - Shapes: unchanged.
-public struct Activation: Layer, Hashable {
+public struct Activation: DifferentiableLayer, Hashable {
   public static let kind = "Activation"
   public var function: ActivationFunction
 
@@ -101,12 +143,38 @@ public struct Activation: Layer, Hashable {
     }
     return output
   }
+
+  /// For softmax with output `p` and cotangent `g` along the last axis:
+  ///
+  ///     p · (g − Σ g p)
+  ///
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    guard request.inputs[0] else { return LayerGradients(input: nil) }
+    guard function == .softmax else {
+      return LayerGradients(input: broadcast(cotangent, inputs[0]) { $0 * function.derivative($1) })
+    }
+    var gradient = cotangent
+    let width = output.shape.dimensions.last ?? 1
+    for start in stride(from: 0, to: output.count, by: width) {
+      var mean: Scalar = 0
+      for position in start..<start + width { mean += cotangent[position] * output[position] }
+      for position in start..<start + width {
+        gradient[position] = output[position] * (cotangent[position] - mean)
+      }
+    }
+    return LayerGradients(input: gradient)
+  }
 }
 
 /// `x` above zero, `slope · x` below, with learned slopes.
 ///
 /// - Shapes: unchanged; slopes broadcast against a row, for example `[1, 1, channels]`.
-public struct ParametricReLU: Layer, Hashable {
+public struct ParametricReLU: DifferentiableLayer, Hashable {
   public static let kind = "ParametricReLU"
   /// Axes of a row, from zero, along which one slope is shared.
   public var sharedAxes: [Int]
@@ -135,5 +203,25 @@ public struct ParametricReLU: Layer, Hashable {
     broadcast(inputs[0], parameters[0].reshaped(to: parameters[0].shape.batched(1))) {
       $0 > 0 ? $0 : $1 * $0
     }
+  }
+
+  /// At zero the derivative is that from below, the slope.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    let slope = parameters[0].reshaped(to: parameters[0].shape.batched(1))
+    var input: Tensor<Scalar>?
+    if request.inputs[0] {
+      input = broadcast(cotangent, broadcast(inputs[0], slope) { $0 > 0 ? 1 : $1 }, *)
+    }
+    var slopeGradient: Tensor<Scalar>?
+    if request.parameters {
+      let negative = broadcast(cotangent, inputs[0]) { $1 > 0 ? 0 : $0 * $1 }
+      slopeGradient = summed(negative, to: slope.shape).reshaped(to: parameters[0].shape)
+    }
+    return LayerGradients(inputs: [input], parameters: [slopeGradient])
   }
 }

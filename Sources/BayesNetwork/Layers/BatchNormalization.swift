@@ -5,7 +5,7 @@ public import BayesTensor
 ///     y = (x − mean) / √(variance + ε) · scale + offset
 ///
 /// - Shapes: `[…, channels]`, unchanged; parameters `[channels]` each.
-public struct BatchNormalization: Layer, Hashable {
+public struct BatchNormalization: DifferentiableLayer, Hashable {
   public static let kind = "BatchNormalization"
   public var epsilon: Double
   /// Whether there is a learned scale.
@@ -57,6 +57,42 @@ public struct BatchNormalization: Layer, Hashable {
     let (factors, offsets) = affine(parameters)
     return mappingChannels(of: inputs[0], factors.map { Scalar($0) }, offsets.map { Scalar($0) })
   }
+
+  /// The stored statistics are constants, so rows do not interact here either.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    var input: Tensor<Scalar>?
+    if request.inputs[0] {
+      let factors = affine(parameters).factors.map { Scalar($0) }
+      input = mappingChannels(of: cotangent, factors, factors.map { _ in 0 })
+    }
+    var learned: [Tensor<Scalar>?] = []
+    if request.parameters {
+      if scales {
+        let mean = parameters[parameters.count - 2]
+        let deviations = parameters[parameters.count - 1].elements.map {
+          (Double($0) + epsilon).squareRoot()
+        }
+        let channels = mean.count
+        var standardized = inputs[0]
+        standardized.withMutableSpan { span in
+          for position in 0..<span.count {
+            let channel = position % channels
+            span[position] = (span[position] - mean[channel]) / Scalar(deviations[channel])
+          }
+        }
+        learned.append(channelSums(of: broadcast(cotangent, standardized, *)))
+      }
+      if centers { learned.append(channelSums(of: cotangent)) }
+    } else {
+      learned = parameters.dropLast(2).map { _ in nil }
+    }
+    return LayerGradients(inputs: [input], parameters: learned + [nil, nil])
+  }
 }
 
 /// `x · factor + offset` with one factor and offset a channel.
@@ -74,8 +110,20 @@ func mappingChannels<Scalar: TensorScalar>(
   return output
 }
 
+/// The sum over everything but the last axis, kept in `Double` since it may run over all pixels of all rows.
+///
+/// - Shapes: `[…, channels]` to `[channels]`.
+func channelSums<Scalar: TensorScalar>(of tensor: Tensor<Scalar>) -> Tensor<Scalar> {
+  let channels = tensor.shape.dimensions.last ?? 1
+  var sums = [Double](repeating: 0, count: channels)
+  tensor.withSpan { span in
+    for position in 0..<span.count { sums[position % channels] += Double(span[position]) }
+  }
+  return Tensor(shape: [channels], sums.map { Scalar($0) })
+}
+
 /// `x · scale + offset`, with one number or one a channel: Keras' Rescaling and Normalization.
-public struct Rescaling: Layer, Hashable {
+public struct Rescaling: DifferentiableLayer, Hashable {
   public static let kind = "Rescaling"
   public var scale: [Double]
   public var offset: [Double]
@@ -108,5 +156,16 @@ public struct Rescaling: Layer, Hashable {
   ) -> Tensor<Scalar> {
     let (factors, offsets) = affine(channels: inputs[0].shape.dimensions.last ?? 1)
     return mappingChannels(of: inputs[0], factors.map { Scalar($0) }, offsets.map { Scalar($0) })
+  }
+
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    guard request.inputs[0] else { return LayerGradients(input: nil) }
+    let factors = affine(channels: inputs[0].shape.dimensions.last ?? 1).factors.map { Scalar($0) }
+    return LayerGradients(input: mappingChannels(of: cotangent, factors, factors.map { _ in 0 }))
   }
 }

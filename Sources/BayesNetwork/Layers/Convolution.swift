@@ -34,7 +34,7 @@ public enum PaddingRule: Hashable, Sendable, Codable {
 ///
 /// - Shapes: `[height, width, in]` to `[height', width', filters]`; weight
 ///   `[window height, window width, in / groups, filters]`, bias `[filters]`.
-public struct Convolution: Layer, Hashable {
+public struct Convolution: DifferentiableLayer, Hashable {
   public static let kind = "Convolution"
   public var filters: Int
   public var window: Extent2D
@@ -100,6 +100,24 @@ public struct Convolution: Layer, Hashable {
     backend.convolution(
       inputs[0], weight: parameters[0], bias: usesBias ? parameters[1] : nil, groups: groups,
       geometry(for: inputs[0].shape.row))
+  }
+
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    let geometry = geometry(for: inputs[0].shape.row)
+    return LayerGradients(
+      inputs: [
+        request.inputs[0]
+          ? backend.convolutionInputGradient(
+            cotangent, weight: parameters[0], inputShape: inputs[0].shape, groups: groups, geometry) : nil
+      ],
+      parameters: request.parameters
+        ? [backend.convolutionWeightGradient(cotangent, input: inputs[0], groups: groups, geometry)]
+          + (usesBias ? [channelSums(of: cotangent)] : []) : parameters.map { _ in nil })
   }
 }
 

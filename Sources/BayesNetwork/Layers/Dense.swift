@@ -3,7 +3,7 @@ public import BayesTensor
 /// A linear map of the last axis, plus a bias.
 ///
 /// - Shapes: `[…, in]` to `[…, units]`; weight `[in, units]`, bias `[units]`.
-public struct Dense: Layer, Hashable {
+public struct Dense: DifferentiableLayer, Hashable {
   public static let kind = "Dense"
   public var units: Int
   public var usesBias: Bool
@@ -44,5 +44,23 @@ public struct Dense: Layer, Hashable {
       }
     }
     return product.reshaped(to: Shape(inputs[0].shape.dimensions.dropLast() + [units]))
+  }
+
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    let (width, rowCount) = (parameters[0].shape[0], cotangent.count / units)
+    let rows = cotangent.reshaped(to: [rowCount, units])
+    return LayerGradients(
+      inputs: [
+        request.inputs[0]
+          ? backend.product(rows, parameters[0], transposing: .second).reshaped(to: inputs[0].shape) : nil
+      ],
+      parameters: request.parameters
+        ? [backend.product(inputs[0].reshaped(to: [rowCount, width]), rows, transposing: .first)]
+          + (usesBias ? [channelSums(of: cotangent)] : []) : parameters.map { _ in nil })
   }
 }

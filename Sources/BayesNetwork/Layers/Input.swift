@@ -1,7 +1,7 @@
 public import BayesTensor
 
 /// Where rows enter the network.
-public struct Input: Layer {
+public struct Input: DifferentiableLayer {
   public static let kind = "Input"
   /// The extents of one row.
   public var dimensions: [Int]
@@ -17,5 +17,14 @@ public struct Input: Layer {
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> {
     preconditionFailure("An input's value is the batch; it is never computed.")
+  }
+
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    LayerGradients(inputs: [], parameters: [])
   }
 }

@@ -1,7 +1,7 @@
 public import BayesTensor
 
 /// Several inputs combined element by element, with broadcasting of extents of one.
-public struct ElementwiseMerge: Layer, Hashable {
+public struct ElementwiseMerge: DifferentiableLayer, Hashable {
   public static let kind = "ElementwiseMerge"
 
   public enum Operation: String, Hashable, Sendable, Codable {
@@ -48,6 +48,39 @@ public struct ElementwiseMerge: Layer, Hashable {
     }
     return operation == .average ? result.map { $0 / Scalar(inputs.count) } : result
   }
+
+  /// Of equal maxima or minima the first input takes all.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    var gradients: [Tensor<Scalar>?] = []
+    // What of the cotangent no earlier input has taken, where one input takes all.
+    var untaken = cotangent
+    for (index, input) in inputs.enumerated() {
+      let share: Tensor<Scalar>
+      switch operation {
+      case _ where !request.inputs[index] && operation != .maximum && operation != .minimum:
+        gradients.append(nil)
+        continue
+      case .add: share = cotangent
+      case .subtract: share = index == 0 ? cotangent : cotangent.map { -$0 }
+      case .average: share = cotangent.map { $0 / Scalar(inputs.count) }
+      case .multiply:
+        share = inputs.indices.reduce(cotangent) { product, other in
+          other == index ? product : broadcast(product, inputs[other], *)
+        }
+      case .maximum, .minimum:
+        let wins = broadcast(output, input) { $0 == $1 ? Scalar(1) : 0 }
+        share = broadcast(wins, untaken) { $0 == 1 ? $1 : 0 }
+        untaken = broadcast(wins, untaken) { $0 == 1 ? 0 : $1 }
+      }
+      gradients.append(request.inputs[index] ? summed(share, to: input.shape) : nil)
+    }
+    return LayerGradients(inputs: gradients, parameters: [])
+  }
 }
 
 /// Combines two tensors of equal rank element by element; an extent of one is repeated.
@@ -58,32 +91,51 @@ func broadcast<Scalar: TensorScalar>(
   if a.shape == b.shape {
     return Tensor(shape: shape, zip(a.elements, b.elements).map(combine))
   }
-  func strides(_ tensor: Tensor<Scalar>) -> [Int] {
-    var stride = 1
-    var result: [Int] = []
-    for extent in tensor.shape.dimensions.reversed() {
-      result.append(extent == 1 ? 0 : stride)
-      stride *= extent
-    }
-    return result.reversed()
-  }
-  let (aStrides, bStrides) = (strides(a), strides(b))
+  let (aStrides, bStrides) = (broadcastStrides(of: a.shape), broadcastStrides(of: b.shape))
   var result = Tensor<Scalar>(zeros: shape)
   for position in 0..<result.count {
-    var (rest, aPosition, bPosition) = (position, 0, 0)
-    for axis in shape.dimensions.indices.reversed() {
-      let index = rest % shape[axis]
-      rest /= shape[axis]
-      aPosition += index * aStrides[axis]
-      bPosition += index * bStrides[axis]
-    }
-    result[position] = combine(a[aPosition], b[bPosition])
+    result[position] = combine(
+      a[broadcastPosition(position, in: shape, aStrides)], b[broadcastPosition(position, in: shape, bStrides)])
+  }
+  return result
+}
+
+/// The sums over the axes along which a tensor of `shape` would be repeated: the adjoint of broadcasting.
+///
+/// They are kept in `Double`, since they may run over all pixels of all rows.
+func summed<Scalar: TensorScalar>(_ tensor: Tensor<Scalar>, to shape: Shape) -> Tensor<Scalar> {
+  guard tensor.shape != shape else { return tensor }
+  let strides = broadcastStrides(of: shape)
+  var sums = Tensor<Double>(zeros: shape)
+  for position in 0..<tensor.count {
+    sums[broadcastPosition(position, in: tensor.shape, strides)] += Double(tensor[position])
+  }
+  return sums.converted(to: Scalar.self)
+}
+
+/// The distance between neighbours along each axis; zero along an axis that is repeated.
+private func broadcastStrides(of shape: Shape) -> [Int] {
+  var stride = 1
+  var result: [Int] = []
+  for extent in shape.dimensions.reversed() {
+    result.append(extent == 1 ? 0 : stride)
+    stride *= extent
+  }
+  return result.reversed()
+}
+
+/// Where an element at `position` of a tensor of `shape` lies in one with other strides.
+private func broadcastPosition(_ position: Int, in shape: Shape, _ strides: [Int]) -> Int {
+  var (rest, result) = (position, 0)
+  for axis in shape.dimensions.indices.reversed() {
+    result += rest % shape[axis] * strides[axis]
+    rest /= shape[axis]
   }
   return result
 }
 
 /// Several inputs side by side along one axis.
-public struct Concatenation: Layer, Hashable {
+public struct Concatenation: DifferentiableLayer, Hashable {
   public static let kind = "Concatenation"
   /// The axis of a row, from zero.
   public var axis: Int
@@ -126,5 +178,33 @@ public struct Concatenation: Layer, Hashable {
       }
     }
     return Tensor(shape: Shape(dimensions), elements: elements)
+  }
+
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    let outer = cotangent.shape.dimensions[...axis].reduce(1, *)
+    let stride = cotangent.count / outer
+    var offset = 0
+    var gradients: [Tensor<Scalar>?] = []
+    for (input, isRequested) in zip(inputs, request.inputs) {
+      let width = input.count / outer
+      if isRequested {
+        var elements = ContiguousArray<Scalar>()
+        elements.reserveCapacity(input.count)
+        for block in 0..<outer {
+          let start = block * stride + offset
+          elements.append(contentsOf: cotangent.elements[start..<start + width])
+        }
+        gradients.append(Tensor(shape: input.shape, elements: elements))
+      } else {
+        gradients.append(nil)
+      }
+      offset += width
+    }
+    return LayerGradients(inputs: gradients, parameters: [])
   }
 }

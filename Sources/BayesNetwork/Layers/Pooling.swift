@@ -3,7 +3,7 @@ public import BayesTensor
 /// The maximum or mean over a window that moves over an image.
 ///
 /// - Shapes: `[height, width, channels]` to `[height', width', channels]`.
-public struct Pooling: Layer, Hashable {
+public struct Pooling: DifferentiableLayer, Hashable {
   public static let kind = "Pooling"
   public var operation: PoolingKind
   public var window: Extent2D
@@ -39,12 +39,25 @@ public struct Pooling: Layer, Hashable {
   ) -> Tensor<Scalar> {
     backend.pooling(inputs[0], operation, geometry(for: inputs[0].shape.row))
   }
+
+  /// Of equal maxima in a window the first in row-major order takes all.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    LayerGradients(
+      input: request.inputs[0]
+        ? backend.poolingInputGradient(
+          cotangent, input: inputs[0], operation, geometry(for: inputs[0].shape.row)) : nil)
+  }
 }
 
 /// The maximum or mean over a whole image.
 ///
 /// - Shapes: `[height, width, channels]` to `[channels]`, or `[1, 1, channels]`.
-public struct GlobalPooling: Layer, Hashable {
+public struct GlobalPooling: DifferentiableLayer, Hashable {
   public static let kind = "GlobalPooling"
   public var operation: PoolingKind
   public var keepsDimensions: Bool
@@ -67,5 +80,20 @@ public struct GlobalPooling: Layer, Hashable {
       inputs[0], operation, WindowGeometry(window: Extent2D(height: row[0], width: row[1])))
     let shape: Shape = keepsDimensions ? [1, 1, row[2]] : [row[2]]
     return pooled.reshaped(to: shape.batched(inputs[0].rowCount))
+  }
+
+  /// Of equal maxima the first in row-major order takes all.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    guard request.inputs[0] else { return LayerGradients(input: nil) }
+    let row = inputs[0].shape.row
+    return LayerGradients(
+      input: backend.poolingInputGradient(
+        cotangent.reshaped(to: [inputs[0].rowCount, 1, 1, row[2]]), input: inputs[0], operation,
+        WindowGeometry(window: Extent2D(height: row[0], width: row[1]))))
   }
 }

@@ -1,7 +1,7 @@
 public import BayesTensor
 
 /// The input unchanged: dropout and noise in evaluation form.
-public struct Identity: Layer, Hashable {
+public struct Identity: DifferentiableLayer, Hashable {
   public static let kind = "Identity"
   /// The probability with which training drops an element; `nil` where the layer is no dropout.
   public var dropoutRate: Double?
@@ -16,12 +16,21 @@ public struct Identity: Layer, Hashable {
   public func forward<Scalar: TensorScalar>(
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> { inputs[0] }
+
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    LayerGradients(input: request.inputs[0] ? cotangent : nil)
+  }
 }
 
 /// The same elements under another shape; `Flatten` is a reshape to one axis.
 ///
 /// - Shapes: `[…]` to `target`, in row-major order: height, width, channels.
-public struct Reshape: Layer, Hashable {
+public struct Reshape: DifferentiableLayer, Hashable {
   public static let kind = "Reshape"
   /// The extents of a row; one may be −1 and is then what is left.
   public var target: [Int]
@@ -54,10 +63,19 @@ public struct Reshape: Layer, Hashable {
     return inputs[0].reshaped(
       to: Shape([rowCount] + target.map { $0 == -1 ? row.elementCount / known : $0 }))
   }
+
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    LayerGradients(input: request.inputs[0] ? cotangent.reshaped(to: inputs[0].shape) : nil)
+  }
 }
 
 /// The axes of a row in another order.
-public struct Permutation: Layer, Hashable {
+public struct Permutation: DifferentiableLayer, Hashable {
   public static let kind = "Permutation"
   /// `order[i]` is the input axis, from zero, that becomes output axis `i`.
   public var order: [Int]
@@ -92,12 +110,24 @@ public struct Permutation: Layer, Hashable {
     }
     return result
   }
+
+  /// The cotangent under the inverse order.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    guard request.inputs[0] else { return LayerGradients(input: nil) }
+    let inverse = Permutation(order: order.indices.sorted { order[$0] < order[$1] })
+    return LayerGradients(input: inverse.forward([cotangent], parameters: [], on: backend))
+  }
 }
 
 /// Zeros around an image, or, with negative numbers, pixels cut off it.
 ///
 /// - Shapes: `[height, width, channels]` to `[height + top + bottom, width + left + right, channels]`.
-public struct Border: Layer, Hashable {
+public struct Border: DifferentiableLayer, Hashable {
   public static let kind = "Border"
   public var padding: SpatialPadding
 
@@ -136,12 +166,26 @@ public struct Border: Layer, Hashable {
     }
     return result
   }
+
+  /// What was added is cut off, and what was cut off has a gradient of zero.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    guard request.inputs[0] else { return LayerGradients(input: nil) }
+    let inverse = Border(
+      SpatialPadding(
+        top: -padding.top, bottom: -padding.bottom, left: -padding.left, right: -padding.right))
+    return LayerGradients(input: inverse.forward([cotangent], parameters: [], on: backend))
+  }
 }
 
 /// An image enlarged by whole factors.
 ///
 /// - Shapes: `[height, width, channels]` to `[height · factor, width · factor, channels]`.
-public struct Upsampling: Layer, Hashable {
+public struct Upsampling: DifferentiableLayer, Hashable {
   public static let kind = "Upsampling"
 
   public enum Interpolation: String, Hashable, Sendable, Codable {
@@ -194,6 +238,37 @@ public struct Upsampling: Layer, Hashable {
       }
     }
     return result
+  }
+
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    guard request.inputs[0] else { return LayerGradients(input: nil) }
+    let (height, width, channels) = (inputs[0].shape[1], inputs[0].shape[2], inputs[0].shape[3])
+    let rows = sources(height, factor.height) as [Source<Scalar>]
+    let columns = sources(width, factor.width) as [Source<Scalar>]
+    var gradient = Tensor<Scalar>(zeros: inputs[0].shape)
+    var position = 0
+    for image in 0..<inputs[0].rowCount {
+      for row in rows {
+        for column in columns {
+          for c in 0..<channels {
+            func add(_ y: Int, _ x: Int, _ weight: Scalar) {
+              gradient[((image * height + y) * width + x) * channels + c] += cotangent[position] * weight
+            }
+            add(row.first, column.first, (1 - row.weight) * (1 - column.weight))
+            add(row.first, column.second, (1 - row.weight) * column.weight)
+            add(row.second, column.first, row.weight * (1 - column.weight))
+            add(row.second, column.second, row.weight * column.weight)
+            position += 1
+          }
+        }
+      }
+    }
+    return LayerGradients(input: gradient)
   }
 
   /// The two input positions that an output position lies between, and the weight of the second.

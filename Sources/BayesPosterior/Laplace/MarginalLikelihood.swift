@@ -82,20 +82,16 @@ public struct MarginalLikelihood: Sendable {
   ///
   /// It stops before the maximum; use `maximum()` unless a value of that library is to be reproduced.
   ///
-  /// - Source: Kingma and Ba 2015, arXiv:1412.6980; defaults of laplace-torch 0.3.
+  /// - Source: defaults of laplace-torch 0.3.
   public func priorPrecisionByAdam(
     stepCount: Int = 100, stepSize: Double = 0.1, initial: Double = 1
   ) -> Double {
-    var logarithm = Double.log(initial)
-    var (mean, square) = (0.0, 0.0)
-    for step in 1...stepCount {
-      let gradient = -derivative(priorPrecision: Double.exp(logarithm))
-      mean = 0.9 * mean + 0.1 * gradient
-      square = 0.999 * square + 0.001 * gradient * gradient
-      let correctedMean = mean / (1 - Double.pow(0.9, step))
-      let correctedSquare = square / (1 - Double.pow(0.999, step))
-      logarithm -= stepSize * correctedMean / (correctedSquare.squareRoot() + 1e-8)
+    var logarithm = [Tensor(shape: [1], [Double.log(initial)])]
+    var adam = Adam<Double>()
+    for _ in 0..<stepCount {
+      let gradient = -derivative(priorPrecision: Double.exp(logarithm[0][0]))
+      adam.update(&logarithm, gradients: [Tensor(shape: [1], [gradient])], learningRate: stepSize)
     }
-    return Double.exp(logarithm)
+    return Double.exp(logarithm[0][0])
   }
 }

@@ -9,6 +9,7 @@ public import Testing
 /// - Rows do not interact: each alone gives the same bits as in a batch.
 /// - The layer survives encoding and decoding: the copy computes the same bits.
 /// - Parameters have different names; the cost is not negative.
+/// - Where it has a pullback, that is what `checkPullback` expects.
 ///
 /// Parameters are normal, those called `variance` positive; inputs are normal.
 public func checkLayer<Checked: Layer>(
@@ -22,10 +23,7 @@ public func checkLayer<Checked: Layer>(
 
   let rowCount = 3
   let key = RandomKey(seed: 20)
-  let parameters = specs.enumerated().map { index, spec in
-    let normals = key.child(index).normals(spec.shape, as: Float.self)
-    return spec.name == "variance" ? normals.map { 0.5 + abs($0) } : normals
-  }
+  let parameters = contractParameters(specs, key, as: Float.self)
   let batches = inputs.enumerated().map { index, shape in
     key.child(specs.count + index).normals(shape.batched(rowCount), as: Float.self)
   }
@@ -45,4 +43,20 @@ public func checkLayer<Checked: Layer>(
   #expect(
     decoded.forward(batches, parameters: parameters, on: backend) == result, context,
     sourceLocation: sourceLocation)
+
+  if let differentiable = layer as? any DifferentiableLayer {
+    for rowCount in [1, 3] {
+      checkPullback(differentiable, inputs: inputs, rowCount: rowCount, sourceLocation: sourceLocation)
+    }
+  }
+}
+
+/// Normal parameters, those called `variance` positive.
+func contractParameters<Scalar: TensorScalar>(
+  _ specs: [ParameterSpec], _ key: RandomKey, as type: Scalar.Type
+) -> [Tensor<Scalar>] {
+  specs.enumerated().map { index, spec in
+    let normals = key.child(index).normals(spec.shape, as: Scalar.self)
+    return spec.name == "variance" ? normals.map { 0.5 + abs($0) } : normals
+  }
 }
