@@ -34,6 +34,8 @@ let package = Package(
     .systemLibrary(name: "CMPI", pkgConfig: "ompi-c", providers: [.apt(["libopenmpi-dev"])]),
     .systemLibrary(name: "CZip", pkgConfig: "libzip", providers: [.apt(["libzip-dev"])]),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CPNG", pkgConfig: "libpng", providers: [.apt(["libpng-dev"])]),
+    .systemLibrary(name: "CJPEG", pkgConfig: "libturbojpeg", providers: [.apt(["libturbojpeg0-dev"])]),
 
     // The core: pure Swift.
     .target(
@@ -58,7 +60,7 @@ let package = Package(
       swiftSettings: settings),
     .target(
       name: "BayesFiles",
-      dependencies: ["BayesTensor", "BayesNetwork", "CHDF5", "CZip", "CZlib", "CCrypto"],
+      dependencies: ["BayesTensor", "BayesNetwork", "CHDF5", "CZip", "CZlib", "CCrypto", "CPNG", "CJPEG"],
       swiftSettings: settings),
     .target(
       name: "BayesMPI",

@@ -17,8 +17,8 @@ refuse "A C module is imported publicly:" \
   "$(grep -rnE '^\s*(@_exported )?public import C[A-Z]' Sources || true)"
 refuse "oneDNN and OpenBLAS belong to BayesKernels:" \
   "$(grep -rnE '^\s*import (COneDNN|COpenBLAS)' Sources | grep -v '^Sources/BayesKernels/' || true)"
-refuse "HDF5, libzip, zlib and OpenSSL belong to BayesFiles:" \
-  "$(grep -rnE '^\s*import (CHDF5|CZip|CZlib|CCrypto)' Sources | grep -v '^Sources/BayesFiles/' || true)"
+refuse "HDF5, libzip, zlib, OpenSSL, libpng and libjpeg-turbo belong to BayesFiles:" \
+  "$(grep -rnE '^\s*import (CHDF5|CZip|CZlib|CCrypto|CPNG|CJPEG)' Sources | grep -v '^Sources/BayesFiles/' || true)"
 refuse "Open MPI belongs to BayesMPI:" \
   "$(grep -rnE '^\s*import CMPI' Sources | grep -v '^Sources/BayesMPI/' || true)"
 refuse "Unsafe code belongs to the adaptors:" \

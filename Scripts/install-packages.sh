@@ -3,7 +3,8 @@
 # As root or with a sudo that asks nothing it installs them; else it prints the one line to run.
 set -euo pipefail
 
-packages=(libhdf5-dev libdnnl-dev libopenblas-dev liblapacke-dev libssl-dev libzip-dev zlib1g-dev pkg-config "$@")
+packages=(libhdf5-dev libdnnl-dev libopenblas-dev liblapacke-dev libssl-dev libzip-dev zlib1g-dev libpng-dev
+  libturbojpeg0-dev pkg-config "$@")
 missing=()
 for package in "${packages[@]}"; do
   status=$(dpkg-query -W -f '${Status}' "$package" 2>/dev/null || true)

@@ -9,6 +9,8 @@ enum FileKind: Equatable {
   case numpy
   case idx
   case pickle
+  case png
+  case jpeg
   case empty
   /// Anything else; how the file starts, in words.
   case unknown(start: String)
@@ -18,6 +20,10 @@ enum FileKind: Equatable {
     let start = try reader.prefix(64)
     if start.isEmpty {
       self = .empty
+    } else if start.starts(with: PNGHeader.signature) {
+      self = .png
+    } else if start.starts(with: [0xFF, 0xD8, 0xFF]) {
+      self = .jpeg
     } else if try Self.hasHDF5Signature(reader) {
       self = .hdf5
     } else if start.starts(with: [0x50, 0x4B, 0x03, 0x04]) || start.starts(with: [0x50, 0x4B, 0x05, 0x06]) {
@@ -80,6 +86,7 @@ enum FileKind: Equatable {
       case .gzip: "a gzip stream; unpack it with gunzip first"
       case .numpy: "a NumPy array (.npy); write it as HDF5, for instance with h5py"
       case .idx: "an IDX header; that is a data file, not one of weights"
+      case .png, .jpeg: "an image; that is data, not a file of weights"
       case .pickle:
         "a Python pickle, as PyTorch files do; load it in Python and write its weights as HDF5"
       case .unknown(let start) where start.contains("version https://git-lfs"):

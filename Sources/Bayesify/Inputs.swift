@@ -30,15 +30,16 @@ public enum RowInput: Sendable {
   case dataset(any Dataset)
   case records(ArchivedExitRecords)
 
-  /// Opens a data set (`file`, `file.h5:images,labels`) or a file of exit records.
+  /// Opens a data set (`file`, `file.h5:images,labels`, a folder of images) or a file of exit records.
   ///
   /// - Parameters:
   ///   - labels: a file of labels, where they are not in the file of the inputs.
+  ///   - labelColumn: the column of labels in a `.csv` file.
   ///   - rows: the rows to use; all for `nil`.
   ///   - usesLabels: whether labels in the file mean this network's classes; those of foreign rows do not.
   public init(
-    _ specification: String, labels: String? = nil, rows: Range<Int>? = nil, likelihood: Likelihood? = nil,
-    usesLabels: Bool = true
+    _ specification: String, labels: String? = nil, labelColumn: String? = nil, rows: Range<Int>? = nil,
+    likelihood: Likelihood? = nil, usesLabels: Bool = true
   ) throws(FileError) {
     var (file, options) = try DatasetOptions.parse(specification)
     if file == specification, try HDF5Archive.recognizes(file) {
@@ -54,6 +55,8 @@ public enum RowInput: Sendable {
       }
     }
     options.labelsFile = labels
+    options.labelColumn = labelColumn
+    options.requiresLabelColumn = usesLabels
     options.rows = rows
     let dataset = try openDataset(file, options: options)
     self = .dataset(usesLabels ? dataset : UnlabelledDataset(dataset))

@@ -18,10 +18,11 @@ public struct NetworkRecords: ExitRecordSource {
   /// Prepares a pass over a data set.
   ///
   /// - Parameters:
-  ///   - description: what is known of the exits; made by `FrozenNetwork.recordsDescription`.
+  ///   - description: what is known of the exits; made by `FrozenNetwork.recordsDescription`.  Where it names no
+  ///     classes, the data set may.
   ///   - stage: what the pass is for, as shown with its progress.
   ///   - width: tasks at once.
-  /// - Throws: `FileError` when rows do not fit the network's input, `NetworkError` when the
+  /// - Throws: `FileError` when rows or classes do not fit the network, `NetworkError` when the
   ///   preprocessing does not.
   public init(
     _ frozen: FrozenNetwork, over dataset: any Dataset, description: RecordsDescription, stage: String,
@@ -46,9 +47,18 @@ public struct NetworkRecords: ExitRecordSource {
     guard dataset.rowCount > 0 else {
       throw FileError(.value, file: dataset.file, "There are no rows.")
     }
+    let classCount = description.exits.map(\.classCount).max() ?? 0
+    guard dataset.classNames.isEmpty || dataset.classNames.count == classCount else {
+      throw FileError(
+        .shape, file: dataset.file,
+        "There are \(dataset.classNames.count) sub-folders, but the network knows \(classCount) classes; labels count "
+          + "the sub-folders by name, so make one for each class, empty where it has no images.")
+    }
     self.frozen = frozen
     self.dataset = dataset
-    self.description = description
+    var described = description
+    if described.classNames.isEmpty { described.classNames = dataset.classNames }
+    self.description = described
     self.stage = stage
     self.width = width
     self.report = report

@@ -73,8 +73,9 @@ struct BayesifyCommand: AsyncParsableCommand {
       bayesify evaluate model.h5 posterior.h5 --data test.h5 --validation validation.h5 \\
         --ood letters=letters.h5 --html report.html
 
-      DATA is a file: HDF5 (x, y, or file.h5:images,labels), .npz, .npy and IDX (labels by --labels), or exit \
-      records that 'extract' wrote. Exit codes: 0 done, 64 usage, 65 bad content, 70 numerical, 74 a file that \
+      DATA is a file: HDF5 (x, y, or file.h5:images,labels), .npz, .npy and IDX (labels by --labels), .csv \
+      (--label-column), exit records that 'extract' wrote, or a folder of .png and .jpg images: its sub-folders, \
+      by name, are the classes. Exit codes: 0 done, 64 usage, 65 bad content, 70 numerical, 74 a file that \
       cannot be opened or written, 130 interrupted.
       """,
     version: bayesifyVersion,

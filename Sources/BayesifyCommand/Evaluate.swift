@@ -16,7 +16,7 @@ struct Evaluate: AsyncParsableCommand {
   @Argument(help: "Checkpoints and posteriors.")
   var models: [String]
 
-  @Option(help: "Labelled test rows: data or exit records.")
+  @Option(help: "Labelled test rows: data (a file, or a folder of images by class) or exit records.")
   var data: String
 
   @Option(help: "Labels of the test rows, where they are not beside the inputs.")
@@ -73,6 +73,7 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   func run() async throws {
+    try options.requireTable(among: data, validation)
     try execution.requireWritable(
       json, html,
       apartFrom: models + ood.map(\.data)
@@ -83,10 +84,15 @@ struct Evaluate: AsyncParsableCommand {
     let start = clock.now
 
     let likelihood = options.likelihood
-    let test = try RowInput(data, labels: labels, rows: rows?.range, likelihood: likelihood)
-    let foreign = try ood.map { try RowInput($0.data, likelihood: likelihood, usesLabels: false) }
+    let column = options.labelColumn
+    let test = try RowInput(
+      data, labels: labels, labelColumn: column, rows: rows?.range, likelihood: likelihood)
+    let foreign = try ood.map {
+      try RowInput($0.data, labelColumn: column, likelihood: likelihood, usesLabels: false)
+    }
     let held = try validation.map {
-      try RowInput($0, labels: validationLabels, rows: validationRows?.range, likelihood: likelihood)
+      try RowInput(
+        $0, labels: validationLabels, labelColumn: column, rows: validationRows?.range, likelihood: likelihood)
     }
     var warnings = try recurrences(test, held, session)
 
@@ -149,7 +155,9 @@ struct Evaluate: AsyncParsableCommand {
         warnings.append(warning)
       }
     }
-    let training = try reference.map { try RowInput($0, likelihood: options.likelihood, usesLabels: false) }
+    let training = try reference.map {
+      try RowInput($0, labelColumn: options.labelColumn, likelihood: options.likelihood, usesLabels: false)
+    }
     try check(test, "test", held, "validation")
     try check(held, "validation", training, "training")
     try check(test, "test", training, "training")

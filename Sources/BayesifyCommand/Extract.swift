@@ -13,7 +13,7 @@ struct Extract: AsyncParsableCommand {
   @Argument(help: "A checkpoint.")
   var checkpoint: String
 
-  @Option(help: "The rows to run: a data file, or file.h5:inputs,labels.")
+  @Option(help: "The rows to run: a data file, file.h5:inputs,labels, or a folder of images by class.")
   var data: String
 
   @Option(help: "A file of labels, where they are not beside the inputs.")
@@ -32,11 +32,13 @@ struct Extract: AsyncParsableCommand {
   var json = false
 
   func run() async throws {
+    try model.requireTable(among: data)
     try execution.requireWritable(output, apartFrom: [checkpoint, data, labels, model.classNames])
     let progress = execution.progress()
     let session = Session(model, execution, progress)
     let checkpoint = try CheckpointModel(checkpoint)
-    guard case .dataset(let dataset) = try RowInput(data, labels: labels, rows: rows?.range) else {
+    let input = try RowInput(data, labels: labels, labelColumn: model.labelColumn, rows: rows?.range)
+    guard case .dataset(let dataset) = input else {
       throw FileError(.value, file: data, "These are exit records already; extract takes raw inputs.")
     }
     let records = try session.networkRecords(

@@ -28,7 +28,11 @@ struct FitLaplace: AsyncParsableCommand {
   @Argument(help: "A checkpoint, or exit records of the training rows.")
   var source: String
 
-  @Option(help: "Training rows: data or exit records. Not needed when SOURCE holds their records.")
+  @Option(
+    help: """
+      Training rows: data (a file, or a folder of images by class) or exit records. Not needed when SOURCE holds their \
+      records.
+      """)
   var data: String?
 
   @Option(help: "Labels of the training rows, where they are not beside the inputs.")
@@ -87,6 +91,7 @@ struct FitLaplace: AsyncParsableCommand {
   }
 
   func run() async throws {
+    try model.requireTable(among: data, validation)
     try execution.requireWritable(
       output, apartFrom: [source, data, labels, validation, validationLabels, model.classNames])
     let progress = execution.progress()
@@ -159,10 +164,12 @@ private struct TrainingInput {
     }
     trainingSpecification = specification
     training = try RowInput(
-      specification, labels: command.labels, rows: command.rows?.range, likelihood: likelihood)
+      specification, labels: command.labels, labelColumn: command.model.labelColumn, rows: command.rows?.range,
+      likelihood: likelihood)
     validation = try command.validation.map {
       try RowInput(
-        $0, labels: command.validationLabels, rows: command.validationRows?.range, likelihood: likelihood)
+        $0, labels: command.validationLabels, labelColumn: command.model.labelColumn,
+        rows: command.validationRows?.range, likelihood: likelihood)
     }
     preprocessing = try session.agreedPreprocessing(
       [training, validation].compactMap { $0 }.map { ($0.file, $0.preprocessing) })

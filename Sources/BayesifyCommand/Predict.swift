@@ -11,7 +11,7 @@ struct Predict: AsyncParsableCommand {
   @Argument(help: "A checkpoint or a posterior.")
   var model: String
 
-  @Option(help: "The rows: data or exit records.")
+  @Option(help: "The rows: data (a file, or a folder of images) or exit records.")
   var data: String
 
   @Option(help: "A file of labels, where they are not beside the inputs.")
@@ -33,12 +33,14 @@ struct Predict: AsyncParsableCommand {
   var json = false
 
   func run() async throws {
+    try options.requireTable(among: data)
     try execution.requireWritable(output, apartFrom: [model, data, labels, checkpoint, options.classNames])
     let progress = execution.progress()
     let session = Session(options, execution, progress)
     let model = try ModelInput(model)
     try execution.requireWritable(output, apartFrom: [model.recordedCheckpoint])
-    let input = try RowInput(data, labels: labels, rows: rows?.range, likelihood: options.likelihood)
+    let input = try RowInput(
+      data, labels: labels, labelColumn: options.labelColumn, rows: rows?.range, likelihood: options.likelihood)
     let source = try await session.records(
       input, specification: data, checkpoint: { try model.checkpoint(named: checkpoint) },
       digest: model.checkpointDigest,

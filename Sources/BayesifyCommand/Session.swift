@@ -89,9 +89,9 @@ struct Session {
     progress.note("estimate: \(try await records.estimate()) on \(execution.width) thread(s)")
   }
 
-  /// The digest of a data file.
+  /// The digest of a data file, or of a folder of images.
   func digest(of specification: String) throws -> String {
-    try FileDigest.sha256(ofFile: DatasetOptions.parse(specification).file)
+    try FileDigest.sha256(ofData: DatasetOptions.parse(specification).file)
   }
 
   /// Warns of rows of one set that recur in another.

@@ -258,7 +258,13 @@ struct DatasetTests {
   @Test(
     arguments: [
       ([], "The file is empty; copy or download it again."),
-      (Array("a,b\n1,2\n".utf8), "This is none of the data formats that are read (HDF5, .npz, .npy, IDX)"),
+      (
+        Array("a,b\n1,2\n".utf8),
+        "This is none of the data formats that are read (HDF5, .npz, .npy, IDX, .csv, a folder of images); it starts "
+          + "with the bytes 61 2c"
+      ),
+      ([0x89, 0x50, 0x4E, 0x47, 0x0D, 0x0A, 0x1A, 0x0A], "This is a single image; name the folder"),
+      ([0xFF, 0xD8, 0xFF, 0xE0], "This is a single image; name the folder"),
       ([0x80, 0x02, 0x7D, 0x71], "This is a Python pickle"),
       ([0x1F, 0x8B, 8, 0], "The gzip stream is truncated or damaged"),
       ([0x50, 0x4B, 5, 6] + Array(repeating: 0, count: 18), "The zip archive has no NumPy arrays"),

@@ -28,7 +28,15 @@ final class TemporaryFolder: Sendable {
     }
   }
 
+  /// Makes a folder, and those around it, and returns its path.
+  @discardableResult
+  func makeFolder(_ name: String) throws -> String {
+    try FileManager.default.createDirectory(atPath: path(name), withIntermediateDirectories: true)
+    return path(name)
+  }
+
   /// Writes a file and returns its path.
+  @discardableResult
   func write(_ bytes: some Sequence<UInt8>, to name: String) throws -> String {
     try Data(bytes).write(to: URL(filePath: path(name)))
     return path(name)

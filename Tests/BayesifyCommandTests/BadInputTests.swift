@@ -122,7 +122,7 @@ struct BadInputTests {
     try folder.write("", to: "empty.npy")
     try await refuse("empty.npy", naming: ["empty.npy", "empty"])
     try folder.write("pixel,pixel\n1,2\n", to: "text.npy")
-    try await refuse("text.npy", naming: ["text.npy", "HDF5, .npz, .npy, IDX"])
+    try await refuse("text.npy", naming: ["text.npy", "HDF5, .npz, .npy, IDX, .csv"])
   }
 
   @Test func rowRangesOutOfBoundsAreRefused() async throws {

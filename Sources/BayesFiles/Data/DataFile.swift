@@ -1,17 +1,24 @@
 import BayesTensor
 import Foundation
 
-/// A file of arrays, whatever its format.
+/// A file of arrays, whatever its format, or a folder of images.
 enum DataFile {
   /// One array without a name: `.npy` and IDX.
   case single(any StoredArray)
   /// Arrays by name: HDF5 and `.npz`.
   case named(any ArrayCatalog)
+  /// Columns of numbers: `.csv`.
+  case table(CSVTable)
+  case folder(ImageFolder)
 
-  /// Opens a file by what it contains, whatever its name.
+  /// Opens a file by what it contains, whatever its name; only text needs a name that ends in `.csv`.
   ///
   /// - Throws: `FileError` when it cannot be opened, is of no known format, or is damaged.
   init(_ file: String) throws(FileError) {
+    if FolderListing.isFolder(file) {
+      self = .folder(try ImageFolder(file))
+      return
+    }
     let reader = try FileReader(file)
     switch try FileKind(of: reader) {
     case .hdf5: self = .named(try HDF5File(file))
@@ -25,10 +32,15 @@ enum DataFile {
     case .pickle:
       throw FileError(
         .unsupported, file: file, "This is a Python pickle; load it in Python and save its arrays as .npz.")
+    case .png, .jpeg:
+      throw FileError(
+        .unsupported, file: file, "This is a single image; name the folder that holds the images.")
+    case .unknown where file.lowercased().hasSuffix(".csv"): self = .table(try CSVTable(reader))
     case .unknown(let start):
       throw FileError(
         .unsupported, file: file,
-        "This is none of the data formats that are read (HDF5, .npz, .npy, IDX); it starts with \(start).")
+        "This is none of the data formats that are read (HDF5, .npz, .npy, IDX, .csv, a folder of images); it starts "
+          + "with \(start).")
     }
   }
 

@@ -11,15 +11,21 @@ public struct DatasetOptions: Hashable, Sendable {
   public var labels: String?
   /// The file of the labels (`labels.npy`, `file.h5:y`), where it is not that of the inputs.
   public var labelsFile: String?
+  /// The column of the labels in a `.csv` file: its name, or its index from 0; other files have none.
+  public var labelColumn: String?
+  /// Whether a `.csv` file without the column of labels is refused; where not, it has no labels.
+  public var requiresLabelColumn = true
   /// The rows to use; all, for `nil`.
   public var rows: Range<Int>?
 
   public init(
-    inputs: String? = nil, labels: String? = nil, labelsFile: String? = nil, rows: Range<Int>? = nil
+    inputs: String? = nil, labels: String? = nil, labelsFile: String? = nil, labelColumn: String? = nil,
+    rows: Range<Int>? = nil
   ) {
     self.inputs = inputs
     self.labels = labels
     self.labelsFile = labelsFile
+    self.labelColumn = labelColumn
     self.rows = rows
   }
 

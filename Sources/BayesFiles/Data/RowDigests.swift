@@ -12,8 +12,9 @@ import BayesTensor
 public struct RowDigests: Sendable {
   private let sorted: ContiguousArray<Int>
 
-  // Enough rows to read a chunk at once, few enough to stay small.
+  // Enough rows to read a chunk at once, few enough to stay small even where a row is a photograph.
   private static let batchSize = 1024
+  private static let batchElementLimit = 1 << 24
 
   /// Takes digests that were computed before.
   public init(_ digests: some Sequence<Int>) { sorted = ContiguousArray(digests.sorted()) }
@@ -24,9 +25,10 @@ public struct RowDigests: Sendable {
   public init(of dataset: any Dataset) throws {
     var digests: [Int] = []
     digests.reserveCapacity(dataset.rowCount)
-    for start in stride(from: 0, to: dataset.rowCount, by: Self.batchSize) {
+    let batchSize = min(Self.batchSize, max(1, Self.batchElementLimit / max(1, dataset.rowShape.elementCount)))
+    for start in stride(from: 0, to: dataset.rowCount, by: batchSize) {
       try Task.checkCancellation()
-      digests += Self.digests(of: try dataset.inputs(start..<min(start + Self.batchSize, dataset.rowCount)))
+      digests += Self.digests(of: try dataset.inputs(start..<min(start + batchSize, dataset.rowCount)))
     }
     self.init(digests)
   }

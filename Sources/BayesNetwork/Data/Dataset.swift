@@ -75,6 +75,9 @@ public protocol Dataset: Sendable {
   /// Whether there is a label a row.
   var hasLabels: Bool { get }
 
+  /// The names of the classes, where the data set itself says what its labels mean; else none.
+  var classNames: [String] { get }
+
   /// The index in the file of this data set's first row; for messages.
   var firstRow: Int { get }
 
@@ -90,6 +93,7 @@ public protocol Dataset: Sendable {
 }
 
 extension Dataset {
+  public var classNames: [String] { [] }
   public var labelsFile: String { file }
   public var firstRow: Int { 0 }
 }

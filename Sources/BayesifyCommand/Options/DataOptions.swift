@@ -17,12 +17,22 @@ struct ModelOptions: ParsableArguments {
     help: "How outputs are read where the last activation leaves it open: categorical, binary, multilabel or gaussian.")
   var likelihood: Likelihood?
 
-  @Option(help: "A text file with one class name a line.")
+  @Option(help: "The column of labels in .csv files: its name, or its index from 0.")
+  var labelColumn: String?
+
+  @Option(
+    help: "A text file with one class name a line. (default: the sub-folders, where data are a folder of images)")
   var classNames: String?
 
   func validate() throws {
     if let scale, !(scale.isFinite && scale != 0) { throw ValidationError("--scale must be a number but zero.") }
     if let std, std.values.contains(0) { throw ValidationError("--std must not hold zeros.") }
+  }
+
+  /// Refuses a column of labels that no file could have.
+  func requireTable(among files: String?...) throws {
+    guard labelColumn != nil, !files.contains(where: { $0?.lowercased().hasSuffix(".csv") ?? false }) else { return }
+    throw ValidationError("--label-column is for .csv files, and none is named; leave it out.")
   }
 
   /// The preprocessing asked for; `nil` when no option says anything.
