@@ -1,3 +1,4 @@
+import BayesTensor
 import COneDNN
 import COpenBLAS
 
@@ -10,6 +11,16 @@ enum ThreadBudget {
   /// Gives native libraries one thread.  libgomp's setting holds for the calling thread only, so
   /// this is called wherever native work begins.
   static func claimSingleThread() { omp_set_num_threads(1) }
+
+  /// Gives oneDNN `count` threads for what `body` compiles or runs.
+  static func withThreads<Result>(_ count: Int, _ body: () throws(NumericalError) -> Result) throws(NumericalError)
+    -> Result
+  {
+    guard count > 1 else { return try body() }
+    omp_set_num_threads(Int32(count))
+    defer { omp_set_num_threads(1) }
+    return try body()
+  }
 
   /// OpenBLAS's setting holds for the process.
   static let openBLASIsSingleThreaded: Bool = {

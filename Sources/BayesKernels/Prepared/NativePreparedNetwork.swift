@@ -12,26 +12,40 @@ final class NativePreparedNetwork: PreparedNetwork {
   private let loaders: [InputLoader]
   /// From the smallest to the largest; the largest serves rows in bulk.
   private let plans: [SlicePlan]
-  private let weightByteCount: Int
+  /// For one row on several native threads, by their number; `nil` where they round otherwise than one.
+  private let threadedPlans = Mutex<[Int: SlicePlan?]>([:])
+  private let weights: PackedWeights
+  private let probe: Probe
+  private let engine: Engine
   private let restingResults = Mutex<[ResultBuffers]>([])
 
   /// - Parameter sliceRowCount: the only size of slices; several chosen by the network's memory when `nil`.
   init(
     _ frozen: FrozenNetwork, map: InputMap?, inputs: [Int], outputs: [Int], sliceRowCount: Int?, _ engine: Engine
   ) throws(NumericalError) {
-    graph = FusedGraph(frozen, inputs: inputs, outputs: outputs)
-    loaders = inputs.map { InputLoader(frozen.network.shapes[$0], map: $0 == 0 ? map : nil) }
+    let graph = FusedGraph(frozen, inputs: inputs, outputs: outputs)
     let weights = PackedWeights(engine)
     var plans: [SlicePlan] = []
     for size in sliceRowCount.map({ [$0] }) ?? Self.sliceRowCounts(graph) {
       plans.append(try SlicePlan(graph, rowCount: size, weights, engine))
     }
-    self.plans = try Self.agreeing(plans, graph, frozen.network, inputs)
-    weightByteCount = weights.byteCount
+    let probe = Probe(inputs.map { frozen.network.shapes[$0] })
+    if let largest = plans.popLast() {
+      let expected = try probe.outputs(of: largest, graph)
+      var agreeing: [SlicePlan] = []
+      for plan in plans where try probe.agrees(plan, with: expected, graph) { agreeing.append(plan) }
+      plans = agreeing + [largest]
+    }
+    self.plans = plans
+    self.graph = graph
+    self.weights = weights
+    self.probe = probe
+    self.engine = engine
+    loaders = inputs.map { InputLoader(frozen.network.shapes[$0], map: $0 == 0 ? map : nil) }
   }
 
   func residentByteCount(width: Int) -> Int {
-    weightByteCount + width * (plans.last?.workerByteCount ?? 0)
+    weights.byteCount + width * (plans.last?.workerByteCount ?? 0)
   }
 
   /// Powers of two up to as many rows as keep a slice's memory near the size of a core's second-level cache.
@@ -41,38 +55,13 @@ final class NativePreparedNetwork: PreparedNetwork {
     return (0...6).map { 1 << $0 }.filter { $0 <= wanted }
   }
 
-  /// The plans that give a row the same bits as the largest does.
-  ///
-  /// Sums taken in another order show in any row of numbers, so one probe of each plan tells.
-  private static func agreeing(
-    _ plans: [SlicePlan], _ graph: FusedGraph, _ network: Network, _ inputs: [Int]
-  ) throws(NumericalError) -> [SlicePlan] {
-    guard let largest = plans.last, plans.count > 1 else { return plans }
-    let key = RandomKey(seed: 0)
-    let probe = inputs.enumerated().map { index, node in
-      let shape = network.shapes[node].batched(largest.rowCount)
-      return RowBatch(Tensor(shape: shape, key.child(index).uniforms(shape.elementCount).map { Float($0) }))
-    }
-    let loaders = inputs.map { InputLoader(network.shapes[$0], map: nil) }
-    func outputs(_ plan: SlicePlan, from start: Int) throws(NumericalError) -> [AlignedBuffer] {
-      let results = graph.outputs.map {
-        AlignedBuffer(byteCount: largest.rowCount * $0.shape.elementCount * MemoryLayout<Float>.stride)
-      }
-      try plan.run(probe, through: loaders, from: start, count: plan.rowCount, into: results)
-      return results
-    }
-    let expected = try outputs(largest, from: 0)
-    var agreeing: [SlicePlan] = []
-    for plan in plans.dropLast() {
-      let start = largest.rowCount - plan.rowCount
-      let actual = try outputs(plan, from: start)
-      let agrees = graph.outputs.indices.allSatisfy { index in
-        let rowByteCount = graph.outputs[index].shape.elementCount * MemoryLayout<Float>.stride
-        return expected[index].hasBytes(of: actual[index], in: start * rowByteCount..<largest.rowCount * rowByteCount)
-      }
-      if agrees { agreeing.append(plan) }
-    }
-    return agreeing + [largest]
+  /// The plan for one row alone on `width` native threads, where it gives the row the same bits.
+  private func threadedPlan(width: Int) throws(NumericalError) -> SlicePlan? {
+    if let known = threadedPlans.withLock({ $0[width] }) { return known }
+    let plan = try SlicePlan(graph, rowCount: 1, threadCount: width, weights, engine)
+    let agrees = try probe.agrees(plan, with: probe.outputs(of: plans[0], graph), graph)
+    threadedPlans.withLock { $0[width] = .some(agrees ? plan : nil) }
+    return agrees ? plan : nil
   }
 
   /// One run of rows through one plan.
@@ -82,7 +71,8 @@ final class NativePreparedNetwork: PreparedNetwork {
   }
 
   /// Cuts rows so that `width` workers have alike much to do.
-  private func slices(rowCount: Int, width: Int) -> [Slice] {
+  private func slices(rowCount: Int, width: Int) throws(NumericalError) -> [Slice] {
+    if rowCount == 1, width > 1, let plan = try threadedPlan(width: width) { return [Slice(plan: plan, rows: 0..<1)] }
     var slices: [Slice] = []
     var start = 0
     // Every worker's share in pieces no larger than it.
@@ -101,7 +91,7 @@ final class NativePreparedNetwork: PreparedNetwork {
     precondition(inputs.count == loaders.count, "\(loaders.count) inputs are needed; got \(inputs.count).")
     let rowCount = inputs.first?.count ?? 0
     precondition(inputs.allSatisfy { $0.count == rowCount }, "All inputs have equally many rows.")
-    let slices = slices(rowCount: rowCount, width: width)
+    let slices = try slices(rowCount: rowCount, width: width)
     let results = takeResults(rowCount: rowCount)
     let next = Counter()
     @Sendable func work() throws {
@@ -153,12 +143,4 @@ final class Counter: Sendable {
 
 extension Array {
   fileprivate func element(at index: Int) -> Element? { index < count ? self[index] : nil }
-}
-
-extension AlignedBuffer {
-  fileprivate func hasBytes(of other: AlignedBuffer, in range: Range<Int>) -> Bool {
-    let a = unsafe UnsafeRawBufferPointer(start: pointer + range.lowerBound, count: range.count)
-    let b = unsafe UnsafeRawBufferPointer(start: other.pointer + range.lowerBound, count: range.count)
-    return unsafe a.elementsEqual(b)
-  }
 }

@@ -18,6 +18,7 @@ struct PreparedStep: Sendable {
   }
 
   private let work: Work
+  private let threadCount: Int
 
   /// Bytes of scratch memory that a run needs.
   var scratchByteCount: Int {
@@ -26,11 +27,25 @@ struct PreparedStep: Sendable {
 
   /// Compiles one operation for slices of `rowCount` rows.
   ///
-  /// - Parameter workspace: where a maximum pooling notes its choices, where a way back needs them.
+  /// - Parameters:
+  ///   - threadCount: native threads for one slice.  Products get one all the same: over another number of
+  ///     threads they need not round alike.
+  ///   - workspace: where a maximum pooling notes its choices, where a way back needs them.
   init(
-    _ operation: FusedOperation, _ plan: ArenaPlan, accumulates: Bool, rowCount: Int, _ weights: PackedWeights,
-    workspace: Int? = nil, _ engine: Engine
+    _ operation: FusedOperation, _ plan: ArenaPlan, accumulates: Bool, rowCount: Int, threadCount: Int = 1,
+    _ weights: PackedWeights, workspace: Int? = nil, _ engine: Engine
   ) throws(NumericalError) {
+    if case .dense = operation.kind { self.threadCount = 1 } else { self.threadCount = threadCount }
+    work = try ThreadBudget.withThreads(self.threadCount) { () throws(NumericalError) in
+      try Self.work(
+        operation, plan, accumulates: accumulates, rowCount: rowCount, weights, workspace: workspace, engine)
+    }
+  }
+
+  private static func work(
+    _ operation: FusedOperation, _ plan: ArenaPlan, accumulates: Bool, rowCount: Int, _ weights: PackedWeights,
+    workspace: Int?, _ engine: Engine
+  ) throws(NumericalError) -> Work {
     let target = plan.offsets[operation.output]
     let sources = operation.inputs.map { plan.offsets[$0.value] }
     let input = operation.inputs[0].shape
@@ -49,7 +64,7 @@ struct PreparedStep: Sendable {
         output: output.batched(rowCount), layer.geometry(for: input), usesBias: bias != nil,
         postOperations: postOperations, engine)
       let plain = try MemoryDescriptor(weights: weight.shape, groups: layer.groups)
-      work = try Self.linear(
+      return try linear(
         primitive, weight, plain: plain, bias, weights, operation.output, source: try MemoryDescriptor(images: input.batched(rowCount)),
         sources[0], destination: try MemoryDescriptor(images: output.batched(rowCount)), target,
         addend: accumulates ? nil : operation.residual.map { plan.offsets[$0] }, blockCount: 1)
@@ -59,7 +74,7 @@ struct PreparedStep: Sendable {
       let primitive = try Primitive.innerProduct(
         rows: rows, inputs: weight.shape[0], outputs: weight.shape[1], usesBias: bias != nil,
         postOperations: postOperations, engine)
-      work = try Self.linear(
+      return try linear(
         primitive, weight, plain: try MemoryDescriptor([weight.shape[1], weight.shape[0]], dnnl_ba), bias, weights,
         operation.output, source: try MemoryDescriptor(matrix: rows, weight.shape[0]), sources[0],
         destination: try MemoryDescriptor(matrix: rows, weight.shape[1]), target,
@@ -71,7 +86,7 @@ struct PreparedStep: Sendable {
         input: input.batched(rowCount), output: spatial.batched(rowCount), kind, geometry,
         notesChoices: workspace != nil, engine)
       let notes = workspace.map { Operand(index: Argument.workspace, descriptor: primitive.workspace, offset: $0) }
-      work = .primitive(
+      return .primitive(
         primitive,
         arguments: [
           Operand(
@@ -87,30 +102,30 @@ struct PreparedStep: Sendable {
       }
       let count = output.elementCount * rowCount
       let vector = try MemoryDescriptor(vector: count)
-      work = .primitive(
+      return .primitive(
         try Primitive.activation(count: count, kernel, engine),
         arguments: [
           Operand(index: Argument.source, descriptor: vector, offset: sources[0]),
           Operand(index: Argument.destination, descriptor: vector, offset: target),
         ], constants: [], blockCount: 1)
     case .channelMap(let factors, let offsets):
-      work = Self.channelMap(
+      return channelMap(
         weights.channelMap(factors, offsets, for: operation.output), channels: factors.count, clips: operation.activation != nil, from: sources[0], to: target,
         count: output.elementCount * rowCount)
     case .merge(let merge):
-      work = Self.merge(
+      return Self.merge(
         merge, clips: operation.activation != nil, from: sources, to: target,
         count: output.elementCount * rowCount)
     case .concatenation(let axis):
-      work = Self.concatenation(
+      return concatenation(
         operation.inputs.map(\.shape), axis: axis, from: sources, to: target, rowCount: rowCount)
     case .border(let padding):
-      work = .loop(
-        Self.borderLoop(padding, input, output, from: sources[0], to: target, rowCount: rowCount))
+      return .loop(
+        borderLoop(padding, input, output, from: sources[0], to: target, rowCount: rowCount))
     case .layer(let layer, let parameters):
       let shapes = operation.inputs.map { $0.shape.batched(rowCount) }
       let stored = weights.layer(parameters, for: operation.output)
-      work = .loop { arena in
+      return .loop { arena in
         let inputs = zip(shapes, sources).map { shape, offset in
           unsafe Tensor<Float>(shape: shape, copying: arena.pointer + offset)
         }
@@ -243,7 +258,7 @@ struct PreparedStep: Sendable {
         }
         blocks.append(BoundArguments(memories))
       }
-      return .primitive(primitive, blocks)
+      return .primitive(primitive, blocks, threadCount: threadCount)
     }
   }
 }
@@ -261,13 +276,15 @@ struct PreparedStep: Sendable {
 
 /// A step that can run.
 enum BoundStep: Sendable {
-  case primitive(Primitive, [BoundArguments])
+  case primitive(Primitive, [BoundArguments], threadCount: Int)
   case loop(@Sendable (AlignedBuffer) -> Void)
 
   func run(_ stream: Stream, _ arena: AlignedBuffer) throws(NumericalError) {
     switch self {
-    case .primitive(let primitive, let blocks):
-      for block in blocks { unsafe try primitive.execute(on: stream, block.native) }
+    case .primitive(let primitive, let blocks, let threadCount):
+      try ThreadBudget.withThreads(threadCount) { () throws(NumericalError) in
+        for block in blocks { unsafe try primitive.execute(on: stream, block.native) }
+      }
     case .loop(let body): body(arena)
     }
   }

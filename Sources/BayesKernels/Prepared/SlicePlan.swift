@@ -14,7 +14,10 @@ final class SlicePlan: Sendable {
   private let engine: Engine
   private let idle = Mutex<[Worker]>([])
 
-  init(_ graph: FusedGraph, rowCount: Int, _ weights: PackedWeights, _ engine: Engine) throws(NumericalError) {
+  /// - Parameter threadCount: native threads for one slice.
+  init(
+    _ graph: FusedGraph, rowCount: Int, threadCount: Int = 1, _ weights: PackedWeights, _ engine: Engine
+  ) throws(NumericalError) {
     ThreadBudget.claimSingleThread()
     self.graph = graph
     self.rowCount = rowCount
@@ -24,7 +27,8 @@ final class SlicePlan: Sendable {
     for (index, operation) in graph.operations.enumerated() {
       steps.append(
         try PreparedStep(
-          operation, arena, accumulates: arena.takesOver[index], rowCount: rowCount, weights, engine))
+          operation, arena, accumulates: arena.takesOver[index], rowCount: rowCount, threadCount: threadCount, weights,
+          engine))
     }
     self.steps = steps
     scratchByteCount = steps.reduce(0) { max($0, $1.scratchByteCount) }
