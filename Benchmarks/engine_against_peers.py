@@ -7,7 +7,7 @@ the median of the paired ratios.  All sides take f32 rows that are already in me
 logits of every exit in memory of their own; before a cell is timed its outputs are compared.
 
     python Benchmarks/engine_against_peers.py --shared FOLDER [--networks resnet20,mobilenet]
-        [--batches 1,32] [--pairs 30] [--peers eager,openvino] [--json out.json]
+        [--batches 1,32] [--pairs 30] [--peers eager,openvino] [--limit 120] [--json out.json]
 
 FOLDER holds checkpoints/ as in BAYESIFY_SHARED; without it the networks that need no checkpoint run.
 The engine is built first by
@@ -183,14 +183,18 @@ def measure(mode, name, batch, facts, arguments, best):
     ours = sample(mode.time_ours)
     theirs = {peer: sample(lambda n, side=side: mode.time_peer(side, n)) for peer, side in running.items()}
     times = {peer: ([], []) for peer in theirs}
-    for turn in range(arguments.pairs):
+    pairs, begin = 0, time.perf_counter()
+    # A slow cell gets fewer pairs, but some.
+    while pairs < arguments.pairs and (pairs < 3 or time.perf_counter() - begin < arguments.limit):
+        turn, pairs = pairs, pairs + 1
         for peer, take in theirs.items():
             # Neither side always goes first.
             order = ((0, ours), (1, take)) if turn % 2 == 0 else ((1, take), (0, ours))
             for index, run in order:
                 times[peer][index].append(run())
-    cell["ours"] = float(np.median([t for a, _ in times.values() for t in a])) if times else float(
-        np.median([ours() for _ in range(arguments.pairs)]))
+    alone = [] if theirs else [ours() for _ in range(arguments.pairs)]
+    cell.update(pairs=pairs, load=os.getloadavg()[0],
+                ours=float(np.median(alone + [t for a, _ in times.values() for t in a])))
     for peer, (a, b) in times.items():
         ratios = np.array(b) / np.array(a)
         cell["peers"][peer].update(
@@ -212,14 +216,15 @@ def machine():
     }
 
 
-def report(cells, titles, best, names):
+def report(cells, titles, best, names, asked):
     """The table in Markdown."""
     share = lambda cell, seconds: cell["gigaflop"] / seconds / (best[1] / 1e9)
     print("| network | batch | GFLOP | bayesify ms | of peak | "
           + " | ".join(f"{peers.PEERS[p].title} ms (of peak), ratio" for p in names) + " |")
     print("|---|--:|--:|--:|--:|" + "--:|" * len(names))
     for cell in cells:
-        row = [titles[cell["network"]], f"{cell['batch']}", f"{cell['gigaflop']:.3g}",
+        few = "" if cell["pairs"] in (0, asked) else f" ({cell['pairs']} pairs)"
+        row = [titles[cell["network"]] + few, f"{cell['batch']}", f"{cell['gigaflop']:.3g}",
                f"{1e3 * cell['ours']:.3g}", f"{share(cell, cell['ours']):.0%}"]
         for name in names:
             peer = cell["peers"][name]
@@ -241,6 +246,8 @@ def main():
     parser.add_argument("--batches", type=lambda text: [int(b) for b in text.split(",")],
                         help="in place of each network's own")
     parser.add_argument("--pairs", type=int, default=30)
+    parser.add_argument("--limit", type=float, default=120,
+                        help="seconds after which a cell stops early, though not before its third pair")
     parser.add_argument("--peers", type=listed, default=list(peers.PEERS), help=",".join(peers.PEERS))
     parser.add_argument("--json", help="where all samples go")
     parser.add_argument("--slice", type=int, help="rows that one of our threads runs at once; its own choice if absent")
@@ -279,7 +286,7 @@ def main():
     print(f"Peak: oneDNN products of {PRODUCT} x {PRODUCT} in f32, {best[0] / 1e9:.0f} GFLOP/s alone, {best[1] / 1e9:.0f} "
           f"GFLOP/s as the sum of {peers.THREADS} at once; shares refer to the latter, a network's GFLOP being twice its "
           "multiply-adds.\n")
-    report(cells, titles, best, arguments.peers)
+    report(cells, titles, best, arguments.peers, arguments.pairs)
     if arguments.json:
         with open(arguments.json, "w") as out:
             json.dump({"machine": description, "peak": best, "pairs": arguments.pairs, "cells": cells}, out, indent=1)
