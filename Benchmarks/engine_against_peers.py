@@ -84,13 +84,11 @@ class ForwardMode:
     def __init__(self, engine, folder):
         self.engine, self.folder = engine, folder
 
-    def load(self, path, slice_rows):
-        """Loads a network on our side; gives its facts."""
+    def load(self, path, slice_rows, rows):
+        """Loads a network on our side, and as many rows of input as its largest batch has; gives its facts."""
         facts = self.engine.ask("load", path, *([slice_rows] if slice_rows else []))
-        rows = max(max(batches) for batches in networks.BATCHES.values())
         self.path, self.shape, self.exits = path, facts["inputShape"], facts["exits"]
         self.rows = np.random.default_rng(1).random((rows, *self.shape), dtype="float32")
-        self.rows = self.rows if math.prod(self.shape) < 20_000 else self.rows[:32]
         file = os.path.join(self.folder, "inputs.h5")
         with h5py.File(file, "w") as out:
             out["x"] = self.rows
@@ -269,10 +267,14 @@ def main():
                 if path is None:
                     print(f"{titles[name]} left out: its checkpoint is not in '{arguments.shared}/checkpoints'.")
                     continue
-                facts = mode.load(path, arguments.slice)
-                for batch in arguments.batches or networks.BATCHES[name]:
+                batches = arguments.batches or networks.BATCHES[name]
+                facts = mode.load(path, arguments.slice, max(batches))
+                for batch in batches:
                     begin = time.perf_counter()
                     cells.append(measure(mode, name, batch, facts, arguments, best))
+                    if arguments.json:  # after each cell, for what is done is not lost with what fails
+                        with open(arguments.json, "w") as out:
+                            json.dump({"machine": description, "peak": best, "cells": cells}, out, indent=1)
                     print(f"{titles[name]}, batch {batch}: {time.perf_counter() - begin:.0f} s", file=sys.stderr)
     finally:
         engine.close()
@@ -287,10 +289,6 @@ def main():
           f"GFLOP/s as the sum of {peers.THREADS} at once; shares refer to the latter, a network's GFLOP being twice its "
           "multiply-adds.\n")
     report(cells, titles, best, arguments.peers, arguments.pairs)
-    if arguments.json:
-        with open(arguments.json, "w") as out:
-            json.dump({"machine": description, "peak": best, "pairs": arguments.pairs, "cells": cells}, out, indent=1)
-
 
 if __name__ == "__main__":
     main()
