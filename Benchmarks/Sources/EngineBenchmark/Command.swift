@@ -1,0 +1,54 @@
+/// What the driver may ask for.
+///
+/// A further mode adds its cases here and a file that extends `Session` with them, as
+/// `Session+Forward.swift` does: training would add `prepareTraining` and `step ROWS REPEATS WIDTH`.
+enum Command: String, CaseIterable {
+  /// `load FILE [SLICE]`: imports a checkpoint and prepares the logits of every exit; SLICE fixes the
+  /// rows that one thread runs at once.
+  case load
+  /// `inputs FILE`: reads rows, already preprocessed, from the array `x` of an HDF5 file.
+  case inputs
+  /// `forward ROWS REPEATS WIDTH`: times passes over the first rows on that many tasks.
+  case forward
+  /// `outputs ROWS WIDTH FILE`: writes the logits of every exit to an HDF5 file, as `outputs/EXIT`.
+  case outputs
+  /// `product SIZE REPEATS WIDTH`: times as many products of square matrices at once as there are tasks.
+  case product
+}
+
+/// A line that is no command, or one with the wrong arguments.
+struct CommandError: Error, CustomStringConvertible {
+  let description: String
+
+  init(_ description: String) { self.description = description }
+}
+
+/// The words after a command's name, taken one at a time.
+struct Arguments {
+  private let command: Command
+  private var words: ArraySlice<String>
+
+  init(of command: Command, _ words: ArraySlice<String>) {
+    self.command = command
+    self.words = words
+  }
+
+  var isEmpty: Bool { words.isEmpty }
+
+  /// The next word.
+  mutating func text(_ meaning: String) throws(CommandError) -> String {
+    guard let word = words.popFirst() else {
+      throw CommandError("'\(command.rawValue)' lacks its \(meaning).")
+    }
+    return word
+  }
+
+  /// The next word as a whole number from one.
+  mutating func count(_ meaning: String) throws(CommandError) -> Int {
+    let word = try text(meaning)
+    guard let count = Int(word), count > 0 else {
+      throw CommandError("The \(meaning) of '\(command.rawValue)' is '\(word)'; it must be a whole number from 1.")
+    }
+    return count
+  }
+}

@@ -1,0 +1,36 @@
+import Bayesify
+
+/// What lasts from one command to the next.
+struct Session {
+  /// The network that was loaded last.
+  var forward: ForwardPlan?
+  /// The rows that were read last.
+  var inputs: Tensor<Float>?
+
+  /// Carries out one line.
+  mutating func answer(_ words: [String]) async throws -> any Encodable {
+    guard let command = Command(rawValue: words[0]) else {
+      let names = Command.allCases.map(\.rawValue).joined(separator: ", ")
+      throw CommandError("'\(words[0])' is no command; there are \(names).")
+    }
+    var arguments = Arguments(of: command, words.dropFirst())
+    return switch command {
+    case .load: try load(&arguments)
+    case .inputs: try readInputs(&arguments)
+    case .forward: try await timeForward(&arguments)
+    case .outputs: try await writeOutputs(&arguments)
+    case .product: try await timeProduct(&arguments)
+    }
+  }
+}
+
+/// Wall-clock seconds of each repetition.
+struct Timings: Encodable {
+  private(set) var seconds: [Double] = []
+
+  /// Times `body` once more.
+  mutating func measure(_ body: () async throws -> Void) async rethrows {
+    let elapsed = try await ContinuousClock().measure(body)
+    seconds.append(elapsed / .seconds(1))
+  }
+}
