@@ -7,7 +7,7 @@ the median of the paired ratios.  All sides take f32 rows that are already in me
 logits of every exit in memory of their own; before a cell is timed its outputs are compared.
 
     python Benchmarks/engine_against_peers.py --shared FOLDER [--networks resnet20,mobilenet]
-        [--batches 1,32] [--pairs 30] [--peers eager,openvino] [--limit 120] [--json out.json]
+        [--batches 1,32] [--pairs 30] [--peers eager,openvino] [--limit 120] [--json out.json] [--training]
 
 FOLDER holds checkpoints/ as in BAYESIFY_SHARED; without it the networks that need no checkpoint run.
 The engine is built first by
@@ -72,14 +72,7 @@ class Engine:
 
 
 class ForwardMode:
-    """Passes of one network: how each side gets ready, is compared and is timed.
-
-    A second mode, training steps against PyTorch eager, needs the same four methods and its own
-    commands in Sources/EngineBenchmark/Command.swift; add it to MODES.
-    """
-
-    title = "inference"
-    peers = list(peers.PEERS)
+    """Passes of one network: how each side gets ready, is compared and is timed."""
 
     def __init__(self, engine, folder):
         self.engine, self.folder = engine, folder
@@ -89,10 +82,10 @@ class ForwardMode:
         facts = self.engine.ask("load", path, *([slice_rows] if slice_rows else []))
         self.path, self.shape, self.exits = path, facts["inputShape"], facts["exits"]
         self.rows = np.random.default_rng(1).random((rows, *self.shape), dtype="float32")
-        file = os.path.join(self.folder, "inputs.h5")
-        with h5py.File(file, "w") as out:
+        self.inputs = os.path.join(self.folder, "inputs.h5")
+        with h5py.File(self.inputs, "w") as out:
             out["x"] = self.rows
-        self.engine.ask("inputs", file)
+        self.engine.ask("inputs", self.inputs)
         return facts
 
     def ready(self, batch, names):
@@ -126,7 +119,58 @@ class ForwardMode:
         return peers.seconds(side, repeats)
 
 
-MODES = {"inference": ForwardMode}
+def training(engine, mode, name, batch, arguments):
+    """Training steps of one network: over all weights against PyTorch eager, and of fewer against all."""
+    peer = peers.EagerTraining(mode.path, CACHE, batch)
+    peer.ready(mode.rows[:batch])
+    loss, norm = peer.facts()
+    facts = engine.ask("train", "all", batch, peers.THREADS)
+    differences = abs(facts["loss"] / loss - 1), abs(facts["norm"] / norm - 1)
+
+    def alternate(ours, theirs):
+        pairs, begin = [], time.perf_counter()
+        while len(pairs) < arguments.pairs and (len(pairs) < 3 or time.perf_counter() - begin < arguments.limit):
+            order = (ours, theirs) if len(pairs) % 2 == 0 else (theirs, ours)
+            taken = {}
+            for run in order:
+                time.sleep(REST)
+                taken[run] = run()
+            pairs.append((taken[ours], taken[theirs]))
+        return np.array(pairs).T
+
+    # The optimizer's memory is there after the first steps.
+    engine.ask("step", 2, peers.THREADS)
+    peers.seconds(peer, 2)
+    ours, theirs = alternate(
+        lambda: engine.ask("step", 1, peers.THREADS)["seconds"][0], lambda: peers.seconds(peer, 1)[0])
+    row = {"network": name, "batch": batch, "ours": float(np.median(ours)), "eager": float(np.median(theirs)),
+           "differences": differences, "ratio": float(np.median(theirs / ours)), "interval": interval(theirs / ours)}
+    # Parts of a step run in a process of their own, beside one that does all.
+    other = Engine()
+    try:
+        other.ask("load", mode.path)
+        other.ask("inputs", mode.inputs)
+        for scope in ("first", "last"):
+            other.ask("train", scope, batch, peers.THREADS)
+            other.ask("step", 2, peers.THREADS)
+            part, whole = alternate(
+                lambda: other.ask("step", 1, peers.THREADS)["seconds"][0],
+                lambda: engine.ask("step", 1, peers.THREADS)["seconds"][0])
+            row[scope] = {"ratio": float(np.median(part / whole)), "interval": interval(part / whole)}
+    finally:
+        other.close()
+    return row
+
+
+def report_training(rows, titles):
+    print("| network | batch | bayesify ms | PyTorch eager ms | ratio | loss, gradient norm differ by "
+          "| first layer only / all | last third from cache / all |")
+    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    for row in rows:
+        spread = lambda cell: f"**{cell['ratio']:.2f}** [{cell['interval'][0]:.2f}, {cell['interval'][1]:.2f}]"
+        print(f"| {titles[row['network']]} | {row['batch']} | {1e3 * row['ours']:.3g} | {1e3 * row['eager']:.3g} "
+              f"| {spread(row)} | {row['differences'][0]:.0e}, {row['differences'][1]:.0e} | {spread(row['first'])} "
+              f"| {spread(row['last'])} |")
 
 
 def relative(a, b):
@@ -247,6 +291,7 @@ def main():
     parser.add_argument("--limit", type=float, default=120,
                         help="seconds after which a cell stops early, though not before its third pair")
     parser.add_argument("--peers", type=listed, default=list(peers.PEERS), help=",".join(peers.PEERS))
+    parser.add_argument("--training", action="store_true", help="training steps in place of passes")
     parser.add_argument("--json", help="where all samples go")
     parser.add_argument("--slice", type=int, help="rows that one of our threads runs at once; its own choice if absent")
     arguments = parser.parse_args()
@@ -261,7 +306,7 @@ def main():
     titles = {name: networks.title(name) for name in networks.NAMES}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            mode = MODES["inference"](engine, folder)
+            mode = ForwardMode(engine, folder)
             for name in arguments.networks:
                 path = networks.file(name, arguments.shared, CACHE)
                 if path is None:
@@ -271,6 +316,9 @@ def main():
                 facts = mode.load(path, arguments.slice, max(batches))
                 for batch in batches:
                     begin = time.perf_counter()
+                    if arguments.training:
+                        cells.append(training(engine, mode, name, batch, arguments))
+                        continue
                     cells.append(measure(mode, name, batch, facts, arguments, best))
                     if arguments.json:  # after each cell, for what is done is not lost with what fails
                         with open(arguments.json, "w") as out:
@@ -288,7 +336,10 @@ def main():
     print(f"Peak: oneDNN products of {PRODUCT} x {PRODUCT} in f32, {best[0] / 1e9:.0f} GFLOP/s alone, {best[1] / 1e9:.0f} "
           f"GFLOP/s as the sum of {peers.THREADS} at once; shares refer to the latter, a network's GFLOP being twice its "
           "multiply-adds.\n")
-    report(cells, titles, best, arguments.peers, arguments.pairs)
+    if arguments.training:
+        report_training(cells, titles)
+    else:
+        report(cells, titles, best, arguments.peers, arguments.pairs)
 
 if __name__ == "__main__":
     main()

@@ -1,7 +1,6 @@
 /// What the driver may ask for.
 ///
-/// A further mode adds its cases here and a file that extends `Session` with them, as
-/// `Session+Forward.swift` does: training would add `prepareTraining` and `step ROWS REPEATS WIDTH`.
+/// A further mode adds its cases here and a file that extends `Session` with them.
 enum Command: String, CaseIterable {
   /// `load FILE [SLICE]`: imports a checkpoint and prepares the logits of every exit; SLICE fixes the
   /// rows that one thread runs at once.
@@ -12,6 +11,11 @@ enum Command: String, CaseIterable {
   case forward
   /// `outputs ROWS WIDTH FILE`: writes the logits of every exit to an HDF5 file, as `outputs/EXIT`.
   case outputs
+  /// `train all|first|last ROWS WIDTH`: prepares training steps on the first rows; gives the loss and the norm
+  /// of the gradients.
+  case train
+  /// `step REPEATS WIDTH`: times training steps.
+  case step
   /// `product SIZE REPEATS WIDTH`: times as many products of square matrices at once as there are tasks.
   case product
 }

@@ -2,16 +2,17 @@ import Bayesify
 
 /// A checkpoint prepared for the logits of all its exits.
 struct ForwardPlan {
-  let network: Network
+  let frozen: FrozenNetwork
   let prepared: any PreparedNetwork
 
   /// - Parameter sliceRowCount: rows that one thread runs at once; the engine's own choice for `nil`.
   init(_ file: String, sliceRowCount: Int?) throws {
-    let model = try CheckpointModel(file)
-    network = model.frozen.network
+    frozen = try CheckpointModel(file).frozen
     prepared = try NativeBackend(sliceRowCount: sliceRowCount).prepare(
-      model.frozen, preprocessing: .identity, outputs: network.exits.map(\.logits))
+      frozen, preprocessing: .identity, outputs: frozen.network.exits.map(\.logits))
   }
+
+  var network: Network { frozen.network }
 }
 
 /// What is known of a network once it is loaded.
@@ -80,13 +81,13 @@ extension Session {
     return Written(file: file)
   }
 
-  private func loaded() throws(CommandError) -> ForwardPlan {
+  func loaded() throws(CommandError) -> ForwardPlan {
     guard let forward else { throw CommandError("No network is loaded; 'load' one first.") }
     return forward
   }
 
   /// The first rows of what was read.
-  private func batch(_ rows: Int) throws(CommandError) -> RowBatch {
+  func batch(_ rows: Int) throws(CommandError) -> RowBatch {
     guard let inputs, inputs.rowCount >= rows else {
       throw CommandError("There are \(inputs?.rowCount ?? 0) rows of input; \(rows) are asked for.")
     }

@@ -6,6 +6,9 @@ struct Session {
   var forward: ForwardPlan?
   /// The rows that were read last.
   var inputs: Tensor<Float>?
+  /// What was prepared for training last, and the rows that it starts from.
+  var training: TrainingBench?
+  var trainingRows: [RowBatch] = []
 
   /// Carries out one line.
   mutating func answer(_ words: [String]) async throws -> any Encodable {
@@ -19,6 +22,8 @@ struct Session {
     case .inputs: try readInputs(&arguments)
     case .forward: try await timeForward(&arguments)
     case .outputs: try await writeOutputs(&arguments)
+    case .train: try await prepareTraining(&arguments)
+    case .step: try await timeSteps(&arguments)
     case .product: try await timeProduct(&arguments)
     }
   }
@@ -30,7 +35,9 @@ struct Timings: Encodable {
 
   /// Times `body` once more.
   mutating func measure(_ body: () async throws -> Void) async rethrows {
-    let elapsed = try await ContinuousClock().measure(body)
-    seconds.append(elapsed / .seconds(1))
+    add(try await ContinuousClock().measure(body))
   }
+
+  /// Notes a repetition that was measured elsewhere.
+  mutating func add(_ elapsed: Duration) { seconds.append(elapsed / .seconds(1)) }
 }

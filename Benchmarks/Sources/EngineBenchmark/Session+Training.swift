@@ -1,0 +1,108 @@
+import Bayesify
+
+/// Which weights a step changes.
+enum TrainingScope: String, CaseIterable {
+  case all
+  /// Those of the first layer that has any.
+  case first
+  /// Those of the last third of the layers that have any, from activations computed beforehand.
+  case last
+}
+
+/// A network prepared for training steps, with the state of its optimizer.
+struct TrainingBench {
+  private let plan: any TrainingPlan
+  private let paths: [ParameterPath]
+  private var values: [Tensor<Float>]
+  private var optimizer = StochasticGradientDescent<Float>(momentum: .classical(0.9))
+  /// The nodes that the plan starts from.
+  let inputs: [Int]
+
+  init(_ frozen: FrozenNetwork, _ scope: TrainingScope) throws {
+    let network = frozen.network
+    let layers = network.nodes.indices.map { index in
+      network.nodes[index].layer.parameterSpecs(for: network.nodes[index].inputs.map { network.shapes[$0] })
+        .filter(\.isTrained).map { ParameterPath(node: network.nodes[index].name, parameter: $0.name) }
+    }.filter { !$0.isEmpty }
+    let chosen: [[ParameterPath]] =
+      switch scope {
+      case .all: layers
+      case .first: Array(layers.prefix(1))
+      case .last: Array(layers.suffix(layers.count / 3))
+      }
+    let outputs = network.exits.map(\.logits)
+    paths = chosen.joined().sorted()
+    values = paths.compactMap { frozen.parameters[$0] }
+    inputs = scope == .last ? try network.frozenBoundary(of: outputs, training: Set(paths)) : [0]
+    plan = try NativeBackend().prepareTraining(
+      frozen, preprocessing: .identity, inputs: inputs, outputs: outputs, of: Set(paths), includingInputs: false)
+  }
+
+  /// The mean over rows of the sum over exits of the cross-entropy with made-up labels, and the gradients.
+  func gradients(_ rows: [RowBatch], width: Int) async throws -> TrainingGradients {
+    let count = rows[0].count
+    var parameters = Parameters()
+    for (path, value) in zip(paths, values) { parameters[path] = value }
+    return try await plan.gradients(at: rows, parameters: parameters, width: width) { outputs, range in
+      var losses: [LossValue<Float>] = []
+      for logits in outputs {
+        losses.append(try SoftmaxCrossEntropy()(logits, labels: range.map { $0 % logits.shape[1] }))
+      }
+      let loss = WeightedLoss(losses, weights: losses.map { _ in 1 / Double(count) })
+      return LossGradient(value: loss.value, cotangents: loss.cotangents)
+    }
+  }
+
+  /// One step of gradient descent with momentum.
+  mutating func step(_ rows: [RowBatch], width: Int) async throws {
+    let result = try await gradients(rows, width: width)
+    optimizer.update(&values, gradients: paths.compactMap { result.parameters[$0] }, learningRate: 1e-6)
+  }
+}
+
+/// By which a peer's gradients are compared with ours.
+private struct GradientFacts: Encodable {
+  var loss: Double
+  /// The Euclidean norm of all gradients together.
+  var norm: Double
+}
+
+extension Session {
+  mutating func prepareTraining(_ arguments: inout Arguments) async throws -> some Encodable {
+    let word = try arguments.text("scope")
+    let rows = try arguments.count("rows")
+    let width = try arguments.count("width")
+    guard let scope = TrainingScope(rawValue: word) else {
+      throw CommandError("'\(word)' is no scope; there are \(TrainingScope.allCases.map(\.rawValue)).")
+    }
+    training = nil  // the last bench's memory is free before the next one needs its own
+    let forward = try loaded()
+    let bench = try TrainingBench(forward.frozen, scope)
+    trainingRows = [try batch(rows)]
+    if bench.inputs != [0] {
+      let prefix = try NativeBackend().prepare(forward.frozen, preprocessing: .identity, outputs: bench.inputs)
+      trainingRows = try await prefix(trainingRows, width: width).map { RowBatch($0) }
+    }
+    let result = try await bench.gradients(trainingRows, width: width)
+    training = bench
+    var squares = 0.0
+    for path in result.parameters.paths {
+      for element in result.parameters[path]?.elements ?? [] { squares += Double(element) * Double(element) }
+    }
+    return GradientFacts(loss: result.loss, norm: squares.squareRoot())
+  }
+
+  mutating func timeSteps(_ arguments: inout Arguments) async throws -> Timings {
+    let repeats = try arguments.count("repeats")
+    let width = try arguments.count("width")
+    guard var bench = training else { throw CommandError("Nothing is prepared for training; 'train' first.") }
+    var timings = Timings()
+    for _ in 0..<repeats {
+      let start = ContinuousClock.now
+      try await bench.step(trainingRows, width: width)
+      timings.add(ContinuousClock.now - start)
+    }
+    training = bench
+    return timings
+  }
+}
