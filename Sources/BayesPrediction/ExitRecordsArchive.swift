@@ -247,6 +247,21 @@ public struct ArchivedExitRecords: ExitRecordSource {
     return records
   }
 
+  /// The same records with the heads of another description, at exits whose own the file does not hold.
+  ///
+  /// For records from elsewhere, whose rows went through a network that is at hand.  An exit with other numbers of
+  /// features or logits keeps none.
+  public func withHeads(of other: RecordsDescription) -> ArchivedExitRecords {
+    var records = self
+    guard description.exits.count == other.exits.count else { return self }
+    for (index, exit) in other.exits.enumerated() {
+      let own = description.exits[index]
+      guard own.head == nil, own.featureCount == exit.featureCount, own.logitCount == exit.logitCount else { continue }
+      records.description.exits[index].head = exit.head
+    }
+    return records
+  }
+
   /// One number a row by which rows that recur elsewhere are found, where the file has them.
   public func rowDigests() throws(FileError) -> [Int]? {
     guard archive.entry(RecordsLayout.rowDigests) != nil else { return nil }

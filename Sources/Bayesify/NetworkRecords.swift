@@ -52,10 +52,11 @@ public struct NetworkRecords: ExitRecordSource {
       throw FileError(
         .shape, file: dataset.file,
         "There are \(dataset.classNames.count) sub-folders, but the network knows \(classCount) classes; labels count "
-          + "the sub-folders by name, so make one for each class, empty where it has no images.")
+          + "the sub-folders by name, so make one for each class, empty where it has no images, or, if these rows "
+          + "are foreign, name the images alone, as in FOLDER:x.")
     }
     self.frozen = frozen
-    self.dataset = dataset
+    self.dataset = try dataset.labelled(byNames: description.classNames)
     var described = description
     if described.classNames.isEmpty { described.classNames = dataset.classNames }
     self.description = described
@@ -200,4 +201,45 @@ extension FrozenNetwork {
     return ExitHead(
       weight: weight, bias: bias ?? Tensor(zeros: [dense.units]), hasBias: dense.usesBias)
   }
+}
+
+extension Dataset {
+  /// The rows with labels that count `names`, where those of this data set count its own names.
+  ///
+  /// - Throws: `FileError` when the names are not the same, for labels would then mean other classes.
+  fileprivate func labelled(byNames names: [String]) throws(FileError) -> any Dataset {
+    guard !names.isEmpty, !classNames.isEmpty, names != classNames else { return self }
+    guard Set(names) == Set(classNames), Set(names).count == names.count else {
+      let stranger = classNames.first { !names.contains($0) } ?? ""
+      throw FileError(
+        .value, file: file,
+        "The sub-folder '\(stranger)' has the name of no class; the classes are \(names.joined(separator: ", ")). "
+          + "Rename the sub-folders, or name the images alone, as in FOLDER:x, and give --labels.")
+    }
+    return RelabelledDataset(self, indices: classNames.map { names.firstIndex(of: $0) ?? 0 }, classNames: names)
+  }
+}
+
+/// A data set whose classes are counted in another order.
+private struct RelabelledDataset: Dataset {
+  private let dataset: any Dataset
+  /// For each class as the data set counts them, its index here.
+  private let indices: [Int]
+  let classNames: [String]
+
+  init(_ dataset: any Dataset, indices: [Int], classNames: [String]) {
+    self.dataset = dataset
+    self.indices = indices
+    self.classNames = classNames
+  }
+
+  var file: String { dataset.file }
+  var labelsFile: String { dataset.labelsFile }
+  var rowCount: Int { dataset.rowCount }
+  var rowShape: Shape { dataset.rowShape }
+  var hasLabels: Bool { dataset.hasLabels }
+  var firstRow: Int { dataset.firstRow }
+
+  func inputs(_ rows: Range<Int>) throws(FileError) -> RowBatch { try dataset.inputs(rows) }
+  func labels(_ rows: Range<Int>) throws(FileError) -> [Int] { try dataset.labels(rows).map { indices[$0] } }
 }

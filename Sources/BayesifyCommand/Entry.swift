@@ -8,11 +8,10 @@ import Foundation
 enum Entry {
   static func main() async {
     let work = Task { try await run() }
-    // Ctrl-C cancels the work, which then removes what it had begun to write.
-    signal(SIGINT, SIG_IGN)
-    signal(SIGTERM, SIG_IGN)
     signal(SIGPIPE, SIG_IGN)
-    let sources = [SIGINT, SIGTERM].map { number in
+    // Ctrl-C, and a terminal that goes away, cancel the work, which then removes what it had begun to write.
+    let sources = [SIGINT, SIGTERM, SIGHUP].map { number in
+      signal(number, SIG_IGN)
       let source = DispatchSource.makeSignalSource(signal: number, queue: .global())
       // Sendable, for it runs on the queue above and not on the main actor as this function does.
       source.setEventHandler { @Sendable in work.cancel() }

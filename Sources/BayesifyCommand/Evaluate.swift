@@ -73,7 +73,7 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   func run() async throws {
-    try options.requireTable(among: data, validation)
+    try options.requireTable(among: data, labels, validation, validationLabels)
     try execution.requireWritable(
       json, html,
       apartFrom: models + ood.map(\.data)
@@ -102,7 +102,7 @@ struct Evaluate: AsyncParsableCommand {
       let group = lineup.groups[index]
       let rows = ([test] + foreign + [held].compactMap { $0 }).filter { $0.checkpointDigest.map { $0 == group.digest } ?? true }
       lineup.groups[index].preprocessing = try session.agreedPreprocessing(
-        [(group.entries[0].name, group.preprocessing)] + rows.map { ($0.file, $0.preprocessing) })
+        [(group.preprocessingFile ?? group.entries[0].name, group.preprocessing)] + rows.map { ($0.file, $0.preprocessing) })
     }
     var evaluations: [ModelEvaluation] = []
     var description: RecordsDescription?
@@ -339,6 +339,8 @@ private struct Lineup {
     var digest: String?
     var entries: [Entry]
     var preprocessing: Preprocessing?
+    /// The posterior that says so.
+    var preprocessingFile: String?
     var likelihood: Likelihood?
     var classNames: [String]?
     /// Opens the checkpoint, when rows must be run.
@@ -379,6 +381,7 @@ private struct Lineup {
             "It was fitted with other preprocessing than another posterior here; evaluate them one at a time.")
         }
         groups[position].preprocessing = input.preprocessing
+        groups[position].preprocessingFile = input.file
         groups[position].likelihood = input.likelihood
         groups[position].classNames = input.classNames
       }

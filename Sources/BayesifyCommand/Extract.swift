@@ -32,7 +32,7 @@ struct Extract: AsyncParsableCommand {
   var json = false
 
   func run() async throws {
-    try model.requireTable(among: data)
+    try model.requireTable(among: data, labels)
     try execution.requireWritable(output, apartFrom: [checkpoint, data, labels, model.classNames])
     let progress = execution.progress()
     let session = Session(model, execution, progress)

@@ -91,7 +91,7 @@ struct FitLaplace: AsyncParsableCommand {
   }
 
   func run() async throws {
-    try model.requireTable(among: data, validation)
+    try model.requireTable(among: data, labels, validation, validationLabels)
     try execution.requireWritable(
       output, apartFrom: [source, data, labels, validation, validationLabels, model.classNames])
     let progress = execution.progress()
@@ -186,12 +186,17 @@ private struct TrainingInput {
   func records(_ input: RowInput, _ specification: String, _ role: String, _ session: Session) async throws
     -> any ExitRecordSource
   {
-    try await session.records(
+    let records = try await session.records(
       input, specification: specification,
       checkpoint: {
         guard let checkpoint else { preconditionFailure("Rows without a network are records.") }
         return checkpoint
       }, digest: checkpoint?.digest, stored: preprocessing, stage: role)
+    guard let checkpoint, let archived = records as? ArchivedExitRecords else { return records }
+    // Records from elsewhere may lack what the checkpoint has; that they fit each other is checked row by row.
+    return archived.withHeads(
+      of: try checkpoint.frozen.recordsDescription(
+        file: checkpoint.file, likelihood: archived.description.exits.first?.likelihood))
   }
 }
 

@@ -33,7 +33,7 @@ struct Predict: AsyncParsableCommand {
   var json = false
 
   func run() async throws {
-    try options.requireTable(among: data)
+    try options.requireTable(among: data, labels)
     try execution.requireWritable(output, apartFrom: [model, data, labels, checkpoint, options.classNames])
     let progress = execution.progress()
     let session = Session(options, execution, progress)
@@ -83,7 +83,7 @@ struct RowsSummary: Encodable {
 
 /// A writer of the format that a file's suffix asks for.
 func archiveWriter(_ file: String, replacing: Bool) throws -> any ArrayArchiveWriter {
-  if file.hasSuffix(".npz") { return try NPZArchiveWriter(file, replacing: replacing) }
+  if file.lowercased().hasSuffix(".npz") { return try NPZArchiveWriter(file, replacing: replacing) }
   return try HDF5ArchiveWriter(file, replacing: replacing)
 }
 

@@ -13,6 +13,7 @@ struct BadInputTests {
     ("wrong-shape.h5", ["head/kernel", "[4, 48]", "[48, 4]"]),
     ("unknown-layer.h5", ["mystery", "MysteryLayer", "lambda_scale", "Lambda"]),
     ("nan-weight.h5", ["conv/kernel", "finite"]),
+    ("negative-variance.h5", ["moving_variance", "Element 1 is -1.0"]),
     ("no-config.h5", ["no description of the network"]),
   ])
   func brokenCheckpointsAreRefusedByEveryVerb(_ name: String, _ needles: [String]) async throws {

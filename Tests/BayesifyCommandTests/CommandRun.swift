@@ -74,6 +74,8 @@ final class RunningCommand: Sendable {
   /// Sends SIGINT, as Ctrl-C does.
   func interrupt() { process.interrupt() }
 
+  func signal(_ number: Int32) { kill(process.processIdentifier, number) }
+
   /// Waits for the end.
   func finish() async throws -> CommandRun {
     for await _ in ended {}

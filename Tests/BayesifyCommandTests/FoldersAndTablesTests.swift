@@ -62,6 +62,42 @@ struct FoldersAndTablesTests {
         == (0..<30).map { $0 / 3 }.filter { $0 != 4 })
   }
 
+  /// Labels count names in their order as text; the classes may be counted otherwise, and named otherwise.
+  @Test func foldersAreMatchedToClassesByName() async throws {
+    let folder = try TestFolder()
+    let words = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+    try FileManager.default.createDirectory(atPath: folder.path("words"), withIntermediateDirectories: true)
+    for (digit, word) in words.enumerated() {
+      try FileManager.default.copyItem(atPath: images + "/\(digit)", toPath: folder.path("words/\(word)"))
+    }
+    try folder.write(words.joined(separator: "\n"), to: "words.txt")
+    try await folder.succeed(
+      "extract", Digits.checkpoint, "--data", "words", "--class-names", "words.txt", "-o", "out.h5")
+    let archive = try HDF5Archive(folder.path("out.h5"))
+    let labels = try archive.readIntegers("/labels", rows: nil)
+    #expect(labels == words.sorted().flatMap { Array(repeating: words.firstIndex(of: $0) ?? -1, count: 3) })
+    #expect(try archive.attribute("classNames") == .texts(words))
+    try await folder.refuse(
+      "extract", Digits.checkpoint, "--data", "words", "--class-names", Digits.classNames, "-o", "no.h5", code: 65,
+      naming: "words", "'eight'", "FOLDER:x")
+    // Without their classes the images are rows like others.
+    try await folder.succeed(
+      "extract", Digits.checkpoint, "--data", "words:x", "--class-names", Digits.classNames, "-o", "bare.h5")
+    #expect(try HDF5Archive(folder.path("bare.h5")).entry("/labels") == nil)
+  }
+
+  @Test func labelsMayBeAColumnOfATableOfTheirOwn() async throws {
+    let folder = try TestFolder()
+    try folder.write([UInt8](repeating: 3, count: 3 * 64), shape: [3, 8, 8, 1], to: "x.npy")
+    try folder.write("id,label\n7,4\n8,0\n9,2\n", to: "labels.csv")
+    try await folder.succeed(
+      "extract", Digits.checkpoint, "--data", "x.npy", "--labels", "labels.csv", "--label-column", "label", "-o", "out.h5")
+    #expect(try HDF5Archive(folder.path("out.h5")).readIntegers("/labels", rows: nil) == [4, 0, 2])
+    try await folder.refuse(
+      "extract", Digits.checkpoint, "--data", "x.npy", "--labels", "labels.csv", "--label-column", "class", "-o",
+      "no.h5", code: 65, naming: "labels.csv", "class")
+  }
+
   @Test func badImagesAreNamed() async throws {
     let folder = try TestFolder()
     try FileManager.default.copyItem(atPath: images, toPath: folder.path("images"))

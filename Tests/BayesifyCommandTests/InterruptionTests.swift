@@ -27,12 +27,13 @@ struct InterruptionTests {
     try await expectInterruption(running, in: folder, leaving: ["many.npy", "labels.npy"])
   }
 
-  @Test func interruptedWritingRemovesWhatWasWritten() async throws {
+  @Test(arguments: [SIGINT, SIGTERM, SIGHUP])
+  func interruptedWritingRemovesWhatWasWritten(_ number: Int32) async throws {
     let folder = try TestFolder()
     try folder.write([UInt8](repeating: 7, count: rowCount * 64), shape: [rowCount, 8, 8, 1], to: "many.npy")
     let running = try folder.start("extract", Digits.checkpoint, "--data", "many.npy", "-o", "records.h5")
     try await wait(for: running) { try folder.names.contains { $0.hasSuffix(".part") } }
-    running.interrupt()
+    running.signal(number)
     try await expectInterruption(running, in: folder, leaving: ["many.npy"])
   }
 

@@ -58,6 +58,38 @@ import _BayesTestSupport
       "evaluate", Digits.checkpoint, "--data", "empty.h5", code: 65, naming: "empty.h5", "/exits/0/logits")
   }
 
+  /// Features, logits and labels from elsewhere are enough where the checkpoint has the heads.
+  @Test func recordsWithoutHeadsTakeThoseOfTheCheckpoint() async throws {
+    let folder = try TestFolder()
+    try await folder.succeed("extract", Digits.checkpoint, "--data", Digits.training, "-o", "own.h5")
+    let own = try HDF5Archive(folder.path("own.h5"))
+    for (name, shift) in [("bare.h5", Float(0)), ("other.h5", 1)] {
+      let writer = try HDF5ArchiveWriter(folder.path(name))
+      for exit in 0..<3 {
+        try writer.write(own.read("/exits/\(exit)/features", as: Float.self), at: "/exits/\(exit)/features")
+        let logits = try own.read("/exits/\(exit)/logits", as: Float.self).map { $0 + shift }
+        try writer.write(logits, at: "/exits/\(exit)/logits")
+      }
+      try writer.write(own.readIntegers("/labels", rows: nil), at: "/labels")
+      try writer.finish()
+    }
+    let common = ["--prior-precision", "30", "--temperature", "1", "--json"]
+    let expected = try await folder.run(["fit", "laplace", "own.h5", "-o", "a.h5"] + common)
+    let actual = try await folder.run(["fit", "laplace", Digits.checkpoint, "--data", "bare.h5", "-o", "b.h5"] + common)
+    #expect(actual.exitCode == 0, "\(actual.testDescription)")
+    let (a, b) = (try HDF5Archive(folder.path("a.h5")), try HDF5Archive(folder.path("b.h5")))
+    for path in ["/exits/2/inputValues", "/exits/2/outputValues", "/exits/0/inputVectors"] {
+      #expect(try a.read(path, as: Double.self) == b.read(path, as: Double.self), "\(path) \(expected.testDescription)")
+    }
+    try await folder.refuse(
+      "fit", "laplace", "bare.h5", "--prior-precision", "30", "--temperature", "1", "-o", "no.h5", code: 65,
+      naming: "bare.h5", "head")
+    // Rows that went through another network are found out.
+    try await folder.refuse(
+      "fit", "laplace", Digits.checkpoint, "--data", "other.h5", "--prior-precision", "30", "--temperature", "1", "-o",
+      "no.h5", code: 65, naming: "other.h5", "head")
+  }
+
   @Test func inputsAreNeverOverwritten() async throws {
     let folder = try TestFolder()
     for name in ["digits.h5", "train.h5"] {

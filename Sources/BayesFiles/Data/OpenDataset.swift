@@ -53,32 +53,32 @@ public func openDataset(_ file: String, options: DatasetOptions = DatasetOptions
     inputs = table.columns(without: column)
     labels = try column.map { (column) throws(FileError) in try LabelArray(table.column(column)) }
   case .folder(let folder):
-    guard options.inputs == nil, options.labels == nil || options.labelsFile != nil else {
-      throw FileError(.missing, file: file, "A folder of images has no arrays with names; give the folder alone.")
+    // As of a file, `:x` are the inputs alone.
+    guard options.inputs == nil || options.inputs == "x", options.labels == nil || options.labelsFile != nil else {
+      throw FileError(
+        .missing, file: file,
+        "A folder of images has no arrays with names; give the folder alone, or FOLDER:x for its images without classes.")
     }
     inputs = try ImageArray(folder)
-    if !folder.classNames.isEmpty, options.labelsFile == nil {
+    if !folder.classNames.isEmpty, options.labelsFile == nil, options.inputs == nil {
       labels = try LabelArray(ImageClasses(folder))
       classNames = folder.classNames
     }
   }
   if let labelsFile = options.labelsFile {
-    labels = try openLabels(labelsFile, name: options.labels)
+    labels = try openLabels(labelsFile, name: options.labels, column: options.labelColumn)
   }
   return try ArrayDataset(inputs: inputs, labels: labels, classNames: classNames, rows: options.rows)
 }
 
 /// The index of the column of labels, where there is one.
 private func labelColumn(of table: CSVTable, _ options: DatasetOptions) throws(FileError) -> Int? {
-  guard let name = options.labelColumn else { return nil }
-  guard options.labelsFile == nil else {
-    throw FileError(
-      .value, file: table.file, "Labels were asked for from a column of this file and from another file; choose one.")
-  }
+  // Where labels have a file of their own, the column is that file's.
+  guard let name = options.labelColumn, options.labelsFile == nil else { return nil }
   return try options.requiresLabelColumn ? table.index(ofColumn: name) : table.indexIfPresent(ofColumn: name)
 }
 
-private func openLabels(_ specification: String, name: String?) throws(FileError) -> LabelArray {
+private func openLabels(_ specification: String, name: String?, column: String?) throws(FileError) -> LabelArray {
   let (file, options) = try DatasetOptions.parse(specification)
   switch try DataFile(file) {
   case .single(let array):
@@ -91,7 +91,9 @@ private func openLabels(_ specification: String, name: String?) throws(FileError
     if let name = options.inputs ?? name { return try LabelArray(catalog.stored(name)) }
     return try LabelArray(catalog.stored(ArrayChoice.labels(in: catalog)))
   case .table(let table):
-    if let name = options.inputs ?? name { return try LabelArray(table.column(table.index(ofColumn: name))) }
+    if let name = options.inputs ?? name ?? column {
+      return try LabelArray(table.column(table.index(ofColumn: name)))
+    }
     return try LabelArray(table.columns(without: nil))
   case .folder:
     throw FileError(.unsupported, file: file, "This is a folder of images; name a file of labels.")

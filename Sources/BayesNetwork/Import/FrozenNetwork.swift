@@ -64,7 +64,7 @@ public struct FrozenNetwork: Sendable {
         parts.joined(separator: ", and ") + ". Save the model again with its weights.")
     }
     var parameters = Parameters()
-    for spec in network.parameterSpecs {
+    for (node, spec) in network.nodes.indices.flatMap({ node in network.parameterSpecs(of: node).map { (node, $0) } }) {
       guard let source = sources[spec.path] else { continue }
       let tensor = try checkpoint.tensor(named: source.entry)
       if let position = tensor.firstNonFinite {
@@ -72,6 +72,15 @@ public struct FrozenNetwork: Sendable {
           .value, file: checkpoint.file, object: source.entry,
           "Element \(position) is \(tensor[position]); every weight must be finite. Use a checkpoint from "
             + "before training diverged.")
+      }
+      if let layer = network.nodes[node].layer as? BatchNormalization,
+        spec.path == ParameterPath(node: network.nodes[node].name, parameter: "variance"),
+        let position = tensor.elements.firstIndex(where: { Double($0) + layer.epsilon <= 0 })
+      {
+        throw FileError(
+          .value, file: checkpoint.file, object: source.entry,
+          "Element \(position) is \(tensor[position]); a variance is not negative, and its root would be no number. "
+            + "Use an undamaged checkpoint.")
       }
       parameters[spec.path] = tensor.reshaped(to: spec.shape)
     }

@@ -46,7 +46,8 @@ struct ExitCheck: Sendable {
       throw failure(
         .missing,
         "Last-layer Laplace needs the linear head of the exit, its weight and bias, and there is none. "
-          + "Extract the records from a network whose exit ends in a linear layer.")
+          + "Extract the records from a network whose exit ends in a linear layer, or fit that checkpoint with these "
+          + "records as its data.")
     }
     guard head.weight.shape.rank == 2, head.weight.shape[1] == description.logitCount,
       head.bias.shape == [description.logitCount], head.weight.shape[0] > 0

@@ -79,6 +79,10 @@ def broken():
         values[0, 0, 1, 2] = np.inf
         file[kernel][...] = values
 
+    def variance(file):
+        name = next(n for n in file["model_weights/norm/small/norm"] if "variance" in n)
+        file["model_weights/norm/small/norm/" + name][1] = -1.0
+
     def weights_only(file):
         for key in list(file["model_weights"].attrs):
             file.attrs[key] = file["model_weights"].attrs[key]
@@ -91,6 +95,7 @@ def broken():
     edited("wrong-shape.h5", lambda file: replace(file, head, file[head][...].T))
     edited("unknown-layer.h5", unknown)
     edited("nan-weight.h5", nan)
+    edited("negative-variance.h5", variance)
     edited("no-config.h5", weights_only)
 
     golden.write_json(at("expectations.json"), {
@@ -106,6 +111,7 @@ def broken():
             "wrong-shape.h5": "layer head: kernel is [4, 48] where [48, 4] is due",
             "unknown-layer.h5": "two layers of unknown kinds: MysteryLayer (mystery) and Lambda (lambda_scale)",
             "nan-weight.h5": "layer conv: kernel holds one NaN and one infinity",
+            "negative-variance.h5": "layer norm: element 1 of the moving variance is -1",
             "no-config.h5": "weights only, at the root as save_weights of Keras 2 lays them; no model_config",
         },
     })
