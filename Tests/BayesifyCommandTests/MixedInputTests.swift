@@ -84,6 +84,8 @@ import _BayesTestSupport
     try await folder.refuse(
       "fit", "laplace", "bare.h5", "--prior-precision", "30", "--temperature", "1", "-o", "no.h5", code: 65,
       naming: "bare.h5", "head")
+    try await folder.refuse(
+      "fit", "laplace", "bare.h5", "--validation", "own.h5", "-o", "no.h5", code: 65, naming: "bare.h5", "linear head")
     // Rows that went through another network are found out.
     try await folder.refuse(
       "fit", "laplace", Digits.checkpoint, "--data", "other.h5", "--prior-precision", "30", "--temperature", "1", "-o",

@@ -12,7 +12,8 @@ final class NativePreparedNetwork: PreparedNetwork {
   private let loaders: [InputLoader]
   /// From the smallest to the largest; the largest serves rows in bulk.
   private let plans: [SlicePlan]
-  /// For one row on several native threads, by their number; `nil` where they round otherwise than one.
+  /// For one row on several native threads, by their number; `nil` where they round otherwise than one does or
+  /// are no faster.
   private let threadedPlans = Mutex<[Int: SlicePlan?]>([:])
   private let weights: PackedWeights
   private let probe: Probe
@@ -55,13 +56,17 @@ final class NativePreparedNetwork: PreparedNetwork {
     return (0...6).map { 1 << $0 }.filter { $0 <= wanted }
   }
 
-  /// The plan for one row alone on `width` native threads, where it gives the row the same bits.
+  /// The plan for one row alone on `width` native threads, where it gives the row the same bits, sooner.
+  ///
+  /// Threads that meet after every layer wait for the slowest, so on busy cores, and in small networks, one thread
+  /// may be done first; which it is is measured once.
   private func threadedPlan(width: Int) throws(NumericalError) -> SlicePlan? {
     if let known = threadedPlans.withLock({ $0[width] }) { return known }
     let plan = try SlicePlan(graph, rowCount: 1, threadCount: width, weights, engine)
-    let agrees = try probe.agrees(plan, with: probe.outputs(of: plans[0], graph), graph)
-    threadedPlans.withLock { $0[width] = .some(agrees ? plan : nil) }
-    return agrees ? plan : nil
+    var isBetter = try probe.agrees(plan, with: probe.outputs(of: plans[0], graph), graph)
+    if isBetter { isBetter = try probe.isFaster(plan, than: plans[0], graph) }
+    threadedPlans.withLock { $0[width] = .some(isBetter ? plan : nil) }
+    return isBetter ? plan : nil
   }
 
   /// One run of rows through one plan.

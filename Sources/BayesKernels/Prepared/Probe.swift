@@ -10,20 +10,46 @@ struct Probe: Sendable {
   /// - Parameter shapes: of a row of each input.
   init(_ shapes: [Shape]) { self.shapes = shapes }
 
-  /// The outputs of a slice of the largest plan, each of whose rows is the probe.
+  /// The outputs of a plan's slice, each of whose rows is the probe.
   func outputs(of plan: SlicePlan, _ graph: FusedGraph) throws(NumericalError) -> [AlignedBuffer] {
-    let rows = shapes.enumerated().map { index, shape in
-      // From zero to one, so that numbers that count something do.
-      let row = RandomKey(seed: 0).child(index).uniforms(shape.elementCount).map { Float($0) }
-      let values = repeatElement(row, count: plan.rowCount).joined()
-      return RowBatch(Tensor(shape: shape.batched(plan.rowCount), values))
+    let results = buffers(for: plan, graph)
+    try plan.run(
+      batches(rowCount: plan.rowCount), through: loaders, from: 0, count: plan.rowCount, into: results)
+    return results
+  }
+
+  /// Whether one plan's slice takes less time than another's, by the median of some runs in turns.
+  func isFaster(_ plan: SlicePlan, than other: SlicePlan, _ graph: FusedGraph) throws(NumericalError) -> Bool {
+    let runCount = 7
+    let clock = ContinuousClock()
+    var times: [[Duration]] = [[], []]
+    let contestants = [plan, other].map { ($0, batches(rowCount: $0.rowCount), buffers(for: $0, graph)) }
+    for turn in 0...runCount {
+      for (index, (plan, rows, results)) in contestants.enumerated() {
+        let start = clock.now
+        try plan.run(rows, through: loaders, from: 0, count: plan.rowCount, into: results)
+        // The first run of each touches memory for the first time.
+        if turn > 0 { times[index].append(clock.now - start) }
+      }
     }
-    let results = graph.outputs.map {
+    return times[0].sorted()[runCount / 2] < times[1].sorted()[runCount / 2]
+  }
+
+  private var loaders: [InputLoader] { shapes.map { InputLoader($0, map: nil) } }
+
+  private func buffers(for plan: SlicePlan, _ graph: FusedGraph) -> [AlignedBuffer] {
+    graph.outputs.map {
       AlignedBuffer(byteCount: plan.rowCount * $0.shape.elementCount * MemoryLayout<Float>.stride)
     }
-    try plan.run(
-      rows, through: shapes.map { InputLoader($0, map: nil) }, from: 0, count: plan.rowCount, into: results)
-    return results
+  }
+
+  private func batches(rowCount: Int) -> [RowBatch] {
+    shapes.enumerated().map { index, shape in
+      // From zero to one, so that numbers that count something do.
+      let row = RandomKey(seed: 0).child(index).uniforms(shape.elementCount).map { Float($0) }
+      let values = repeatElement(row, count: rowCount).joined()
+      return RowBatch(Tensor(shape: shape.batched(rowCount), values))
+    }
   }
 
   /// Whether a plan gives a row, wherever in a slice it is, the bits that another gave its first row.

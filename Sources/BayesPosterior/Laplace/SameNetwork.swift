@@ -19,7 +19,7 @@ extension RecordsDescription {
           "The exit has \(theirs.logitCount) \(theirs.likelihood.rawValue) logits; the posterior was "
             + "fitted to \(own.logitCount) \(own.likelihood.rawValue) logits.")
       }
-      if let head = theirs.head, head != own.head {
+      if let head = theirs.head, let known = own.head, head != known {
         throw FileError(
           .value, file: other.file, object: object,
           "The weights of the exit's head are not those the posterior was fitted to. Fit again, or use "
