@@ -38,7 +38,8 @@ public struct NativeBackend: NetworkBackend {
     of paths: Set<ParameterPath>, includingInputs: Bool
   ) throws -> any TrainingPlan {
     try frozen.network.requireReachable(outputs, given: inputs)
-    try frozen.network.requireGradients(of: outputs, given: inputs, withRespectTo: paths, includingInputs: includingInputs)
+    try frozen.network.requireGradients(
+      of: outputs, given: inputs, withRespectTo: paths, includingInputs: includingInputs)
     return try NativeTrainingPlan(
       frozen, map: preprocessing.isIdentity ? nil : InputMap(preprocessing, for: frozen.network.inputShape),
       inputs: inputs, outputs: outputs, of: paths, includingInputs: includingInputs, sliceRowCount: sliceRowCount,
@@ -125,7 +126,8 @@ public struct NativeBackend: NetworkBackend {
     let graph = FusedGraph(single: operation)
     let plan = ArenaPlan(graph, rowCount: input.rowCount)
     do {
-      let step = try PreparedStep(operation, plan, accumulates: false, rowCount: input.rowCount, PackedWeights(engine), engine)
+      let step = try PreparedStep(
+        operation, plan, accumulates: false, rowCount: input.rowCount, PackedWeights(engine), engine)
       let worker = try Worker(
         [step], arenaByteCount: plan.byteCount, scratchByteCount: step.scratchByteCount, engine)
       worker.load(input, at: plan.offsets[0])

@@ -19,7 +19,9 @@ final class GradientSums: Sendable {
 
   /// - Parameter sizes: bytes of each operation's weight and bias.
   init(_ sizes: [Int: (weight: Int, bias: Int)]) {
-    terms = sizes.mapValues { Term(weight: AlignedBuffer(byteCount: $0.weight), bias: AlignedBuffer(byteCount: $0.bias)) }
+    terms = sizes.mapValues { size in
+      Term(weight: AlignedBuffer(byteCount: size.weight), bias: AlignedBuffer(byteCount: size.bias))
+    }
   }
 
   func reset() {

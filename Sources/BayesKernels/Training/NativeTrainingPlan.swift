@@ -57,7 +57,8 @@ final class NativeTrainingPlan: TrainingPlan {
     let sumCount = sumCount(sliceCount: sliceCount)
     let sums = (0..<sumCount).map { _ in bench.takeSums() }
     defer { bench.rest(sums) }
-    let inputGradients = givesInputGradients
+    let inputGradients =
+      givesInputGradients
       ? graph.forward.inputs.map {
         AlignedBuffer(byteCount: rowCount * graph.forward.elementCounts[$0] * MemoryLayout<Float>.stride)
       } : []

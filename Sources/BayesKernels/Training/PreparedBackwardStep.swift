@@ -26,7 +26,7 @@ struct PreparedBackwardStep: Sendable {
     if case .weights(_, _, let operation, let weight, let bias) = work { (operation, weight, bias) } else { nil }
   }
 
-  /// - Parameter pooling: the way forward of a pooling, where this undoes one.
+  /// Compiles one step of a graph's way back for slices of `rowCount` rows.
   init(
     _ step: BackwardOperation, _ graph: TrainingGraph, _ plan: ArenaPlan, rowCount: Int, _ weights: PackedWeights,
     _ engine: Engine
@@ -263,10 +263,16 @@ struct PreparedBackwardStep: Sendable {
   }
 
   /// The step with its arguments in one worker's memory.
-  func bound(to arena: AlignedBuffer, scratch: AlignedBuffer, weight: AlignedBuffer, bias: AlignedBuffer, _ engine: Engine)
-    throws(NumericalError) -> BoundBackwardStep
-  {
-    func memories(_ primitive: Primitive, _ operands: [Operand]) throws(NumericalError) -> [(index: Int32, memory: Memory)] {
+  ///
+  /// - Parameters:
+  ///   - weight: where a slice's gradient of a weight goes before it is added to the sums.
+  ///   - bias: likewise.
+  func bound(
+    to arena: AlignedBuffer, scratch: AlignedBuffer, weight: AlignedBuffer, bias: AlignedBuffer, _ engine: Engine
+  ) throws(NumericalError) -> BoundBackwardStep {
+    func memories(_ primitive: Primitive, _ operands: [Operand]) throws(NumericalError)
+      -> [(index: Int32, memory: Memory)]
+    {
       var memories: [(index: Int32, memory: Memory)] = [
         (Argument.scratchpad, try Memory(primitive.scratchpad, in: scratch, engine))
       ]

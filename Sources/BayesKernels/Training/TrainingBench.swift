@@ -175,10 +175,12 @@ final class TrainingBench: Sendable {
       switch (operation.kind, frozen.network.nodes[operation.node].layer) {
       case (.convolution(let layer, _, _), _):
         try unfold(
-          index, plain: MemoryDescriptor(weights: own[0].shape, groups: layer.groups), own, specs, sums, parameters, set)
+          index, plain: MemoryDescriptor(weights: own[0].shape, groups: layer.groups), own, specs, sums, parameters,
+          set)
       case (.dense, _):
         try unfold(
-          index, plain: MemoryDescriptor([own[0].shape[1], own[0].shape[0]], dnnl_ba), own, specs, sums, parameters, set)
+          index, plain: MemoryDescriptor([own[0].shape[1], own[0].shape[0]], dnnl_ba), own, specs, sums, parameters,
+          set)
       case (.channelMap, let layer as BatchNormalization):
         let term = sums.terms[index]
         let channels = own[own.count - 1].count

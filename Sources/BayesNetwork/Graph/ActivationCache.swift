@@ -97,8 +97,8 @@ public struct ActivationCache: Sendable {
     }
     guard counts.count == 1, let rowCount = counts.first else {
       throw FileError(
-        .shape, file: archive.file, "The nodes have \(counts.sorted()) rows; all must have equally many. Write the "
-          + "cache anew.")
+        .shape, file: archive.file,
+        "The nodes have \(counts.sorted()) rows; all must have equally many. Write the cache anew.")
     }
     self.nodes = nodes
     self.rowCount = rowCount

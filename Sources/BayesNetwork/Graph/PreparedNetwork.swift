@@ -76,8 +76,8 @@ extension Network {
       throw NetworkError("The network has \(nodes.count) nodes; there is none with index \(node).")
     }
     guard inputs.contains(0) || !isNeeded(for: outputs, given: inputs)[0] else {
-      throw NetworkError(
-        "What is asked for needs the network's input besides \(inputs.map { "'\(nodes[$0].name)'" }.joined(separator: ", ")).")
+      let names = inputs.map { "'\(nodes[$0].name)'" }.joined(separator: ", ")
+      throw NetworkError("What is asked for needs the network's input besides \(names).")
     }
   }
 }
