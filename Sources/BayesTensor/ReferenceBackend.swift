@@ -24,6 +24,8 @@ public struct ReferenceBackend: Backend {
     return result
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func convolution<Scalar: TensorScalar>(
     _ input: Tensor<Scalar>, weight: Tensor<Scalar>, bias: Tensor<Scalar>?, groups: Int,
     _ geometry: WindowGeometry
@@ -67,6 +69,8 @@ public struct ReferenceBackend: Backend {
     return result
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pooling<Scalar: TensorScalar>(
     _ input: Tensor<Scalar>, _ kind: PoolingKind, _ geometry: WindowGeometry
   ) -> Tensor<Scalar> {

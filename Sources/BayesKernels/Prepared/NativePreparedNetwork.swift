@@ -10,6 +10,7 @@ import Synchronization
 final class NativePreparedNetwork: PreparedNetwork {
   private let graph: FusedGraph
   private let loaders: [InputLoader]
+  private let indices: IndexRequirement
   /// From the smallest to the largest; the largest serves rows in bulk.
   private let plans: [SlicePlan]
   private let weightByteCount: Int
@@ -21,6 +22,7 @@ final class NativePreparedNetwork: PreparedNetwork {
   ) throws(NumericalError) {
     graph = FusedGraph(frozen, inputs: inputs, outputs: outputs)
     loaders = inputs.map { InputLoader(frozen.network.shapes[$0], map: $0 == 0 ? map : nil) }
+    indices = IndexRequirement(of: frozen.network, given: inputs, for: outputs, map: map)
     let weights = PackedWeights(engine)
     var plans: [SlicePlan] = []
     for size in sliceRowCount.map({ [$0] }) ?? Self.sliceRowCounts(graph) {
@@ -101,6 +103,7 @@ final class NativePreparedNetwork: PreparedNetwork {
     precondition(inputs.count == loaders.count, "\(loaders.count) inputs are needed; got \(inputs.count).")
     let rowCount = inputs.first?.count ?? 0
     precondition(inputs.allSatisfy { $0.count == rowCount }, "All inputs have equally many rows.")
+    try indices(inputs)
     let slices = slices(rowCount: rowCount, width: width)
     let results = takeResults(rowCount: rowCount)
     let next = Counter()

@@ -31,6 +31,8 @@ public struct ElementwiseMerge: DifferentiableLayer, Hashable {
     return try Shape(checking: result, of: operation.rawValue)
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func forward<Scalar: TensorScalar>(
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> {
@@ -162,6 +164,8 @@ public struct Concatenation: DifferentiableLayer, Hashable {
     return try Shape(checking: result, of: Self.kind)
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func forward<Scalar: TensorScalar>(
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> {
