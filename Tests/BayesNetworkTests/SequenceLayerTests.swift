@@ -94,51 +94,66 @@ import _BayesTestSupport
     try checkLayer(DotProduct(axes: [1, 0]), inputs: [[2, 4, 3], [4]])
   }
 
-  @Test(arguments: [
-    (Recurrence(.simple, units: 2) as any Layer, [[3]] as [Shape], "Recurrence takes rows of 2 axes"),
-    (Recurrence(.simple, units: 0), [[3, 2]], "must be between 1 and"),
-    (Recurrence(.simple, units: 2, activation: .softmax), [[3, 2]], "functions of single elements"),
-    (
+  /// A layer, inputs that it does not take, and what the message says.
+  struct Misfit: Sendable {
+    let layer: any Layer
+    let inputs: [Shape]
+    let reason: String
+
+    init(_ layer: any Layer, _ inputs: [Shape], _ reason: String) {
+      self.layer = layer
+      self.inputs = inputs
+      self.reason = reason
+    }
+  }
+
+  static let misfits: [Misfit] = [
+    Misfit(Recurrence(.simple, units: 2), [[3]], "Recurrence takes rows of 2 axes"),
+    Misfit(Recurrence(.simple, units: 0), [[3, 2]], "must be between 1 and"),
+    Misfit(Recurrence(.simple, units: 2, activation: .softmax), [[3, 2]], "functions of single elements"),
+    Misfit(
       BidirectionalRecurrence(Recurrence(.simple, units: 2), Recurrence(.simple, units: 3), merge: .add), [[3, 2]],
       "2 and 3 units cannot be combined by add"
     ),
-    (
+    Misfit(
       BidirectionalRecurrence(
         Recurrence(.simple, units: 2), Recurrence(.simple, units: 3, returnsSequences: true), merge: .concatenate),
       [[3, 2]], "or neither"
     ),
-    (MultiHeadAttention(heads: 2, keyWidth: 2, valueWidth: 2), [[3, 2]], "takes a query, a value and perhaps a key"),
-    (
+    Misfit(MultiHeadAttention(heads: 2, keyWidth: 2, valueWidth: 2), [[3, 2]], "takes a query, a value and perhaps a key"),
+    Misfit(
       MultiHeadAttention(heads: 2, keyWidth: 2, valueWidth: 2), [[3, 2], [3, 2], [4, 2]],
       "needs as many keys as values"
     ),
-    (MultiHeadAttention(heads: 2, keyWidth: 2, valueWidth: 2), [[3, 2], [3]], "takes rows of 2 axes"),
-    (TimeDistributed(Dense(units: 2)), [[]], "takes sequences of equal length"),
-    (Embedding(vocabulary: 0, width: 2), [[3]], "must be between 1 and"),
-    (Repetition(count: 0), [[3]], "must be between 1 and"),
-    (DotProduct(axes: [0, 0]), [[3], [4]], "cannot sum over the axes [0, 0] of [3] and [4]"),
-    (DotProduct(axes: [0]), [[3], [3]], "cannot sum over the axes [0]"),
-    (LayerNormalization(axes: [1], epsilon: 0), [[3]], "works along the axes [1]"),
-    (LayerNormalization(axes: [1, 0], epsilon: 0), [[3, 2]], "works along the axes [1, 0]"),
-    (LayerNormalization(axes: [], epsilon: 0), [[3, 2]], "works along the axes []"),
-    (UnitNormalization(axes: [2]), [[3, 2]], "works along the axes [2]"),
-    (GroupNormalization(groups: 3, epsilon: 0), [[3, 2]], "cannot be split into 3 groups"),
-    (Resizing(to: Extent2D(height: 0, width: 2), interpolation: .nearest), [[3, 2, 1]], "must be between 1 and"),
-    (
+    Misfit(MultiHeadAttention(heads: 2, keyWidth: 2, valueWidth: 2), [[3, 2], [3]], "takes rows of 2 axes"),
+    Misfit(TimeDistributed(Dense(units: 2)), [[]], "takes sequences of equal length"),
+    Misfit(Embedding(vocabulary: 0, width: 2), [[3]], "must be between 1 and"),
+    Misfit(Repetition(count: 0), [[3]], "must be between 1 and"),
+    Misfit(DotProduct(axes: [0, 0]), [[3], [4]], "cannot sum over the axes [0, 0] of [3] and [4]"),
+    Misfit(DotProduct(axes: [0]), [[3], [3]], "cannot sum over the axes [0]"),
+    Misfit(LayerNormalization(axes: [1], epsilon: 0), [[3]], "works along the axes [1]"),
+    Misfit(LayerNormalization(axes: [1, 0], epsilon: 0), [[3, 2]], "works along the axes [1, 0]"),
+    Misfit(LayerNormalization(axes: [], epsilon: 0), [[3, 2]], "works along the axes []"),
+    Misfit(UnitNormalization(axes: [2]), [[3, 2]], "works along the axes [2]"),
+    Misfit(GroupNormalization(groups: 3, epsilon: 0), [[3, 2]], "cannot be split into 3 groups"),
+    Misfit(Resizing(to: Extent2D(height: 0, width: 2), interpolation: .nearest), [[3, 2, 1]], "must be between 1 and"),
+    Misfit(
       TransposedConvolution(
         filters: 1, window: Extent2D(height: 2, width: 2), outputPadding: Extent2D(height: 1, width: 0)),
       [[3, 3, 1]], "which no convolution takes back"
     ),
-    (
+    Misfit(
       TransposedConvolution(
         filters: 1, window: Extent2D(height: 2, width: 2), outputPadding: Extent2D(height: -1, width: 0)),
       [[3, 3, 1]], "must not be negative"
     ),
-    (TransposedConvolution(filters: 0, window: Extent2D(height: 2, width: 2)), [[3, 3, 1]], "must be between 1 and"),
-  ])
-  func whatDoesNotFitIsRefused(layer: any Layer, inputs: [Shape], reason: String) {
-    let error = #expect(throws: NetworkError.self) { try layer.outputShape(for: inputs) }
-    #expect(error?.message.contains(reason) == true, "\(error?.message ?? "")")
+    Misfit(TransposedConvolution(filters: 0, window: Extent2D(height: 2, width: 2)), [[3, 3, 1]], "must be between 1 and"),
+  ]
+
+  @Test(arguments: misfits)
+  func whatDoesNotFitIsRefused(misfit: Misfit) {
+    let error = #expect(throws: NetworkError.self) { try misfit.layer.outputShape(for: misfit.inputs) }
+    #expect(error?.message.contains(misfit.reason) == true, "\(error?.message ?? "")")
   }
 
   // MARK: Indices
