@@ -65,8 +65,8 @@ import _BayesTestSupport
             do {
               _ = try layer.outputShape(for: [[size.0, size.1, 3]])
             } catch {
-              // An even window that is cut by half leaves nothing that a convolution would take back.
-              #expect(window == 4 && padding == .same && added == 0, "\(error.message)")
+              // An even window loses half of itself at each end, which may be all there is.
+              #expect(window % 2 == 0 && padding == .same && added == 0 && size.0 == 1, "\(error.message)")
               continue
             }
             try checkLayer(layer, inputs: [[size.0, size.1, 3]])

@@ -163,8 +163,8 @@ struct FusedGraph: Sendable {
     switch network.nodes[node].layer {
     case is Identity: return true
     case is Reshape:
-      // A reshape between a linear map and what follows would change what a channel is.
-      return false
+      // A reshape between a linear map and what follows may change what a channel is.
+      return isLinear && network.shapes[node].dimensions.last == network.shapes[last].dimensions.last
     case let layer as BatchNormalization where isLinear && operation.residual == nil && operation.activation == nil:
       guard purpose == .inference || operation.normalization == nil else { return false }
       operation.fold(layer.affine(tensors(of: node, in: frozen)))

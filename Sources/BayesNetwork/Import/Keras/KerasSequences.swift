@@ -81,12 +81,12 @@ extension KerasCatalog {
 
   /// The weights of a recurrent layer; its cell has a name of its own.
   private static func weights(
-    of layer: Recurrence, part: [String] = [""], named name: (String) -> String = { $0 }
+    of layer: Recurrence, parts: [[String]] = [[""]], named name: (String) -> String = { $0 }
   ) -> [KerasWeight] {
     [
-      KerasWeight(parameter: name("weight"), names: ["kernel"], part: part),
-      KerasWeight(parameter: name("recurrentWeight"), names: ["recurrent_kernel"], part: part),
-    ] + (layer.usesBias ? [KerasWeight(parameter: name("bias"), names: ["bias"], part: part)] : [])
+      KerasWeight(parameter: name("weight"), names: ["kernel"], parts: parts),
+      KerasWeight(parameter: name("recurrentWeight"), names: ["recurrent_kernel"], parts: parts),
+    ] + (layer.usesBias ? [KerasWeight(parameter: name("bias"), names: ["bias"], parts: parts)] : [])
   }
 
   static func recurrence(_ layer: Recurrence) -> KerasRecipe {
@@ -110,10 +110,15 @@ extension KerasCatalog {
       throw KerasRefusal("its 'merge_mode' is '\(word)'; only concat, sum, mul and ave are supported")
     }
     let layer = BidirectionalRecurrence(first, second, merge: merge)
+    /// A layer is known by its own name, or by its kind's after its direction.
+    func parts(_ key: String, _ beginning: String) -> [[String]] {
+      let name = options.value([key])?.value["config"]?["name"]?.text
+      return (name.map { [[$0, ""]] } ?? []) + [[beginning, ""]]
+    }
     return KerasRecipe(
       layer,
-      weights: weights(of: first, part: ["forward_", ""]) { BidirectionalRecurrence.name($0, isSecond: false) }
-        + weights(of: second, part: ["backward_", ""]) { BidirectionalRecurrence.name($0, isSecond: true) })
+      weights: weights(of: first, parts: parts("layer", "forward_")) { BidirectionalRecurrence.name($0, isSecond: false) }
+        + weights(of: second, parts: parts("backward_layer", "backward_")) { BidirectionalRecurrence.name($0, isSecond: true) })
   }
 
   // MARK: Attention
@@ -142,8 +147,8 @@ extension KerasCatalog {
     return KerasRecipe(
       layer,
       weights: parts.flatMap { parameter, part in
-        [KerasWeight(parameter: parameter + "Weight", names: ["kernel"], part: [part])]
-          + (layer.usesBias ? [KerasWeight(parameter: parameter + "Bias", names: ["bias"], part: [part])] : [])
+        [KerasWeight(parameter: parameter + "Weight", names: ["kernel"], parts: [[part]])]
+          + (layer.usesBias ? [KerasWeight(parameter: parameter + "Bias", names: ["bias"], parts: [[part]])] : [])
       })
   }
 
@@ -168,7 +173,9 @@ extension KerasCatalog {
         var step = step
         step.layer = atEveryStep(step.layer)
         // Keras 3 puts the inner layer's name into the path.
-        for index in step.weights.indices { step.weights[index].part.insert("", at: 0) }
+        for index in step.weights.indices {
+          step.weights[index].parts = (step.weights[index].parts + [[]]).map { [""] + $0 }
+        }
         return step
       }
     }

@@ -10,9 +10,11 @@ struct KerasWeight: Sendable {
   var names: [String]
   /// The shape in the file, where it is not the parameter's own.
   var storedShape: Shape?
-  /// How the parts of a path between the layer's name and the weight's begin, where there are such parts:
-  /// `query` in `attention/query/kernel`.
-  var part: [String] = []
+  /// What may stand between the layer's name and the weight's, the first that is found: `query` in
+  /// `attention/query/kernel`.
+  ///
+  /// A part that ends with an underscore is a beginning; an empty one stands for any name.
+  var parts: [[String]] = []
 
   static let kernel = KerasWeight(parameter: "weight", names: ["kernel", "_W"])
   static let bias = KerasWeight(parameter: "bias", names: ["bias", "_b"])
@@ -33,7 +35,9 @@ struct KerasWeights {
       var owner = path
       for beginning in part.reversed() {
         let start = owner.lastIndex(of: "/").map { owner.index(after: $0) } ?? owner.startIndex
-        guard !owner.isEmpty, owner[start...].hasPrefix(beginning) else { return nil }
+        let isAny = beginning.isEmpty || beginning.hasSuffix("_")
+        guard !owner.isEmpty, isAny ? owner[start...].hasPrefix(beginning) : owner[start...] == beginning
+        else { return nil }
         owner = start == owner.startIndex ? "" : owner[..<owner.index(before: start)]
       }
       return Candidate(path: owner, entry: entry)
@@ -81,7 +85,7 @@ struct KerasWeights {
     let all = weight.names.flatMap { known[Substring($0)] ?? [] }
     var candidates: [Candidate] = []
     // Some versions leave the parts out of their paths.
-    for part in weight.part.isEmpty ? [[]] : [weight.part, []] where candidates.isEmpty {
+    for part in weight.parts + [[]] where candidates.isEmpty {
       candidates = all.compactMap { $0.leaving(part) }
       if candidates.count > 1 || !models.isEmpty {
         candidates = best(candidates, for: layer, in: models)
