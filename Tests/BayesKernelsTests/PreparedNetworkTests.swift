@@ -202,6 +202,21 @@ import _BayesTestSupport
     }
   }
 
+  /// What stands between a convolution and what can be folded into it is a reshape that keeps the channels.
+  @Test func layersAlongOneAxisAreFolded() async throws {
+    for target in [[6, 5], [2, 3, 5], [1, 1, 30]] {
+      var builder = NetworkBuilder(input: [6, 4])
+      builder.add(Reshape(target: [1, 6, 4]))
+      let first = builder.add(Convolution(filters: 5, window: Extent2D(height: 1, width: 3), padding: .same))
+      let second = builder.add(Reshape(target: target))
+      builder.add(BatchNormalization(epsilon: 1e-3))
+      let third = builder.add(Activation(.plainReLU))
+      let sum = builder.add(ElementwiseMerge(.add), after: third, second)
+      try await Self.expectAgreement(builder.frozen(), "\(target)")
+      try await Self.expectAgreement(builder.frozen(), outputs: [first, second, third, sum], "\(target)")
+    }
+  }
+
   /// Networks are probed with fractions when they are prepared; rows are not.
   @Test func embeddings() async throws {
     var builder = NetworkBuilder(input: [6])

@@ -53,6 +53,14 @@ struct PreparedStep: Sendable {
         primitive, weight, plain: plain, bias, weights, operation.output, source: try MemoryDescriptor(images: input.batched(rowCount)),
         sources[0], destination: try MemoryDescriptor(images: output.batched(rowCount)), target,
         addend: accumulates ? nil : operation.residual.map { plan.offsets[$0] }, blockCount: 1)
+    case .transposedConvolution(let layer, let weight, let bias):
+      let primitive = try Primitive.transposedConvolution(
+        input: input.batched(rowCount), weight: weight.shape, output: output.batched(rowCount),
+        layer.geometry(for: input), usesBias: bias != nil, engine)
+      work = try Self.linear(
+        primitive, weight, plain: try MemoryDescriptor(weights: weight.shape, groups: 1), bias, weights,
+        operation.output, source: try MemoryDescriptor(images: input.batched(rowCount)), sources[0],
+        destination: try MemoryDescriptor(images: output.batched(rowCount)), target, addend: nil, blockCount: 1)
     case .dense(let weight, let bias):
       let block = operation.rowBlock
       let rows = block * input.elementCount / weight.shape[0]

@@ -48,7 +48,8 @@ public struct MultiHeadAttention: Layer, Hashable {
 
   public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {
     guard (2...3).contains(inputs.count) else {
-      throw NetworkError("\(Self.kind) takes a query, a value and perhaps a key; it was given \(inputs.count) input(s).")
+      throw NetworkError(
+        "\(Self.kind) takes a query, a value and perhaps a key; it was given \(inputs.count) input(s).")
     }
     try requireInputs(inputs, count: inputs.count, rank: 2, of: Self.kind)
     try requireSettings([heads, keyWidth, valueWidth, outputWidth ?? 1], of: Self.kind)
@@ -68,7 +69,8 @@ public struct MultiHeadAttention: Layer, Hashable {
 
   public func multiplyAdds(for inputs: [Shape], output: Shape) -> Int {
     let (places, others) = (inputs[0][0], inputs[1][0])
-    let maps = places * inputs[0][1] * keyWidth + others * inputs[inputs.count - 1][1] * keyWidth
+    let maps =
+      places * inputs[0][1] * keyWidth + others * inputs[inputs.count - 1][1] * keyWidth
       + others * inputs[1][1] * valueWidth + output.elementCount * valueWidth
     return heads * (maps + places * others * (keyWidth + valueWidth))
   }

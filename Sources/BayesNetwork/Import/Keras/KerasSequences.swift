@@ -117,8 +117,12 @@ extension KerasCatalog {
     }
     return KerasRecipe(
       layer,
-      weights: weights(of: first, parts: parts("layer", "forward_")) { BidirectionalRecurrence.name($0, isSecond: false) }
-        + weights(of: second, parts: parts("backward_layer", "backward_")) { BidirectionalRecurrence.name($0, isSecond: true) })
+      weights: weights(of: first, parts: parts("layer", "forward_")) {
+        BidirectionalRecurrence.name($0, isSecond: false)
+      }
+        + weights(of: second, parts: parts("backward_layer", "backward_")) {
+          BidirectionalRecurrence.name($0, isSecond: true)
+        })
   }
 
   // MARK: Attention
@@ -136,7 +140,9 @@ extension KerasCatalog {
     var outputWidth: Int?
     if options.value(["output_shape"]) != nil {
       let extents = try options.integers("output_shape", in: 1...largestSetting)
-      guard extents.count == 1 else { throw KerasRefusal("its 'output_shape' has \(extents.count) axes; one is supported") }
+      guard extents.count == 1 else {
+        throw KerasRefusal("its 'output_shape' has \(extents.count) axes; one is supported")
+      }
       outputWidth = extents[0]
     }
     let layer = MultiHeadAttention(
