@@ -46,6 +46,93 @@ import _BayesTestSupport
       becomes: Convolution(filters: 12, window: two, strides: two, groups: 4))
   }
 
+  @Test func transposedConvolutions() throws {
+    try expect(
+      "Conv2DTranspose",
+      #"""
+      "filters": 8, "kernel_size": [3, 2], "strides": [2, 2], "padding": "same", "output_padding": [1, 0],
+      "dilation_rate": [1, 1], "use_bias": false
+      """#,
+      becomes: TransposedConvolution(
+        filters: 8, window: Extent2D(height: 3, width: 2), strides: two, padding: .same,
+        outputPadding: Extent2D(height: 1, width: 0), usesBias: false))
+    try expect(
+      "Conv2DTranspose", #""filters": 8, "kernel_size": 3, "output_padding": null"#,
+      becomes: TransposedConvolution(filters: 8, window: three))
+  }
+
+  @Test func layersAlongOneAxisBecomeThoseOfImages() throws {
+    let nodes = try layers(
+      "Conv1D", #""filters": 5, "kernel_size": [3], "padding": "causal", "dilation_rate": 2, "activation": "relu""#,
+      on: "9, 4")
+    #expect(nodes.map(\.name) == ["x/image", "x", "x/activation", "x/sequence"])
+    #expect(nodes[0].layer as? Reshape == Reshape(target: [1, 9, 4]))
+    #expect(
+      nodes[1].layer as? Convolution
+        == Convolution(
+          filters: 5, window: Extent2D(height: 1, width: 3), dilation: Extent2D(height: 1, width: 2),
+          padding: .explicit(SpatialPadding(left: 4))))
+    #expect(nodes[3].layer as? Reshape == Reshape(target: [9, 5]))
+    let pooled = try layers("GlobalMaxPooling1D", "", on: "9, 4")
+    #expect(pooled.map(\.name) == ["x/image", "x"])
+    let pooling = try layers("MaxPooling1D", #""pool_size": 3, "strides": [2], "padding": "same""#, on: "9, 4")
+    #expect(
+      pooling[1].layer as? Pooling
+        == Pooling(
+          .maximum, window: Extent2D(height: 1, width: 3), strides: Extent2D(height: 1, width: 2), padding: .same))
+  }
+
+  @Test func recurrentLayers() throws {
+    let three = #""units": 3"#
+    try expect("LSTM", three, on: "5, 4", becomes: Recurrence(.longShortTerm, units: 3))
+    try expect("SimpleRNN", three, on: "5, 4", becomes: Recurrence(.simple, units: 3))
+    // Before there were two forms, files did not name the one.
+    try expect("GRU", three, on: "5, 4", becomes: Recurrence(.gated(resetsAfter: false), units: 3))
+    try expect(
+      "GRU",
+      three + #"""
+        , "reset_after": true, "activation": "relu", "recurrent_activation": "hard_sigmoid", "use_bias": false,
+        "return_sequences": true, "go_backwards": true, "dropout": 0.5, "unroll": true
+        """#,
+      on: "5, 4",
+      becomes: Recurrence(
+        .gated(resetsAfter: true), units: 3, activation: .plainReLU,
+        recurrentActivation: .hardSigmoid(slope: 0.2, offset: 0.5), usesBias: false, returnsSequences: true,
+        goesBackwards: true))
+    let wrapped = #""layer": {"class_name": "LSTM", "config": {"units": 3, "go_backwards": true}}"#
+    let forward = Recurrence(.longShortTerm, units: 3, goesBackwards: true)
+    let backward = Recurrence(.longShortTerm, units: 3)
+    try expect(
+      "Bidirectional", wrapped + #", "merge_mode": "ave""#, on: "5, 4",
+      becomes: BidirectionalRecurrence(forward, backward, merge: .average))
+  }
+
+  @Test func tablesNormalisationAndSizes() throws {
+    try expect(
+      "Embedding", #""input_dim": 9, "output_dim": 3, "mask_zero": false"#, on: "5",
+      becomes: Embedding(vocabulary: 9, width: 3))
+    try expect("LayerNormalization", becomes: LayerNormalization(axes: [2], epsilon: 1e-3))
+    try expect(
+      "LayerNormalization", #""axis": [1, -1], "center": false, "epsilon": 0.1"#,
+      becomes: LayerNormalization(axes: [0, 2], epsilon: 0.1, centers: false))
+    try expect("GroupNormalization", #""groups": -1"#, becomes: GroupNormalization(groups: 4, epsilon: 1e-3))
+    try expect("UnitNormalization", #""axis": 1"#, becomes: UnitNormalization(axes: [0], smallest: 1e-12))
+    try expect(
+      "Resizing", #""height": 3, "width": 9"#,
+      becomes: Resizing(to: Extent2D(height: 3, width: 9), interpolation: .bilinear))
+    try expect("RepeatVector", #""n": 3"#, on: "5", becomes: Repetition(count: 3))
+  }
+
+  @Test func onlyWhatIsNotAlongTheLastAxisIsWrapped() throws {
+    let dense = #""layer": {"class_name": "Dense", "config": {"units": 3, "activation": "relu"}}"#
+    let nodes = try layers("TimeDistributed", dense, on: "5, 4")
+    #expect(nodes.map(\.name) == ["x", "x/activation"])
+    #expect(nodes[0].layer as? Dense == Dense(units: 3))
+    let pooling = try layers(
+      "TimeDistributed", #""layer": {"class_name": "GlobalMaxPooling2D", "config": {}}"#, on: "5, 4, 3, 2")
+    #expect((pooling[0].layer as? TimeDistributed<GlobalPooling>)?.layer == GlobalPooling(.maximum))
+  }
+
   @Test func separableConvolutionsBecomeTwoNodes() throws {
     let nodes = try layers(
       "SeparableConv2D",
