@@ -121,7 +121,8 @@ import _BayesTestSupport
         Recurrence(.simple, units: 2), Recurrence(.simple, units: 3, returnsSequences: true), merge: .concatenate),
       [[3, 2]], "or neither"
     ),
-    Misfit(MultiHeadAttention(heads: 2, keyWidth: 2, valueWidth: 2), [[3, 2]], "takes a query, a value and perhaps a key"),
+    Misfit(
+      MultiHeadAttention(heads: 2, keyWidth: 2, valueWidth: 2), [[3, 2]], "takes a query, a value and perhaps a key"),
     Misfit(
       MultiHeadAttention(heads: 2, keyWidth: 2, valueWidth: 2), [[3, 2], [3, 2], [4, 2]],
       "needs as many keys as values"
@@ -148,7 +149,8 @@ import _BayesTestSupport
         filters: 1, window: Extent2D(height: 2, width: 2), outputPadding: Extent2D(height: -1, width: 0)),
       [[3, 3, 1]], "must not be negative"
     ),
-    Misfit(TransposedConvolution(filters: 0, window: Extent2D(height: 2, width: 2)), [[3, 3, 1]], "must be between 1 and"),
+    Misfit(
+      TransposedConvolution(filters: 0, window: Extent2D(height: 2, width: 2)), [[3, 3, 1]], "must be between 1 and"),
   ]
 
   @Test(arguments: misfits)

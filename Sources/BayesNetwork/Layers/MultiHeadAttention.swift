@@ -97,30 +97,39 @@ public struct MultiHeadAttention: Layer, Hashable {
     let keys = mapped(inputs[inputs.count - 1], 1, columns: heads * keyWidth)
     let values = mapped(inputs[1], 2, columns: heads * valueWidth)
     let factor = 1 / Scalar(keyWidth).squareRoot()
+    let (heads, keyWidth, valueWidth) = (heads, keyWidth, valueWidth)
     var joined = Tensor<Scalar>(zeros: [rowCount * places, heads * valueWidth])
     var scores = ContiguousArray<Scalar>(repeating: 0, count: others)
-    for row in 0..<rowCount {
-      for head in 0..<heads {
-        for place in 0..<places {
-          let query = ((row * places + place) * heads + head) * keyWidth
-          var largest = -Scalar.infinity
-          for other in 0..<others {
-            let key = ((row * others + other) * heads + head) * keyWidth
-            var sum: Scalar = 0
-            for index in 0..<keyWidth { sum += queries[query + index] * factor * keys[key + index] }
-            scores[other] = sum
-            largest = max(largest, sum)
-          }
-          var total: Scalar = 0
-          for other in 0..<others {
-            scores[other] = Scalar.exp(scores[other] - largest)
-            total += scores[other]
-          }
-          let target = ((row * places + place) * heads + head) * valueWidth
-          for other in 0..<others {
-            let share = scores[other] / total
-            let value = ((row * others + other) * heads + head) * valueWidth
-            for index in 0..<valueWidth { joined[target + index] += share * values[value + index] }
+    joined.withMutableSpan { joined in
+      queries.withSpan { queries in
+        keys.withSpan { keys in
+          values.withSpan { values in
+            for row in 0..<rowCount {
+              for head in 0..<heads {
+                for place in 0..<places {
+                  let query = ((row * places + place) * heads + head) * keyWidth
+                  var largest = -Scalar.infinity
+                  for other in 0..<others {
+                    let key = ((row * others + other) * heads + head) * keyWidth
+                    var sum: Scalar = 0
+                    for index in 0..<keyWidth { sum += queries[query + index] * factor * keys[key + index] }
+                    scores[other] = sum
+                    largest = max(largest, sum)
+                  }
+                  var total: Scalar = 0
+                  for other in 0..<others {
+                    scores[other] = Scalar.exp(scores[other] - largest)
+                    total += scores[other]
+                  }
+                  let target = ((row * places + place) * heads + head) * valueWidth
+                  for other in 0..<others {
+                    let share = scores[other] / total
+                    let value = ((row * others + other) * heads + head) * valueWidth
+                    for index in 0..<valueWidth { joined[target + index] += share * values[value + index] }
+                  }
+                }
+              }
+            }
           }
         }
       }
