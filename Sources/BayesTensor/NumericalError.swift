@@ -6,6 +6,7 @@ public struct NumericalError: Error, CustomStringConvertible {
     public static let notPositiveDefinite = Code(name: "notPositiveDefinite")
     public static let notConverged = Code(name: "notConverged")
     public static let notFinite = Code(name: "notFinite")
+    public static let outOfRange = Code(name: "outOfRange")
     public static let nativeFailure = Code(name: "nativeFailure")
   }
 

@@ -14,16 +14,28 @@ public struct ReferenceBackend: Backend {
     precondition(
       left.shape.rank == 2 && right.shape.rank == 2 && left.shape[1] == right.shape[0],
       "Cannot multiply \(a.shape) by \(b.shape) (\(transposing)).")
-    var result = Tensor<Scalar>(zeros: [left.shape[0], right.shape[1]])
-    for row in 0..<left.shape[0] {
-      for inner in 0..<left.shape[1] {
-        let factor = left[row, inner]
-        for column in 0..<right.shape[1] { result[row, column] += factor * right[inner, column] }
+    let (rowCount, innerCount, columnCount) = (left.shape[0], left.shape[1], right.shape[1])
+    var result = Tensor<Scalar>(zeros: [rowCount, columnCount])
+    // Through spans, unlike through tensors, the innermost loop runs on whole vectors.
+    result.withMutableSpan { result in
+      left.withSpan { left in
+        right.withSpan { right in
+          for row in 0..<rowCount {
+            for inner in 0..<innerCount {
+              let factor = left[row * innerCount + inner]
+              for column in 0..<columnCount {
+                result[row * columnCount + column] += factor * right[inner * columnCount + column]
+              }
+            }
+          }
+        }
       }
     }
     return result
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func convolution<Scalar: TensorScalar>(
     _ input: Tensor<Scalar>, weight: Tensor<Scalar>, bias: Tensor<Scalar>?, groups: Int,
     _ geometry: WindowGeometry
@@ -35,31 +47,31 @@ public struct ReferenceBackend: Backend {
     precondition(
       groupChannels * groups == channels && groupOut * groups == outChannels,
       "Weights \(weight.shape) in \(groups) groups do not fit an input of \(channels) channels.")
+    let imageCount = input.rowCount
     let out = geometry.outputExtent(of: Extent2D(height: height, width: width))
-    var result = Tensor<Scalar>(zeros: [input.rowCount, out.height, out.width, outChannels])
-    var position = 0
-    for image in 0..<input.rowCount {
-      for y in 0..<out.height {
-        for x in 0..<out.width {
-          for o in 0..<outChannels {
-            var sum = bias?[o] ?? 0
-            let firstChannel = o / groupOut * groupChannels
-            for j in 0..<geometry.window.height {
-              let row = y * geometry.strides.height + j * geometry.dilation.height - geometry.padding.top
-              guard row >= 0, row < height else { continue }
-              for i in 0..<geometry.window.width {
-                let column =
-                  x * geometry.strides.width + i * geometry.dilation.width - geometry.padding.left
-                guard column >= 0, column < width else { continue }
-                let pixel = ((image * height + row) * width + column) * channels + firstChannel
-                let kernel = (j * geometry.window.width + i) * groupChannels
-                for c in 0..<groupChannels {
-                  sum += input[pixel + c] * weight[(kernel + c) * outChannels + o]
-                }
+    var result = Tensor<Scalar>(zeros: [imageCount, out.height, out.width, outChannels])
+    if let bias {
+      result.withMutableSpan { result in
+        bias.withSpan { bias in
+          for start in stride(from: 0, to: result.count, by: outChannels) {
+            for o in 0..<outChannels { result[start + o] = bias[o] }
+          }
+        }
+      }
+    }
+    result.withMutableSpan { result in
+      input.withSpan { input in
+        weight.withSpan { weight in
+          forEachTap(of: geometry, images: imageCount, input: Extent2D(height: height, width: width)) {
+            window, pixel, tap in
+            for group in 0..<groups {
+              let target = window * outChannels + group * groupOut
+              for c in 0..<groupChannels {
+                let factor = input[pixel * channels + group * groupChannels + c]
+                let kernel = (tap * groupChannels + c) * outChannels + group * groupOut
+                for o in 0..<groupOut { result[target + o] += factor * weight[kernel + o] }
               }
             }
-            result[position] = sum
-            position += 1
           }
         }
       }
@@ -67,37 +79,33 @@ public struct ReferenceBackend: Backend {
     return result
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func pooling<Scalar: TensorScalar>(
     _ input: Tensor<Scalar>, _ kind: PoolingKind, _ geometry: WindowGeometry
   ) -> Tensor<Scalar> {
     let (height, width, channels) = (input.shape[1], input.shape[2], input.shape[3])
-    let out = geometry.outputExtent(of: Extent2D(height: height, width: width))
-    var result = Tensor<Scalar>(zeros: [input.rowCount, out.height, out.width, channels])
-    var position = 0
-    for image in 0..<input.rowCount {
-      for y in 0..<out.height {
-        for x in 0..<out.width {
-          for c in 0..<channels {
-            var sum: Scalar = 0
-            var maximum = -Scalar.infinity
-            var count = 0
-            for j in 0..<geometry.window.height {
-              let row = y * geometry.strides.height + j * geometry.dilation.height - geometry.padding.top
-              guard row >= 0, row < height else { continue }
-              for i in 0..<geometry.window.width {
-                let column =
-                  x * geometry.strides.width + i * geometry.dilation.width - geometry.padding.left
-                guard column >= 0, column < width else { continue }
-                let value = input[((image * height + row) * width + column) * channels + c]
-                sum += value
-                maximum = max(maximum, value)
-                count += 1
-              }
-            }
-            result[position] = kind == .maximum ? maximum : sum / Scalar(count)
-            position += 1
+    let extent = Extent2D(height: height, width: width)
+    let (imageCount, out) = (input.rowCount, geometry.outputExtent(of: extent))
+    var result = Tensor<Scalar>(
+      repeating: kind == .maximum ? -Scalar.infinity : 0, shape: [imageCount, out.height, out.width, channels])
+    var counts = [Int](repeating: 0, count: imageCount * out.height * out.width)
+    result.withMutableSpan { result in
+      input.withSpan { input in
+        forEachTap(of: geometry, images: imageCount, input: extent) { window, pixel, _ in
+          counts[window] += 1
+          let (target, source) = (window * channels, pixel * channels)
+          switch kind {
+          case .maximum:
+            for c in 0..<channels { result[target + c] = max(result[target + c], input[source + c]) }
+          case .average:
+            for c in 0..<channels { result[target + c] += input[source + c] }
           }
         }
+      }
+      guard kind == .average else { return }
+      for (window, count) in counts.enumerated() {
+        for c in 0..<channels { result[window * channels + c] /= Scalar(count) }
       }
     }
     return result

@@ -10,6 +10,12 @@ public struct NetworkBuilder {
   /// Adds a layer behind `inputs` (the last node when none are given) and returns its index.
   @discardableResult
   public mutating func add(_ layer: any Layer, after inputs: Int...) -> Int {
+    add(layer, after: inputs)
+  }
+
+  /// Adds a layer behind `inputs` (the last node when there are none) and returns its index.
+  @discardableResult
+  public mutating func add(_ layer: any Layer, after inputs: [Int]) -> Int {
     nodes.append(
       Node(
         name: "node\(nodes.count)", layer: layer, inputs: inputs.isEmpty ? [nodes.count - 1] : inputs))

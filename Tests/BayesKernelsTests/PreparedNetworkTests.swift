@@ -145,9 +145,105 @@ import _BayesTestSupport
       Upsampling(factor: Extent2D(height: 2, width: 3), interpolation: .nearest),
       Upsampling(factor: Extent2D(height: 2, width: 3), interpolation: .bilinear),
       ParametricReLU(sharedAxes: [0, 1]), ParametricReLU(sharedAxes: []), Identity(), Reshape(target: [6, -1]),
+      Resizing(to: Extent2D(height: 3, width: 7), interpolation: .nearest),
+      Resizing(to: Extent2D(height: 6, width: 2), interpolation: .bilinear),
+      LayerNormalization(axes: [2], epsilon: 1e-3), LayerNormalization(axes: [0, 1], epsilon: 1e-3, scales: false),
+      GroupNormalization(groups: 3, epsilon: 1e-3), UnitNormalization(axes: [0, 2]), Repetition(count: 2),
+      TimeDistributed(LayerNormalization(axes: [1], epsilon: 1e-3)),
     ]
-    for layer in others {
-      var builder = NetworkBuilder(input: [4, 5, 3])
+    try await Self.expectAgreement(of: others, on: [4, 5, 3])
+    var sequential: [any Layer] = [TimeDistributed(Repetition(count: 2)), TimeDistributed(Dense(units: 2))]
+    for cell in [
+      Recurrence.Cell.simple, .longShortTerm, .gated(resetsAfter: true), .gated(resetsAfter: false),
+    ] {
+      for returnsSequences in [false, true] {
+        let layer = Recurrence(cell, units: 3, returnsSequences: returnsSequences)
+        sequential += [layer, BidirectionalRecurrence(layer, layer, merge: .concatenate)]
+      }
+    }
+    try await Self.expectAgreement(of: sequential, on: [5, 4])
+  }
+
+  @Test func layersOfSeveralInputs() async throws {
+    let cases: [(any Layer, [Int])] = [
+      (MultiHeadAttention(heads: 2, keyWidth: 3, valueWidth: 2), [1, 2]),
+      (MultiHeadAttention(heads: 2, keyWidth: 3, valueWidth: 2), [1, 1]),
+      (MultiHeadAttention(heads: 2, keyWidth: 3, valueWidth: 2, outputWidth: 3), [0, 1, 2]),
+      (DotProduct(axes: [1, 1]), [1, 2]),
+    ]
+    for (layer, inputs) in cases {
+      var builder = NetworkBuilder(input: [5, 4])
+      let a = builder.add(Activation(.tanh), after: 0)
+      let b = builder.add(Dense(units: 4), after: 0)
+      let last = builder.add(layer, after: inputs.map { [0, a, b][$0] })
+      builder.add(Activation(.sigmoid), after: last)
+      try await Self.expectAgreement(builder.frozen(), "\(layer)")
+    }
+  }
+
+  @Test(arguments: [TransposedConvolution.Padding.same, .valid])
+  func transposedConvolutionsOfEveryGeometry(padding: TransposedConvolution.Padding) async throws {
+    for window in [1, 2, 3, 4] {
+      for stride in [1, 2, 3] {
+        for dilation in [1, 2] {
+          for usesBias in [false, true] {
+            var builder = NetworkBuilder(input: [4, 5, 3])
+            builder.add(
+              TransposedConvolution(
+                filters: 6, window: Extent2D(height: window, width: 3), strides: Extent2D(height: stride, width: 2),
+                dilation: Extent2D(height: dilation, width: 1), padding: padding, usesBias: usesBias))
+            builder.add(BatchNormalization(epsilon: 1e-3))
+            builder.add(Activation(.plainReLU))
+            try await Self.expectAgreement(
+              builder.frozen(), "window \(window) stride \(stride) dilation \(dilation)")
+          }
+        }
+      }
+    }
+  }
+
+  /// What stands between a convolution and what can be folded into it is a reshape that keeps the channels.
+  @Test func layersAlongOneAxisAreFolded() async throws {
+    for target in [[6, 5], [2, 3, 5], [1, 1, 30]] {
+      var builder = NetworkBuilder(input: [6, 4])
+      builder.add(Reshape(target: [1, 6, 4]))
+      let first = builder.add(Convolution(filters: 5, window: Extent2D(height: 1, width: 3), padding: .same))
+      let second = builder.add(Reshape(target: target))
+      builder.add(BatchNormalization(epsilon: 1e-3))
+      let third = builder.add(Activation(.plainReLU))
+      let sum = builder.add(ElementwiseMerge(.add), after: third, second)
+      try await Self.expectAgreement(builder.frozen(), "\(target)")
+      try await Self.expectAgreement(builder.frozen(), outputs: [first, second, third, sum], "\(target)")
+    }
+  }
+
+  /// Networks are probed with fractions when they are prepared; rows are not.
+  @Test func embeddings() async throws {
+    var builder = NetworkBuilder(input: [6])
+    builder.add(Reshape(target: [2, 3]))
+    builder.add(Embedding(vocabulary: 7, width: 4))
+    builder.add(Reshape.flatten)
+    builder.add(Dense(units: 3))
+    let frozen = try builder.frozen()
+    let numbers = RandomKey(seed: 3).uniforms(60).map { Float(Int($0 * 7)) }
+    let input = Tensor<Float>(shape: [10, 6], numbers)
+    let expected = frozen.network.outputs(of: [4], for: input, parameters: frozen.parameters, on: ReferenceBackend())
+    for sliceRowCount in [nil, 4] {
+      let prepared = try NativeBackend(sliceRowCount: sliceRowCount).prepare(
+        frozen, preprocessing: .identity, outputs: [4])
+      let actual = try await prepared(RowBatch(input), width: 2)
+      expectClose(actual[0], expected[0], tolerance: Self.tolerance)
+      var wrong = input
+      wrong[33] = 7
+      let error = await #expect(throws: NumericalError.self) { _ = try await prepared(RowBatch(wrong), width: 2) }
+      #expect(error?.code == .outOfRange)
+      #expect(error?.message.hasPrefix("Element 3 of row 5 is 7.0, but the embedding 'node2'") == true)
+    }
+  }
+
+  private static func expectAgreement(of layers: [any Layer], on shape: Shape) async throws {
+    for layer in layers {
+      var builder = NetworkBuilder(input: shape)
       builder.add(Activation(.tanh))
       builder.add(layer)
       builder.add(Activation(.sigmoid))

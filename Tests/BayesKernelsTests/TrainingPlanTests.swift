@@ -190,6 +190,11 @@ import _BayesTestSupport
       Upsampling(factor: Extent2D(height: 2, width: 3), interpolation: .nearest),
       Upsampling(factor: Extent2D(height: 2, width: 3), interpolation: .bilinear),
       ParametricReLU(sharedAxes: [0, 1]), ParametricReLU(sharedAxes: []), Identity(), Reshape(target: [6, -1]),
+      TransposedConvolution(filters: 2, window: Extent2D(height: 3, width: 2), strides: Extent2D(height: 2, width: 3)),
+      LayerNormalization(axes: [2], epsilon: 1e-3), LayerNormalization(axes: [0, 1], epsilon: 1e-3, scales: false),
+      GroupNormalization(groups: 3, epsilon: 1e-3), UnitNormalization(axes: [0, 2]), Repetition(count: 2),
+      Resizing(to: Extent2D(height: 6, width: 2), interpolation: .bilinear), Activation(.hardTanh),
+      Activation(.logSoftmax), TimeDistributed(Dense(units: 2)),
     ]
     for layer in others {
       var builder = NetworkBuilder(input: [4, 5, 3])
@@ -198,6 +203,41 @@ import _BayesTestSupport
       builder.add(layer)
       builder.add(Activation(.sigmoid))
       try await Self.expectAgreement(builder.frozen(), "\(type(of: layer))")
+    }
+  }
+
+  @Test func layersAlongOneAxisAndTablesOfRows() async throws {
+    var builder = NetworkBuilder(input: [6, 4])
+    builder.add(Reshape(target: [1, 6, 4]))
+    builder.add(Convolution(filters: 5, window: Extent2D(height: 1, width: 3), padding: .same))
+    let shortcut = builder.add(Reshape(target: [6, 5]))
+    builder.add(BatchNormalization(epsilon: 1e-3))
+    let last = builder.add(Activation(.plainReLU))
+    builder.add(DotProduct(axes: [1, 1]), after: last, shortcut)
+    try await Self.expectAgreement(builder.frozen())
+  }
+
+  @Test func indicesAreCheckedWhereTablesAreTrained() async throws {
+    var builder = NetworkBuilder(input: [4])
+    builder.add(Embedding(vocabulary: 5, width: 3))
+    builder.add(Reshape.flatten)
+    builder.add(Dense(units: 2))
+    let frozen = try builder.frozen()
+    let paths: Set = [ParameterPath("node1/weight"), ParameterPath("node3/bias")]
+    let sound = RowBatch(Tensor(shape: [3, 4], [0, 1, 2, 3, 4, 4, 4, 0, 1, 3, 0, 2]))
+    var results: [TrainingGradients] = []
+    for backend: any NetworkBackend in [ReferenceBackend(), try NativeBackend(sliceRowCount: 2)] {
+      let plan = try backend.prepareTraining(frozen, outputs: [3], of: paths)
+      results.append(try await plan.gradients(at: [sound], parameters: Parameters(), width: 1, of: Self.loss))
+      let wrong = RowBatch(Tensor(shape: [1, 4], [0, 1, 2, 5]))
+      let error = await #expect(throws: NumericalError.self) {
+        _ = try await plan.gradients(at: [wrong], parameters: Parameters(), width: 1, of: Self.loss)
+      }
+      #expect(error?.code == .outOfRange)
+    }
+    for path in paths {
+      let (expected, actual) = (try #require(results[0].parameters[path]), try #require(results[1].parameters[path]))
+      expectClose(actual, expected, tolerance: 1e-5)
     }
   }
 

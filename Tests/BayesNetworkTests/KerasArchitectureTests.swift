@@ -277,6 +277,23 @@ import _BayesTestSupport
     #expect(network.shapes[network.exits[0].logits] == [3])
   }
 
+  @Test func sequencesOfProbabilitiesAreCategoricalBehindTheirReshape() throws {
+    let settings = #""filters": 3, "kernel_size": 2, "activation": "softmax""#
+    let json = KerasJSON.sequential(KerasJSON.input("5, 8"), KerasJSON.layer("Conv1D", "conv", settings))
+    let network = try imported(MemoryCheckpoint(json)).network
+    #expect(names(network) == ["image", "conv/image", "conv", "conv/activation", "conv/sequence", "conv/logits"])
+    #expect(network.exits == [Exit(name: "conv", logits: 5, likelihood: .categorical)])
+    #expect(network.shapes[5] == [4, 3])
+    // What mixes channels with places is no list of classes.
+    let flat = KerasJSON.sequential(
+      KerasJSON.input("5, 8"), KerasJSON.layer("Conv1D", "conv", settings), KerasJSON.layer("Flatten", "flat"))
+    #expect(try imported(MemoryCheckpoint(flat)).network.exits[0].likelihood == nil)
+  }
+
+  @Test func logarithmsOfProbabilitiesAreTakenOffToo() throws {
+    #expect(try exit(dense(3, "log_softmax")) == ("head", "image", .categorical))
+  }
+
   @Test func imagesOfProbabilitiesAreCategoricalWithoutFeatures() throws {
     let json = KerasJSON.sequential(KerasJSON.input("4, 4, 8"), dense(3, "softmax"))
     let exit = try imported(MemoryCheckpoint(json)).network.exits[0]

@@ -39,6 +39,68 @@ import _BayesTestSupport
     }
   }
 
+  @Test(arguments: extents) func transposedConvolution(window: Extent2D) throws {
+    let one = Extent2D(height: 1, width: 1)
+    for strides in [one, Extent2D(height: 2, width: 3)] {
+      for dilation in [one, Extent2D(height: 2, width: 1)] {
+        for padding in [TransposedConvolution.Padding.valid, .same] {
+          try checkLayer(
+            TransposedConvolution(
+              filters: 3, window: window, strides: strides, dilation: dilation, padding: padding,
+              usesBias: padding == .same), inputs: [[3, 2, 4]])
+        }
+      }
+    }
+  }
+
+  @Test func transposedConvolutionWithOutputPadding() throws {
+    let two = Extent2D(height: 2, width: 2)
+    for window in [2, 3, 4] {
+      for added in [0, 1] {
+        for padding in [TransposedConvolution.Padding.valid, .same] {
+          let layer = TransposedConvolution(
+            filters: 2, window: Extent2D(height: window, width: 3), strides: two, padding: padding,
+            outputPadding: Extent2D(height: added, width: 1 - added))
+          for size in [(1, 1), (2, 3), (5, 4)] {
+            do {
+              _ = try layer.outputShape(for: [[size.0, size.1, 3]])
+            } catch {
+              // An even window loses half of itself at each end, which may be all there is.
+              #expect(window % 2 == 0 && padding == .same && added == 0 && size.0 == 1, "\(error.message)")
+              continue
+            }
+            try checkLayer(layer, inputs: [[size.0, size.1, 3]])
+          }
+        }
+      }
+    }
+  }
+
+  @Test func rowNormalization() throws {
+    for (scales, centers) in [(true, true), (true, false), (false, true), (false, false)] {
+      for axes in [[0], [2], [0, 1], [0, 2], [0, 1, 2]] {
+        try checkLayer(
+          LayerNormalization(axes: axes, epsilon: 1e-3, scales: scales, centers: centers), inputs: [[3, 2, 5]])
+      }
+      for (groups, shape) in [(1, [3, 2, 4]), (2, [3, 2, 4]), (3, [3, 3]), (4, [3, 2, 4])] as [(Int, Shape)] {
+        try checkLayer(
+          GroupNormalization(groups: groups, epsilon: 1e-3, scales: scales, centers: centers), inputs: [shape])
+      }
+    }
+    for axes in [[0], [2], [0, 1], [0, 1, 2]] {
+      try checkLayer(UnitNormalization(axes: axes), inputs: [[3, 2, 5]])
+      try checkLayer(UnitNormalization(axes: axes, smallest: 1000), inputs: [[3, 2, 5]])
+    }
+  }
+
+  @Test(arguments: [Upsampling.Interpolation.nearest, .bilinear])
+  func resizing(interpolation: Upsampling.Interpolation) throws {
+    for (height, width) in [(1, 1), (3, 4), (5, 2), (7, 9), (10, 3)] {
+      try checkLayer(
+        Resizing(to: Extent2D(height: height, width: width), interpolation: interpolation), inputs: [[5, 4, 2]])
+    }
+  }
+
   @Test(arguments: extents) func pooling(window: Extent2D) throws {
     for operation in [PoolingKind.maximum, .average] {
       for strides in Self.extents {
@@ -83,7 +145,8 @@ import _BayesTestSupport
   @Test(arguments: [
     ActivationFunction.linear, .plainReLU, .relu(ceiling: 1, negativeSlope: 0.1, threshold: 0.25),
     .elu(alpha: 0.7), .selu, .gelu, .geluTanh, .sigmoid, .hardSigmoid(slope: 0.2, offset: 0.5), .tanh,
-    .softplus, .softsign, .swish, .hardSwish, .exponential, .mish, .softmax,
+    .softplus, .softsign, .swish, .hardSwish, .exponential, .mish, .softmax, .logSoftmax, .hardTanh, .logSigmoid,
+    .squareplus, .tanhShrink, .softShrink(threshold: 0.5), .hardShrink(threshold: 0.5),
   ])
   func activation(function: ActivationFunction) throws {
     for shape in [[1], [5], [2, 3, 4]] as [Shape] {

@@ -137,6 +137,37 @@ extension Primitive {
     return try unsafe Primitive(&operation, postOperations: postOperations, destination: target, engine)
   }
 
+  /// A transposed convolution of channels-last images.
+  ///
+  /// - Parameters:
+  ///   - weight: the shape of its weight as that of a convolution, `[height, width, in, out]`.
+  ///   - geometry: the movement over the output of the convolution that this is the adjoint of.
+  static func transposedConvolution(
+    input: Shape, weight: Shape, output: Shape, _ geometry: WindowGeometry, usesBias: Bool, _ engine: Engine
+  ) throws(NumericalError) -> Primitive {
+    var source = try MemoryDescriptor(images: input).native
+    var weights = try MemoryDescriptor(weights: weight, groups: 1, tag: dnnl_format_tag_any).native
+    var bias = try MemoryDescriptor(vector: weight[3]).native
+    let target = try MemoryDescriptor(images: output)
+    var destination = target.native
+    var operation = dnnl_deconvolution_desc_t()
+    let window = WindowArguments(geometry)
+    if usesBias {
+      try unsafe require(
+        dnnl_dilated_deconvolution_forward_desc_init(
+          &operation, dnnl_forward_inference, dnnl_deconvolution_direct, &source, &weights, &bias,
+          &destination, window.strides, window.dilation, window.before, window.after),
+        "dnnl_dilated_deconvolution_forward_desc_init")
+    } else {
+      try unsafe require(
+        dnnl_dilated_deconvolution_forward_desc_init(
+          &operation, dnnl_forward_inference, dnnl_deconvolution_direct, &source, &weights, nil,
+          &destination, window.strides, window.dilation, window.before, window.after),
+        "dnnl_dilated_deconvolution_forward_desc_init")
+    }
+    return try unsafe Primitive(&operation, destination: target, engine)
+  }
+
   /// A product of rows with weights `[in, out]`.
   static func innerProduct(
     rows: Int, inputs: Int, outputs: Int, usesBias: Bool, postOperations: [PostOperation], _ engine: Engine

@@ -23,7 +23,10 @@ extension ActivationKernel {
     case .hardSwish: self.init(algorithm: dnnl_eltwise_hardswish.rawValue)
     case .exponential: self.init(algorithm: dnnl_eltwise_exp.rawValue)
     case .mish: self.init(algorithm: dnnl_eltwise_mish.rawValue)
-    case .linear, .selu, .hardSigmoid, .softsign, .softmax: return nil
+    case .hardTanh: self.init(algorithm: dnnl_eltwise_clip_v2.rawValue, alpha: -1, beta: 1)
+    case .linear, .selu, .hardSigmoid, .softsign, .logSigmoid, .squareplus, .tanhShrink, .softShrink, .hardShrink,
+      .softmax, .logSoftmax:
+      return nil
     }
   }
 }

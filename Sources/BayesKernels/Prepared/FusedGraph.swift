@@ -5,6 +5,8 @@ import BayesTensor
 struct FusedOperation: Sendable {
   enum Kind: Sendable {
     case convolution(Convolution, weight: Tensor<Float>, bias: Tensor<Float>?)
+    /// Its weight as that of a convolution, `[height, width, in, out]`; for inference only.
+    case transposedConvolution(TransposedConvolution, weight: Tensor<Float>, bias: Tensor<Float>?)
     case dense(weight: Tensor<Float>, bias: Tensor<Float>?)
     case pooling(PoolingKind, WindowGeometry)
     case activation(ActivationFunction)
@@ -82,7 +84,8 @@ struct FusedGraph: Sendable {
         continue
       }
       var operation = FusedOperation(
-        kind: Self.kind(of: node.layer, inputs.map(\.shape), Self.tensors(of: index, in: frozen)), node: index,
+        kind: Self.kind(of: node.layer, inputs.map(\.shape), Self.tensors(of: index, in: frozen), for: purpose),
+        node: index,
         inputs: inputs, output: -1, outputShape: network.shapes[index])
       var last = index
       // Swallow what follows, for as long as nobody else looks at what lies between.
@@ -120,12 +123,15 @@ struct FusedGraph: Sendable {
     frozen.network.parameterSpecs(of: node).compactMap { frozen.parameters[$0.path] }
   }
 
-  private static func kind(of layer: any Layer, _ inputs: [Shape], _ parameters: [Tensor<Float>])
-    -> FusedOperation.Kind
-  {
+  private static func kind(
+    of layer: any Layer, _ inputs: [Shape], _ parameters: [Tensor<Float>], for purpose: Purpose
+  ) -> FusedOperation.Kind {
     switch layer {
     case let layer as Convolution:
       return .convolution(layer, weight: parameters[0], bias: layer.usesBias ? parameters[1] : nil)
+    case let layer as TransposedConvolution where purpose == .inference:
+      return .transposedConvolution(
+        layer, weight: exchangingLastAxes(of: parameters[0]), bias: layer.usesBias ? parameters[1] : nil)
     case let layer as Dense:
       return .dense(weight: parameters[0], bias: layer.usesBias ? parameters[1] : nil)
     case let layer as Pooling:
@@ -156,16 +162,19 @@ struct FusedGraph: Sendable {
   ) -> Bool {
     let network = frozen.network
     let isLinear: Bool
+    var takesFactors: Bool
     switch operation.kind {
-    case .convolution, .dense: isLinear = true
-    default: isLinear = false
+    case .convolution, .dense: (isLinear, takesFactors) = (true, true)
+    case .transposedConvolution: (isLinear, takesFactors) = (false, true)
+    default: (isLinear, takesFactors) = (false, false)
     }
+    takesFactors = takesFactors && operation.residual == nil && operation.activation == nil
     switch network.nodes[node].layer {
     case is Identity: return true
     case is Reshape:
-      // A reshape between a linear map and what follows would change what a channel is.
-      return false
-    case let layer as BatchNormalization where isLinear && operation.residual == nil && operation.activation == nil:
+      // A reshape between a linear map and what follows may change what a channel is.
+      return takesFactors && network.shapes[node].dimensions.last == network.shapes[last].dimensions.last
+    case let layer as BatchNormalization where takesFactors:
       guard purpose == .inference || operation.normalization == nil else { return false }
       operation.fold(layer.affine(tensors(of: node, in: frozen)))
       operation.normalization = node
@@ -200,10 +209,27 @@ extension FusedOperation {
     case .convolution(let layer, let weight, let bias):
       let folded = folding(affine, into: weight, bias)
       kind = .convolution(layer, weight: folded.weight, bias: folded.bias)
+    case .transposedConvolution(let layer, let weight, let bias):
+      let folded = folding(affine, into: weight, bias)
+      kind = .transposedConvolution(layer, weight: folded.weight, bias: folded.bias)
     case .dense(let weight, let bias):
       let folded = folding(affine, into: weight, bias)
       kind = .dense(weight: folded.weight, bias: folded.bias)
     default: preconditionFailure("Only linear maps take a normalisation in.")
+    }
+  }
+}
+
+/// The same weights with the channels of what goes in before those of what comes out, or the other way.
+///
+/// - Shapes: `[height, width, a, b]` to `[height, width, b, a]`.
+private func exchangingLastAxes(of weight: Tensor<Float>) -> Tensor<Float> {
+  let (a, b) = (weight.shape[2], weight.shape[3])
+  return Tensor(shape: [weight.shape[0], weight.shape[1], b, a]) { result in
+    for start in stride(from: 0, to: weight.count, by: a * b) {
+      for column in 0..<b {
+        for row in 0..<a { result.append(weight[start + row * b + column]) }
+      }
     }
   }
 }

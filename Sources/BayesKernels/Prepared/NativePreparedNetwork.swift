@@ -10,6 +10,7 @@ import Synchronization
 final class NativePreparedNetwork: PreparedNetwork {
   private let graph: FusedGraph
   private let loaders: [InputLoader]
+  private let indices: IndexRequirement
   /// From the smallest to the largest; the largest serves rows in bulk.
   private let plans: [SlicePlan]
   /// For one row on several native threads, by their number; `nil` where they round otherwise than one does or
@@ -25,6 +26,7 @@ final class NativePreparedNetwork: PreparedNetwork {
     _ frozen: FrozenNetwork, map: InputMap?, inputs: [Int], outputs: [Int], sliceRowCount: Int?, _ engine: Engine
   ) throws(NumericalError) {
     let graph = FusedGraph(frozen, inputs: inputs, outputs: outputs)
+    indices = IndexRequirement(of: frozen.network, given: inputs, for: outputs, map: map)
     let weights = PackedWeights(engine)
     var plans: [SlicePlan] = []
     for size in sliceRowCount.map({ [$0] }) ?? Self.sliceRowCounts(graph) {
@@ -96,6 +98,7 @@ final class NativePreparedNetwork: PreparedNetwork {
     precondition(inputs.count == loaders.count, "\(loaders.count) inputs are needed; got \(inputs.count).")
     let rowCount = inputs.first?.count ?? 0
     precondition(inputs.allSatisfy { $0.count == rowCount }, "All inputs have equally many rows.")
+    try indices(inputs)
     let slices = try slices(rowCount: rowCount, width: width)
     let results = takeResults(rowCount: rowCount)
     let next = Counter()

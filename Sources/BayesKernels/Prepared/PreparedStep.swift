@@ -50,6 +50,7 @@ struct PreparedStep: Sendable {
     let sources = operation.inputs.map { plan.offsets[$0.value] }
     let input = operation.inputs[0].shape
     let output = operation.outputShape
+    let addend = accumulates ? nil : operation.residual.map { plan.offsets[$0] }
 
     var postOperations: [PostOperation] = []
     if operation.residual != nil { postOperations.append(accumulates ? .accumulate : .add) }
@@ -64,21 +65,36 @@ struct PreparedStep: Sendable {
         output: output.batched(rowCount), layer.geometry(for: input), usesBias: bias != nil,
         postOperations: postOperations, engine)
       let plain = try MemoryDescriptor(weights: weight.shape, groups: layer.groups)
-      return try linear(
-        primitive, weight, plain: plain, bias, weights, operation.output, source: try MemoryDescriptor(images: input.batched(rowCount)),
-        sources[0], destination: try MemoryDescriptor(images: output.batched(rowCount)), target,
-        addend: accumulates ? nil : operation.residual.map { plan.offsets[$0] }, blockCount: 1)
+      return .primitive(
+        primitive,
+        arguments: Self.arguments(
+          from: sources[0], try MemoryDescriptor(images: input.batched(rowCount)), to: target,
+          try MemoryDescriptor(images: output.batched(rowCount)), adding: addend),
+        constants: try Self.constants(primitive, weight, plain, bias, weights, of: operation), blockCount: 1)
+    case .transposedConvolution(let layer, let weight, let bias):
+      let primitive = try Primitive.transposedConvolution(
+        input: input.batched(rowCount), weight: weight.shape, output: output.batched(rowCount),
+        layer.geometry(for: input), usesBias: bias != nil, engine)
+      let plain = try MemoryDescriptor(weights: weight.shape, groups: 1)
+      return .primitive(
+        primitive,
+        arguments: Self.arguments(
+          from: sources[0], try MemoryDescriptor(images: input.batched(rowCount)), to: target,
+          try MemoryDescriptor(images: output.batched(rowCount)), adding: nil),
+        constants: try Self.constants(primitive, weight, plain, bias, weights, of: operation), blockCount: 1)
     case .dense(let weight, let bias):
       let block = operation.rowBlock
       let rows = block * input.elementCount / weight.shape[0]
       let primitive = try Primitive.innerProduct(
         rows: rows, inputs: weight.shape[0], outputs: weight.shape[1], usesBias: bias != nil,
         postOperations: postOperations, engine)
-      return try linear(
-        primitive, weight, plain: try MemoryDescriptor([weight.shape[1], weight.shape[0]], dnnl_ba), bias, weights,
-        operation.output, source: try MemoryDescriptor(matrix: rows, weight.shape[0]), sources[0],
-        destination: try MemoryDescriptor(matrix: rows, weight.shape[1]), target,
-        addend: accumulates ? nil : operation.residual.map { plan.offsets[$0] },
+      let plain = try MemoryDescriptor([weight.shape[1], weight.shape[0]], dnnl_ba)
+      return .primitive(
+        primitive,
+        arguments: Self.arguments(
+          from: sources[0], try MemoryDescriptor(matrix: rows, weight.shape[0]), to: target,
+          try MemoryDescriptor(matrix: rows, weight.shape[1]), adding: addend),
+        constants: try Self.constants(primitive, weight, plain, bias, weights, of: operation),
         blockCount: (rowCount + block - 1) / block)
     case .pooling(let kind, let geometry):
       let spatial = output.asImage
@@ -110,8 +126,8 @@ struct PreparedStep: Sendable {
         ], constants: [], blockCount: 1)
     case .channelMap(let factors, let offsets):
       return channelMap(
-        weights.channelMap(factors, offsets, for: operation.output), channels: factors.count, clips: operation.activation != nil, from: sources[0], to: target,
-        count: output.elementCount * rowCount)
+        weights.channelMap(factors, offsets, for: operation.output), channels: factors.count,
+        clips: operation.activation != nil, from: sources[0], to: target, count: output.elementCount * rowCount)
     case .merge(let merge):
       return Self.merge(
         merge, clips: operation.activation != nil, from: sources, to: target,
@@ -138,23 +154,28 @@ struct PreparedStep: Sendable {
     }
   }
 
-  private static func linear(
-    _ primitive: Primitive, _ weight: Tensor<Float>, plain: MemoryDescriptor, _ bias: Tensor<Float>?,
-    _ weights: PackedWeights, _ value: Int, source: MemoryDescriptor, _ sourceOffset: Int, destination: MemoryDescriptor, _ target: Int,
-    addend: Int?, blockCount: Int
-  ) throws(NumericalError) -> Work {
+  /// What a linear map reads and writes.
+  private static func arguments(
+    from source: Int, _ sourceOrder: MemoryDescriptor, to target: Int, _ targetOrder: MemoryDescriptor,
+    adding addend: Int?
+  ) -> [Operand] {
+    [
+      Operand(index: Argument.source, descriptor: sourceOrder, offset: source),
+      Operand(index: Argument.destination, descriptor: targetOrder, offset: target),
+    ] + (addend.map { [Operand(index: Argument.addend(0), descriptor: targetOrder, offset: $0)] } ?? [])
+  }
+
+  /// The packed weights of a linear map.
+  private static func constants(
+    _ primitive: Primitive, _ weight: Tensor<Float>, _ plain: MemoryDescriptor, _ bias: Tensor<Float>?,
+    _ weights: PackedWeights, of operation: FusedOperation
+  ) throws(NumericalError) -> [(index: Int32, memory: Memory)] {
+    let value = operation.output
     var constants = [
       (index: Argument.weights, memory: try weights.packed(weight, from: plain, to: primitive.weights, for: value))
     ]
     if let bias { constants.append((Argument.bias, try weights.packed(bias: bias, for: value))) }
-    var arguments = [
-      Operand(index: Argument.source, descriptor: source, offset: sourceOffset),
-      Operand(index: Argument.destination, descriptor: destination, offset: target),
-    ]
-    if let addend {
-      arguments.append(Operand(index: Argument.addend(0), descriptor: destination, offset: addend))
-    }
-    return .primitive(primitive, arguments: arguments, constants: constants, blockCount: blockCount)
+    return constants
   }
 
   private static func channelMap(

@@ -11,6 +11,7 @@ final class NativeTrainingPlan: TrainingPlan {
   private let graph: TrainingGraph
   private let paths: Set<ParameterPath>
   private let loaders: [InputLoader]
+  private let indices: IndexRequirement
   private let givesInputGradients: Bool
   private let sliceRowCount: Int
   private let engine: Engine
@@ -27,6 +28,7 @@ final class NativeTrainingPlan: TrainingPlan {
       frozen, inputs: inputs, outputs: outputs, training: paths, includingInputs: includingInputs)
     givesInputGradients = includingInputs
     loaders = inputs.map { InputLoader(frozen.network.shapes[$0], map: $0 == 0 ? map : nil) }
+    indices = IndexRequirement(of: frozen.network, given: inputs, for: outputs, map: map)
     self.sliceRowCount = sliceRowCount ?? TrainingBench.sliceRowCount(graph)
     restingBenches = Mutex([try TrainingBench(frozen, graph, rowCount: self.sliceRowCount, engine)])
   }
@@ -44,6 +46,7 @@ final class NativeTrainingPlan: TrainingPlan {
     precondition(inputs.count == loaders.count, "\(loaders.count) inputs are needed; got \(inputs.count).")
     let rowCount = inputs.first?.count ?? 0
     precondition(inputs.allSatisfy { $0.count == rowCount }, "All inputs have equally many rows.")
+    try indices(inputs)
     let bench: TrainingBench
     if let rested = restingBenches.withLock({ $0.popLast() }) {
       bench = rested

@@ -134,6 +134,8 @@ struct TrainingGraph: Sendable {
       for position in reached { add(.inputGradient, toInput: position) }
     case .pooling:
       for position in reached { add(.inputGradient, toInput: position) }
+    case .transposedConvolution:
+      preconditionFailure("Graphs for training leave transposed convolutions to their own functions.")
     case .activation(let function):
       if derivative != nil {
         for position in reached { arriving[values[position], default: []].append(cotangent) }

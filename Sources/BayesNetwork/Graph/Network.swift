@@ -66,6 +66,7 @@ public struct Network: Sendable {
         throw NetworkError("Node '\(node.name)': \(error.message)")
       }
     }
+    try Self.requireIndicesFromInput(nodes)
     guard !exits.isEmpty else { throw NetworkError("A network needs at least one exit.") }
     for exit in exits {
       guard nodes.indices.contains(exit.logits), exit.features.map(nodes.indices.contains) ?? true else {

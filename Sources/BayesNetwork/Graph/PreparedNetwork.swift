@@ -8,7 +8,7 @@ public protocol PreparedNetwork: Sendable {
   /// - Parameter inputs: one batch a given node, of equally many rows, in the order they were named.
   /// - Shapes: `[rows] + shape of the node`, one tensor for each output asked for.
   /// - Determinism: a row's bits depend neither on `width` nor on the rows beside it.
-  /// - Throws: `NumericalError` when the native library fails; `CancellationError`.
+  /// - Throws: `NumericalError` when the native library fails, or as `IndexRequirement`; `CancellationError`.
   func callAsFunction(_ inputs: [RowBatch], width: Int) async throws -> [Tensor<Float>]
 
   /// Bytes that the network holds while it runs on `width` tasks: packed weights and working memory.
@@ -121,6 +121,7 @@ private struct ReferenceTrainingPlan: TrainingPlan {
     of loss: @escaping @Sendable (_ outputs: [Tensor<Float>], _ rows: Range<Int>) throws -> LossGradient
   ) async throws -> TrainingGradients {
     try Task.checkCancellation()
+    try IndexRequirement(of: frozen.network, given: inputs, for: outputs, map: map)(batches)
     var given: [Int: Tensor<Float>] = [:]
     for (node, rows) in zip(inputs, batches) {
       let shape = frozen.network.shapes[node].batched(rows.count)
@@ -156,6 +157,7 @@ private struct ReferencePreparedNetwork: PreparedNetwork {
 
   func callAsFunction(_ batches: [RowBatch], width: Int) async throws -> [Tensor<Float>] {
     try Task.checkCancellation()
+    try IndexRequirement(of: frozen.network, given: inputs, for: outputs, map: map)(batches)
     var given: [Int: Tensor<Float>] = [:]
     for (node, rows) in zip(inputs, batches) {
       let shape = frozen.network.shapes[node].batched(rows.count)

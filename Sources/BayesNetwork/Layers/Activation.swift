@@ -26,15 +26,32 @@ public enum ActivationFunction: Hashable, Sendable, Codable {
   case exponential
   /// `x tanh(softplus(x))`
   case mish
+  /// `clip(x, −1, 1)`
+  case hardTanh
+  /// `log σ(x)`
+  case logSigmoid
+  /// `(x + √(x² + 4)) / 2`
+  case squareplus
+  /// `x − tanh x`
+  case tanhShrink
+  /// `x` drawn towards zero by `threshold`, and zero within it.
+  case softShrink(threshold: Double)
+  /// `x` beyond `threshold` on either side, zero within it.
+  case hardShrink(threshold: Double)
   /// `eˣ / Σ eˣ` along the last axis.
   case softmax
+  /// The logarithm of softmax.
+  case logSoftmax
+
+  /// Whether the value at an element depends on that element only.
+  public var isElementwise: Bool { self != .softmax && self != .logSoftmax }
 
   /// `max(0, x)`.
   public static let plainReLU = ActivationFunction.relu(ceiling: nil, negativeSlope: 0, threshold: 0)
 
   /// The value at `x`.
   ///
-  /// - Precondition: the function is not softmax, which has no value at one element.
+  /// - Precondition: the function is elementwise.
   public func value<Scalar: TensorScalar>(_ x: Scalar) -> Scalar {
     switch self {
     case .linear: return x
@@ -61,7 +78,14 @@ public enum ActivationFunction: Hashable, Sendable, Codable {
     case .hardSwish: return x * min(1, max(0, x / 6 + Scalar(0.5)))
     case .exponential: return Scalar.exp(x)
     case .mish: return x * Scalar.tanh(max(x, 0) + Scalar.log(onePlus: Scalar.exp(-abs(x))))
-    case .softmax: preconditionFailure("Softmax has no value at a single element.")
+    case .hardTanh: return min(1, max(-1, x))
+    case .logSigmoid: return min(x, 0) - Scalar.log(onePlus: Scalar.exp(-abs(x)))
+    case .squareplus: return (x + (x * x + 4).squareRoot()) / 2
+    case .tanhShrink: return x - Scalar.tanh(x)
+    case .softShrink(let threshold):
+      return x > Scalar(threshold) ? x - Scalar(threshold) : x < -Scalar(threshold) ? x + Scalar(threshold) : 0
+    case .hardShrink(let threshold): return abs(x) > Scalar(threshold) ? x : 0
+    case .softmax, .logSoftmax: preconditionFailure("\(self) has no value at a single element.")
     }
   }
 
@@ -70,7 +94,7 @@ public enum ActivationFunction: Hashable, Sendable, Codable {
   /// At a kink or a jump it is the one that Keras and PyTorch take: that from below at a threshold or at
   /// zero, zero where a value is clipped.
   ///
-  /// - Precondition: the function is not softmax, which has no derivative at one element.
+  /// - Precondition: the function is elementwise.
   public func derivative<Scalar: TensorScalar>(_ x: Scalar) -> Scalar {
     switch self {
     case .linear: return 1
@@ -103,7 +127,14 @@ public enum ActivationFunction: Hashable, Sendable, Codable {
     case .mish:
       let t = Scalar.tanh(max(x, 0) + Scalar.log(onePlus: Scalar.exp(-abs(x))))
       return t + x * (1 - t * t) * Self.logistic(x)
-    case .softmax: preconditionFailure("Softmax has no derivative at a single element.")
+    case .hardTanh: return x > -1 && x < 1 ? 1 : 0
+    case .logSigmoid: return Self.logistic(-x)
+    case .squareplus: return (1 + x / (x * x + 4).squareRoot()) / 2
+    case .tanhShrink:
+      let t = Scalar.tanh(x)
+      return t * t
+    case .softShrink(let threshold), .hardShrink(let threshold): return abs(x) > Scalar(threshold) ? 1 : 0
+    case .softmax, .logSoftmax: preconditionFailure("\(self) has no derivative at a single element.")
     }
   }
 
@@ -126,20 +157,31 @@ public struct Activation: DifferentiableLayer, Hashable {
     return inputs[0]
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func forward<Scalar: TensorScalar>(
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> {
-    guard function == .softmax else { return inputs[0].map { function.value($0) } }
+    guard !function.isElementwise else { return inputs[0].map { function.value($0) } }
     var output = inputs[0]
     let width = output.shape.dimensions.last ?? 1
-    for start in stride(from: 0, to: output.count, by: width) {
-      let maximum = (start..<start + width).reduce(-Scalar.infinity) { max($0, output[$1]) }
-      var sum: Scalar = 0
-      for position in start..<start + width {
-        output[position] = Scalar.exp(output[position] - maximum)
-        sum += output[position]
+    let takesLogarithm = function == .logSoftmax
+    output.withMutableSpan { span in
+      for start in stride(from: 0, to: span.count, by: width) {
+        var maximum = -Scalar.infinity
+        for position in start..<start + width { maximum = max(maximum, span[position]) }
+        var sum: Scalar = 0
+        for position in start..<start + width {
+          span[position] -= maximum
+          let exponential = Scalar.exp(span[position])
+          if !takesLogarithm { span[position] = exponential }
+          sum += exponential
+        }
+        let logarithm = Scalar.log(sum)
+        for position in start..<start + width {
+          span[position] = takesLogarithm ? span[position] - logarithm : span[position] / sum
+        }
       }
-      for position in start..<start + width { output[position] /= sum }
     }
     return output
   }
@@ -148,6 +190,8 @@ public struct Activation: DifferentiableLayer, Hashable {
   ///
   ///     p · (g − Σ g p)
   ///
+  /// and for its logarithm, `g − p Σ g`.
+  ///
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   public func pullback<Scalar: TensorScalar>(
@@ -155,16 +199,21 @@ public struct Activation: DifferentiableLayer, Hashable {
     output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
   ) -> LayerGradients<Scalar> {
     guard request.inputs[0] else { return LayerGradients(input: nil) }
-    guard function == .softmax else {
+    guard !function.isElementwise else {
       return LayerGradients(input: broadcast(cotangent, inputs[0]) { $0 * function.derivative($1) })
     }
     var gradient = cotangent
     let width = output.shape.dimensions.last ?? 1
     for start in stride(from: 0, to: output.count, by: width) {
-      var mean: Scalar = 0
-      for position in start..<start + width { mean += cotangent[position] * output[position] }
+      var sum: Scalar = 0
       for position in start..<start + width {
-        gradient[position] = output[position] * (cotangent[position] - mean)
+        sum += function == .softmax ? cotangent[position] * output[position] : cotangent[position]
+      }
+      for position in start..<start + width {
+        gradient[position] =
+          function == .softmax
+          ? output[position] * (cotangent[position] - sum)
+          : cotangent[position] - Scalar.exp(output[position]) * sum
       }
     }
     return LayerGradients(input: gradient)
@@ -197,6 +246,8 @@ public struct ParametricReLU: DifferentiableLayer, Hashable {
     return inputs[0]
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func forward<Scalar: TensorScalar>(
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> {

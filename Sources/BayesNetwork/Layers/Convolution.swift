@@ -94,6 +94,8 @@ public struct Convolution: DifferentiableLayer, Hashable {
     output.elementCount * window.height * window.width * (inputs[0][2] / groups)
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func forward<Scalar: TensorScalar>(
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> {

@@ -32,6 +32,8 @@ public struct Dense: DifferentiableLayer, Hashable {
     output.elementCount * (inputs[0].dimensions.last ?? 0)
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func forward<Scalar: TensorScalar>(
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> {

@@ -13,6 +13,8 @@ public struct Input: DifferentiableLayer {
     return try Shape(checking: dimensions, of: Self.kind)
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func forward<Scalar: TensorScalar>(
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> {

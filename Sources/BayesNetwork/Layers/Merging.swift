@@ -31,6 +31,8 @@ public struct ElementwiseMerge: DifferentiableLayer, Hashable {
     return try Shape(checking: result, of: operation.rawValue)
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func forward<Scalar: TensorScalar>(
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> {
@@ -92,12 +94,22 @@ func broadcast<Scalar: TensorScalar>(
     return Tensor(shape: shape, zip(a.elements, b.elements).map(combine))
   }
   let (aStrides, bStrides) = (broadcastStrides(of: a.shape), broadcastStrides(of: b.shape))
-  var result = Tensor<Scalar>(zeros: shape)
-  for position in 0..<result.count {
-    result[position] = combine(
-      a[broadcastPosition(position, in: shape, aStrides)], b[broadcastPosition(position, in: shape, bStrides)])
+  let width = shape.dimensions.last ?? 1
+  let (aStep, bStep) = (aStrides.last ?? 0, bStrides.last ?? 0)
+  return Tensor(shape: shape) { result in
+    a.withSpan { a in
+      b.withSpan { b in
+        for start in stride(from: 0, to: shape.elementCount, by: max(1, width)) {
+          // Positions are worked out once for each run along the last axis.
+          let aStart = broadcastPosition(start, in: shape, aStrides)
+          let bStart = broadcastPosition(start, in: shape, bStrides)
+          for offset in 0..<width {
+            result.append(combine(a[aStart + offset * aStep], b[bStart + offset * bStep]))
+          }
+        }
+      }
+    }
   }
-  return result
 }
 
 /// The sums over the axes along which a tensor of `shape` would be repeated: the adjoint of broadcasting.
@@ -162,6 +174,8 @@ public struct Concatenation: DifferentiableLayer, Hashable {
     return try Shape(checking: result, of: Self.kind)
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func forward<Scalar: TensorScalar>(
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> {

@@ -34,6 +34,8 @@ public struct Pooling: DifferentiableLayer, Hashable {
       geometry(for: inputs[0]), over: inputs[0], channels: inputs[0][2], of: Self.kind)
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func forward<Scalar: TensorScalar>(
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> {
@@ -72,6 +74,8 @@ public struct GlobalPooling: DifferentiableLayer, Hashable {
     return keepsDimensions ? [1, 1, inputs[0][2]] : [inputs[0][2]]
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func forward<Scalar: TensorScalar>(
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> {

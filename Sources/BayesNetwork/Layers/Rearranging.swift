@@ -13,6 +13,8 @@ public struct Identity: DifferentiableLayer, Hashable {
     return inputs[0]
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func forward<Scalar: TensorScalar>(
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> { inputs[0] }
@@ -54,6 +56,8 @@ public struct Reshape: DifferentiableLayer, Hashable {
     return Shape(target.map { $0 == -1 ? count / product : $0 })
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func forward<Scalar: TensorScalar>(
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> {
@@ -90,6 +94,8 @@ public struct Permutation: DifferentiableLayer, Hashable {
     return Shape(order.map { inputs[0][$0] })
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func forward<Scalar: TensorScalar>(
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> {
@@ -147,6 +153,8 @@ public struct Border: DifferentiableLayer, Hashable {
     return try Shape(checking: [height, width, inputs[0][2]], of: Self.kind)
   }
 
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func forward<Scalar: TensorScalar>(
     _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
   ) -> Tensor<Scalar> {
@@ -179,110 +187,5 @@ public struct Border: DifferentiableLayer, Hashable {
       SpatialPadding(
         top: -padding.top, bottom: -padding.bottom, left: -padding.left, right: -padding.right))
     return LayerGradients(input: inverse.forward([cotangent], parameters: [], on: backend))
-  }
-}
-
-/// An image enlarged by whole factors.
-///
-/// - Shapes: `[height, width, channels]` to `[height · factor, width · factor, channels]`.
-public struct Upsampling: DifferentiableLayer, Hashable {
-  public static let kind = "Upsampling"
-
-  public enum Interpolation: String, Hashable, Sendable, Codable {
-    case nearest
-    /// Bilinear between pixel centres (half-pixel offsets), clamped at the border.
-    case bilinear
-  }
-
-  public var factor: Extent2D
-  public var interpolation: Interpolation
-
-  public init(factor: Extent2D, interpolation: Interpolation) {
-    self.factor = factor
-    self.interpolation = interpolation
-  }
-
-  public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {
-    try requireInputs(inputs, rank: 3, of: Self.kind)
-    try requireSettings([factor.height, factor.width], of: Self.kind)
-    return try Shape(
-      checking: [inputs[0][0] * factor.height, inputs[0][1] * factor.width, inputs[0][2]], of: Self.kind)
-  }
-
-  public func forward<Scalar: TensorScalar>(
-    _ inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>], on backend: any Backend
-  ) -> Tensor<Scalar> {
-    let input = inputs[0]
-    let (height, width, channels) = (input.shape[1], input.shape[2], input.shape[3])
-    let (outHeight, outWidth) = (height * factor.height, width * factor.width)
-    var result = Tensor<Scalar>(zeros: [input.rowCount, outHeight, outWidth, channels])
-    let rows = sources(height, factor.height) as [Source<Scalar>]
-    let columns = sources(width, factor.width) as [Source<Scalar>]
-    var position = 0
-    for image in 0..<input.rowCount {
-      let base = image * height * width
-      for row in rows {
-        for column in columns {
-          for c in 0..<channels {
-            func pixel(_ y: Int, _ x: Int) -> Scalar { input[(base + y * width + x) * channels + c] }
-            let upper =
-              pixel(row.first, column.first) * (1 - column.weight)
-              + pixel(row.first, column.second) * column.weight
-            let lower =
-              pixel(row.second, column.first) * (1 - column.weight)
-              + pixel(row.second, column.second) * column.weight
-            result[position] = upper * (1 - row.weight) + lower * row.weight
-            position += 1
-          }
-        }
-      }
-    }
-    return result
-  }
-
-  @specialized(where Scalar == Float)
-  @specialized(where Scalar == Double)
-  public func pullback<Scalar: TensorScalar>(
-    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
-    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
-  ) -> LayerGradients<Scalar> {
-    guard request.inputs[0] else { return LayerGradients(input: nil) }
-    let (height, width, channels) = (inputs[0].shape[1], inputs[0].shape[2], inputs[0].shape[3])
-    let rows = sources(height, factor.height) as [Source<Scalar>]
-    let columns = sources(width, factor.width) as [Source<Scalar>]
-    var gradient = Tensor<Scalar>(zeros: inputs[0].shape)
-    var position = 0
-    for image in 0..<inputs[0].rowCount {
-      for row in rows {
-        for column in columns {
-          for c in 0..<channels {
-            func add(_ y: Int, _ x: Int, _ weight: Scalar) {
-              gradient[((image * height + y) * width + x) * channels + c] += cotangent[position] * weight
-            }
-            add(row.first, column.first, (1 - row.weight) * (1 - column.weight))
-            add(row.first, column.second, (1 - row.weight) * column.weight)
-            add(row.second, column.first, row.weight * (1 - column.weight))
-            add(row.second, column.second, row.weight * column.weight)
-            position += 1
-          }
-        }
-      }
-    }
-    return LayerGradients(input: gradient)
-  }
-
-  /// The two input positions that an output position lies between, and the weight of the second.
-  private struct Source<Scalar> { var first, second: Int; var weight: Scalar }
-
-  private func sources<Scalar: TensorScalar>(_ size: Int, _ factor: Int) -> [Source<Scalar>] {
-    (0..<size * factor).map { position in
-      guard interpolation == .bilinear else {
-        return Source(first: position / factor, second: position / factor, weight: 0)
-      }
-      let center = (Double(position) + 0.5) / Double(factor) - 0.5
-      let lower = center.rounded(.down)
-      return Source(
-        first: max(0, Int(lower)), second: min(size - 1, Int(lower) + 1), weight: Scalar(center - lower))
-    }
   }
 }

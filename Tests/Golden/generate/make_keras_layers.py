@@ -9,6 +9,7 @@ of BatchNormalization included, are random, seeded by the name of the case.
 """
 
 import glob
+import itertools
 import os
 import subprocess
 import sys
@@ -67,7 +68,7 @@ def randomise(model, random):
 
 
 def cases(keras, legacy):
-    """Yield (case, model, scale of the input); legacy is True for Keras 2."""
+    """Yield (case, model, scale of the input or "indices COUNT"); legacy is True for Keras 2."""
     L = keras.layers
     Input = keras.Input
 
@@ -297,17 +298,209 @@ def cases(keras, legacy):
         yield "head-linear", seq(L.Flatten(), L.Dense(8, activation="tanh"), L.Dense(2)), 1
 
 
+def more_cases(keras, legacy):
+    """The layers that came later; at the end, since the number of rows goes by the position."""
+    L = keras.layers
+    Input = keras.Input
+    SEQUENCE = (9, 4)
+
+    def seq(*layers, shape=IMAGE, **options):
+        return keras.Sequential([Input(shape=shape, **options), *layers])
+
+    def squeeze_excite_hard():
+        """As in MobileNetV3, whose hard sigmoid is a ReLU6."""
+        x = Input(shape=IMAGE)
+        y = L.Conv2D(4, 3, padding="same")(x)
+        s = L.GlobalAveragePooling2D()(y)
+        s = L.Reshape((1, 1, 4))(s)
+        s = L.Conv2D(2, 1, activation="relu")(s)
+        s = L.Conv2D(4, 1)(s)
+        s = L.Rescaling(1 / 6, offset=0.5)(s)
+        s = L.ReLU(1.0)(s)
+        return keras.Model(x, L.Dense(3)(L.GlobalMaxPooling2D()(L.Multiply()([y, s]))))
+
+    def attention(call, **options):
+        x = Input(shape=(5, 6))
+        y = L.Conv1D(6, 3, activation="tanh")(x)
+        z = L.Dense(7)(y)
+        layer = L.MultiHeadAttention(**options)
+        return keras.Model(x, call(layer, x, y, z))
+
+    def transformer():
+        x = Input(shape=(8,), dtype="int32")
+        y = L.Embedding(13, 6)(x)
+        a = L.MultiHeadAttention(2, 3, dropout=0.1)(y, y)
+        y = L.LayerNormalization(epsilon=1e-6)(L.Add()([y, L.Dropout(0.1)(a)]))
+        f = L.Dense(6)(L.Dense(10, activation="gelu")(y))
+        y = L.LayerNormalization(epsilon=1e-6)(L.Add()([y, f]))
+        return keras.Model(x, L.Dense(3, activation="softmax")(L.GlobalAveragePooling1D()(y)))
+
+    def inner():
+        part = keras.Sequential(
+            [Input(shape=SEQUENCE), L.Conv1D(5, 3), L.Bidirectional(L.LSTM(3, return_sequences=True)),
+             L.TimeDistributed(L.Dense(4)), L.LayerNormalization(), L.GRU(3)], name="part")
+        x = Input(shape=SEQUENCE)
+        return keras.Model(x, L.Dense(2)(part(x)))
+
+    def dot(axes):
+        x = Input(shape=(5, 4))
+        y = L.Dense(4, activation="tanh")(x)
+        return keras.Model(x, L.Dot(axes=axes)([x, y]))
+
+    def dot_vectors():
+        x = Input(shape=(6,))
+        return keras.Model(x, L.Dot(axes=1)([L.Dense(4)(x), L.Dense(4)(x)]))
+
+    def u_net():
+        x = Input(shape=(8, 6, 2))
+        a = L.Conv2D(4, 3, padding="same", activation="relu")(x)
+        b = L.Conv2D(6, 3, padding="same", activation="relu")(L.MaxPooling2D()(a))
+        c = L.Conv2DTranspose(4, 2, strides=2, use_bias=False)(b)
+        c = L.BatchNormalization()(c)
+        return keras.Model(x, L.Conv2D(3, 1, activation="softmax")(L.Concatenate()([a, c])))
+
+    # Transposed convolutions.
+    T = L.Conv2DTranspose
+    yield "conv2d-transpose-stride2-same", seq(T(4, 3, strides=2, padding="same")), 1
+    yield "conv2d-transpose-stride2-valid", seq(T(4, 3, strides=2, activation="relu")), 1
+    yield "conv2d-transpose-output-padding", seq(T(4, 3, strides=2, padding="same", output_padding=1)), 1
+    if legacy:  # TensorFlow on a CPU cannot compute dilated ones of Keras 3.
+        yield "conv2d-transpose-dilation2-same", seq(T(4, 3, dilation_rate=2, padding="same")), 1
+        yield "conv2d-transpose-dilation2-valid", seq(T(4, (2, 3), dilation_rate=2)), 1
+    yield "u-net", u_net(), 1
+    if not legacy:
+        yield "conv2d-transpose-stride1-same", seq(T(4, 4, padding="same", use_bias=False)), 1
+        yield "conv2d-transpose-nonsquare", seq(T(4, (2, 5), strides=(1, 3), padding="same"), shape=(5, 4, 3)), 1
+        yield "conv2d-transpose-window-below-stride", seq(T(4, 2, strides=3), shape=(4, 5, 3)), 1
+        yield "conv2d-transpose-output-padding-valid", seq(T(4, 3, strides=2, output_padding=(1, 0))), 1
+        yield "conv2d-transpose-output-padding-even", seq(T(4, 4, strides=3, padding="same", output_padding=1)), 1
+    yield "conv1d-transpose", seq(L.Conv1DTranspose(5, 3, strides=2, padding="same"), shape=SEQUENCE), 1
+
+    # One axis.
+    C = L.Conv1D
+    yield "conv1d-same", seq(C(5, 3, padding="same", activation="relu"), shape=SEQUENCE), 1
+    yield "conv1d-causal-dilation2", seq(C(5, 3, padding="causal", dilation_rate=2), shape=SEQUENCE), 1
+    yield "conv1d-stride2-batchnorm", seq(C(5, 3, strides=2, use_bias=False), L.BatchNormalization(),
+                                          L.ReLU(), L.Flatten(), L.Dense(3), shape=SEQUENCE), 1
+    yield "depthwise1d", seq(L.DepthwiseConv1D(3, depth_multiplier=2, padding="same"), shape=SEQUENCE), 1
+    yield "separable1d", seq(L.SeparableConv1D(5, 3, strides=2, padding="same", activation="tanh"),
+                             shape=SEQUENCE), 1
+    yield "pooling1d", seq(L.MaxPooling1D(3, strides=2, padding="same"), L.AveragePooling1D(2), shape=SEQUENCE), 1
+    yield "global-pooling1d", seq(L.GlobalMaxPooling1D(), L.Dense(3), shape=SEQUENCE), 1
+    yield "rearranging1d", seq(L.ZeroPadding1D((2, 1)), L.UpSampling1D(2), L.Cropping1D((1, 3)), shape=SEQUENCE), 1
+    if legacy:
+        yield "separable1d-causal", seq(L.SeparableConv1D(5, 3, padding="causal", depth_multiplier=2),
+                                        shape=SEQUENCE), 1
+    else:
+        yield "conv1d-causal-stride2", seq(C(5, 4, padding="causal", strides=2), shape=SEQUENCE), 1
+        yield "conv1d-groups2", seq(C(6, 2, groups=2), shape=SEQUENCE), 1
+        yield "conv1d-softmax", seq(C(5, 3, padding="same", activation="softmax"), shape=SEQUENCE), 1
+        yield "pooling1d-average-same", seq(L.AveragePooling1D(2, padding="same"), L.MaxPooling1D(), shape=SEQUENCE), 1
+        yield "global-pooling1d-keepdims", seq(L.GlobalAveragePooling1D(keepdims=True), L.Dense(3), shape=SEQUENCE), 1
+        yield "conv1d-transpose-valid", seq(L.Conv1DTranspose(5, 2, strides=3), shape=SEQUENCE), 1
+
+    # Normalisation of single rows.
+    yield "layernorm", seq(L.Dense(6), L.LayerNormalization(), shape=SEQUENCE), 1
+    yield "layernorm-axes", seq(L.LayerNormalization(axis=[1, 2, 3], epsilon=1e-5)), 2
+    yield "groupnorm", seq(L.Conv2D(6, 3), L.GroupNormalization(groups=3)), 1
+    yield "unitnorm", seq(L.UnitNormalization(), L.Dense(3)), 1
+    if not legacy:
+        yield "layernorm-axis1", seq(L.LayerNormalization(axis=1, scale=False)), 2
+        yield "layernorm-spatial", seq(L.LayerNormalization(axis=[-3, -2], center=False), shape=(5, 4, 3)), 2
+        yield "layernorm-vector", seq(L.LayerNormalization(scale=False, center=False), L.Dense(3), shape=(9,)), 2
+        yield "groupnorm-instance", seq(L.GroupNormalization(groups=-1, scale=False)), 2
+        yield "unitnorm-axes", seq(L.UnitNormalization(axis=[1, 2])), 1
+
+    # Images in other sizes.
+    yield "resizing-bilinear", seq(L.Resizing(10, 4)), 1
+    yield "resizing-nearest", seq(L.Resizing(4, 11, interpolation="nearest")), 1
+    if not legacy:
+        yield "resizing-bilinear-down", seq(L.Resizing(3, 5), L.Conv2D(2, 1)), 1
+        yield "resizing-nearest-up", seq(L.Resizing(13, 9, interpolation="nearest")), 1
+
+    # Activations.
+    if legacy:
+        for name in ["selu", "mish", "softplus", "elu", "softsign"]:
+            yield "activation-" + name, seq(L.Activation(name), L.Dense(6, activation=name), shape=(11,)), 3
+        yield "elu-layer", seq(L.ELU(alpha=0.7), L.ThresholdedReLU(theta=0.5), L.Softmax(), shape=(9,)), 2
+    else:
+        for name in ["log_softmax", "log_sigmoid", "hard_tanh", "celu", "squareplus", "tanh_shrink",
+                     "soft_shrink", "hard_shrink"]:
+            yield "activation-" + name.replace("_", "-"), seq(
+                L.Activation(name), L.Dense(6, activation=name), L.Dense(4), shape=(11,)), 3
+
+    # Repetition and products.
+    yield "repeat-vector", seq(L.Dense(4), L.RepeatVector(3), L.Dense(5), shape=(7,)), 1
+    yield "dot-vectors", dot_vectors(), 1
+    yield "dot-matrices", dot((2, 2)), 1
+    if not legacy:
+        yield "dot-inner", dot((1, 1)), 1
+
+    # Indices.
+    yield "embedding", seq(L.Embedding(11, 4), L.Flatten(), L.Dense(3), shape=(6,)), "indices 11"
+    yield "embedding-conv1d", seq(
+        L.Embedding(20, 5), L.SpatialDropout1D(0.2), C(4, 3, activation="relu"), L.GlobalMaxPooling1D(),
+        L.Dense(1, activation="sigmoid"), shape=(9,), dtype="int32"), "indices 20"
+    yield "transformer", transformer(), "indices 13"
+
+    # Recurrence.
+    for kind in ["LSTM", "GRU", "SimpleRNN"]:
+        layer, name = getattr(L, kind), kind.lower()
+        yield name, seq(layer(5, dropout=0.2, recurrent_dropout=0.1), L.Dense(3), shape=SEQUENCE), 1
+        yield name + "-sequences", seq(
+            layer(5, return_sequences=True), layer(3, return_sequences=True, go_backwards=True, use_bias=False),
+            shape=SEQUENCE), 1
+        yield name + "-bidirectional", seq(
+            L.Bidirectional(layer(3, return_sequences=True)), L.Bidirectional(layer(2), merge_mode="sum"),
+            shape=SEQUENCE), 1
+        if not legacy:
+            options = {} if kind == "SimpleRNN" else {"recurrent_activation": "hard_sigmoid"}
+            yield name + "-activations", seq(layer(5, activation="softsign", **options), shape=SEQUENCE), 1
+            for mode in ["mul", "ave"]:
+                yield name + "-bidirectional-" + mode, seq(
+                    L.Bidirectional(layer(3, return_sequences=True), merge_mode=mode), shape=SEQUENCE), 1
+    yield "gru-reset-before", seq(L.GRU(5, reset_after=False, return_sequences=True),
+                                  L.GRU(3, reset_after=False, use_bias=False), shape=SEQUENCE), 1
+    yield "bidirectional-apart", seq(L.Bidirectional(
+        L.LSTM(3, return_sequences=True), backward_layer=L.GRU(2, return_sequences=True, go_backwards=True)),
+        shape=SEQUENCE), 1
+    yield "recurrent-inside", inner(), 1
+
+    # Attention.
+    yield "attention-self", attention(lambda layer, x, y, z: layer(x, x), num_heads=2, key_dim=4), 1
+    yield "attention-cross", attention(
+        lambda layer, x, y, z: layer(x, z), num_heads=3, key_dim=2, value_dim=5, use_bias=False), 1
+    yield "attention-three", attention(
+        lambda layer, x, y, z: layer(query=x, value=z, key=y), num_heads=2, key_dim=3, output_shape=4), 1
+
+    # The same layer at every step.
+    yield "time-distributed-dense", seq(L.TimeDistributed(L.Dense(5, activation="relu")), shape=(3, 2, 4)), 1
+    yield "time-distributed-conv2d", seq(
+        L.TimeDistributed(L.Conv2D(4, 3, strides=2, padding="same", activation="tanh")),
+        L.TimeDistributed(L.GlobalAveragePooling2D()), L.LSTM(3), shape=(3, 6, 5, 2)), 1
+    if not legacy:
+        yield "time-distributed-flatten", seq(
+            L.TimeDistributed(L.MaxPooling2D()), L.TimeDistributed(L.Flatten()), L.TimeDistributed(L.Dropout(0.3)),
+            shape=(3, 4, 5, 2)), 1
+
+    yield "multiply-squeeze-excite-hard", squeeze_excite_hard(), 1
+
+
 def write(keras, name, prefix, legacy):
     """Write every case of one Keras version."""
     found = golden.versions(name, "tensorflow-cpu", "numpy", "h5py")
     keras.backend.clear_session()
     count = 0
-    for case, model, scale in cases(keras, legacy):
+    for case, model, scale in itertools.chain(cases(keras, legacy), more_cases(keras, legacy)):
         case = prefix + case
         random = generator(case)
         randomise(model, random)
         rows = 2 + count % 2
-        x = (scale * random.normal(0, 1, (rows,) + tuple(model.input_shape[1:]))).astype(np.float32)
+        shape = (rows,) + tuple(model.input_shape[1:])
+        if isinstance(scale, str):
+            x = random.randint(0, int(scale.split()[1]), shape).astype(np.float32)
+        else:
+            x = (scale * random.normal(0, 1, shape)).astype(np.float32)
         if scale == 80:
             x = np.floor(random.uniform(0, 256, x.shape)).astype(np.float32)
         outputs = model(x, training=False)
@@ -315,7 +508,13 @@ def write(keras, name, prefix, legacy):
         path = os.path.join(FOLDER, case + ".h5")
         model.save(path)
 
-        loaded = keras.models.load_model(path, compile=False)
+        try:
+            loaded = keras.models.load_model(path, compile=False)
+        except ValueError as error:
+            # Keras 3 loses the axes of a LayerNormalization that it reads; the file is sound.
+            assert case.startswith("layernorm"), error
+            print("%s: Keras cannot reload it" % case)
+            loaded = model
         again = loaded(x, training=False)
         again = [np.asarray(y) for y in (again if isinstance(again, (list, tuple)) else [again])]
         for first, second in zip(outputs, again):

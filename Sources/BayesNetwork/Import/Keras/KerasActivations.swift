@@ -31,9 +31,11 @@ extension KerasOptions {
     }
   }
 
-  /// The function under `activation`: a word, or a function or layer written as a table.
-  private func activation() throws(KerasRefusal) -> ActivationFunction {
-    guard let value = value(["activation"])?.value else { return .linear }
+  /// The function under a key: a word, or a function or layer written as a table.
+  func activation(
+    _ key: String = "activation", default standard: ActivationFunction = .linear
+  ) throws(KerasRefusal) -> ActivationFunction {
+    guard let value = value([key])?.value else { return standard }
     if let word = value.text { return try activation(named: word) }
     guard let kind = value["class_name"]?.text else {
       throw KerasRefusal("its activation is \(value), which names no function")
@@ -64,6 +66,15 @@ extension KerasOptions {
     case "exponential": .exponential
     case "mish": .mish
     case "softmax": .softmax
+    case "log_softmax": .logSoftmax
+    case "log_sigmoid": .logSigmoid
+    case "hard_tanh": .hardTanh
+    // With its standard α of one it is the ELU.
+    case "celu": .elu(alpha: 1)
+    case "squareplus": .squareplus
+    case "tanh_shrink": .tanhShrink
+    case "soft_shrink": .softShrink(threshold: 0.5)
+    case "hard_shrink": .hardShrink(threshold: 0.5)
     default: throw KerasRefusal("its activation is '\(word)', which is not supported")
     }
   }

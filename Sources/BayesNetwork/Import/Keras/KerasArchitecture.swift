@@ -6,10 +6,11 @@ import Foundation
 /// Sequential and functional models with one input and any number of outputs are read; models inside
 /// models are laid open, their layers then named `outer/inner`.  An activation that is a setting of a
 /// layer becomes a node of its own, `NAME/activation`, and the first half of a separable convolution
-/// becomes `NAME/depthwise`.
+/// becomes `NAME/depthwise`.  Layers along one axis become those of images of height one, between
+/// reshapes called `NAME/image` and `NAME/sequence`.
 ///
-/// Each output becomes an exit under the name of the layer that makes it.  A softmax at its end is
-/// taken off, so that the exit gives logits: the likelihood is then categorical.  A sigmoid at its end
+/// Each output becomes an exit under the name of the layer that makes it.  A softmax or its logarithm at its
+/// end is taken off, so that the exit gives logits: the likelihood is then categorical.  A sigmoid at its end
 /// means a binary likelihood for one unit and a multilabel one for more.  With neither, the file
 /// leaves the likelihood open.  Where a vector of logits comes from a dense layer, its input is the
 /// exit's features.

@@ -35,10 +35,25 @@ enum KerasCatalog {
     case "Conv2D", "Convolution2D", "AtrousConvolution2D": try convolution(options)
     case "DepthwiseConv2D": try depthwiseConvolution(options)
     case "SeparableConv2D", "SeparableConvolution2D": try separableConvolution(options)
+    case "Conv2DTranspose", "Convolution2DTranspose": try transposedConvolution(options)
+    case "Conv1D": try alongOneAxis(options, convolution)
+    case "DepthwiseConv1D": try alongOneAxis(options, depthwiseConvolution)
+    case "SeparableConv1D": try alongOneAxis(options, separableConvolution)
+    case "Conv1DTranspose": try alongOneAxis(options, transposedConvolution)
     case "Dense": try dense(options)
+    case "Embedding": try embedding(options)
+
+    case "LSTM", "GRU", "SimpleRNN":
+      try recurrence(recurrentLayer(of: kind, options))
+    case "Bidirectional": try bidirectional(options)
+    case "MultiHeadAttention": try attention(options)
+    case "TimeDistributed": try timeDistributed(options)
 
     case "BatchNormalization", "BatchNormalizationV1", "BatchNormalizationV2", "SyncBatchNormalization":
       try batchNormalization(options)
+    case "LayerNormalization": try layerNormalization(options)
+    case "GroupNormalization": try groupNormalization(options)
+    case "UnitNormalization": try unitNormalization(options)
     case "Normalization": try normalization(options)
     case "Rescaling": try rescaling(options)
 
@@ -55,26 +70,42 @@ enum KerasCatalog {
     case "Minimum": KerasRecipe(ElementwiseMerge(.minimum))
     case "Concatenate": concatenation(axis: try options.integer("axis", default: -1, in: -64...64))
     case "Merge": try merge(options)
+    case "Dot": try dotProduct(options)
 
     case "MaxPooling2D": try pooling(.maximum, options)
     case "AveragePooling2D": try pooling(.average, options)
     case "GlobalMaxPooling2D": try globalPooling(.maximum, options)
     case "GlobalAveragePooling2D": try globalPooling(.average, options)
+    case "MaxPooling1D": try alongOneAxis(options) { options throws(KerasRefusal) in try pooling(.maximum, options) }
+    case "AveragePooling1D":
+      try alongOneAxis(options) { options throws(KerasRefusal) in try pooling(.average, options) }
+    case "GlobalMaxPooling1D":
+      try alongOneAxis(options) { options throws(KerasRefusal) in try globalPooling(.maximum, options) }
+    case "GlobalAveragePooling1D":
+      try alongOneAxis(options) { options throws(KerasRefusal) in try globalPooling(.average, options) }
 
     case "Flatten": try flatten(options)
     case "Reshape": KerasRecipe(Reshape(target: try options.integers("target_shape")))
     case "Permute": KerasRecipe(Permutation(order: try options.integers("dims").map { $0 - 1 }))
     case "ZeroPadding2D": try border(options, "padding", sign: 1)
     case "Cropping2D": try border(options, "cropping", sign: -1)
+    case "ZeroPadding1D":
+      try alongOneAxis(options) { options throws(KerasRefusal) in try border(options, "padding", sign: 1) }
+    case "Cropping1D":
+      try alongOneAxis(options) { options throws(KerasRefusal) in try border(options, "cropping", sign: -1) }
     case "UpSampling2D": try upsampling(options)
+    case "UpSampling1D": try alongOneAxis(options, upsampling)
+    case "Resizing": try resizing(options)
+    case "RepeatVector": KerasRecipe(Repetition(count: try options.integer("n")))
 
-    case "Dropout", "SpatialDropout2D": try dropout(options)
+    case "Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D": try dropout(options)
     case "GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization",
       // Augmentation, which Keras switches off outside training.
       "RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast",
       "RandomBrightness":
       KerasRecipe(Identity())
 
+    case "Masking": throw KerasRefusal("it masks steps of sequences, which is not supported")
     case "Lambda": throw KerasRefusal("it carries code, which is never run")
     case "TFOpLambda", "TensorFlowOpLayer", "SlicingOpLambda":
       throw KerasRefusal("it is a bare TensorFlow operation; use a Keras layer in its place")
@@ -103,10 +134,34 @@ enum KerasCatalog {
       options.value(["nb_row"]) == nil
       ? try options.extent("kernel_size")
       : Extent2D(height: try options.integer("nb_row"), width: try options.integer("nb_col"))
+    let dilation = try options.extent("dilation_rate", "atrous_rate", default: one)
+    let padding = try options.text("padding", "border_mode", default: "valid")
+    let isCausal = options.isAlongOneAxis && padding == "causal"
     return Convolution(
       filters: filters, window: window, strides: try options.extent("strides", "subsample", default: one),
-      dilation: try options.extent("dilation_rate", "atrous_rate", default: one),
-      padding: try options.padding(), usesBias: try options.flag("use_bias", "bias", default: true))
+      dilation: dilation,
+      padding: isCausal
+        ? .explicit(SpatialPadding(left: dilation.width * (window.width - 1))) : try options.padding(),
+      usesBias: try options.flag("use_bias", "bias", default: true))
+  }
+
+  private static func transposedConvolution(_ options: KerasOptions) throws(KerasRefusal) -> KerasRecipe {
+    try options.requireChannelsLast()
+    try options.requirePlainWeights()
+    let one = Extent2D(height: 1, width: 1)
+    var added: Extent2D?
+    if options.value(["output_padding"]) != nil {
+      added = try options.extent("output_padding", in: 0...largestSetting)
+      if options.isAlongOneAxis { added?.height = 0 }
+    }
+    let layer = TransposedConvolution(
+      filters: try options.integer("filters"), window: try options.extent("kernel_size"),
+      strides: try options.extent("strides", default: one),
+      dilation: try options.extent("dilation_rate", default: one),
+      padding: try options.padding() == .same ? .same : .valid, outputPadding: added,
+      usesBias: try options.flag("use_bias", default: true))
+    return KerasRecipe(
+      layer, weights: layer.usesBias ? [.kernel, .bias] : [.kernel], then: try options.activationSteps())
   }
 
   private static func depthwiseConvolution(_ options: KerasOptions) throws(KerasRefusal) -> KerasRecipe {
@@ -201,6 +256,50 @@ enum KerasCatalog {
     return KerasRecipe { inputs throws(KerasRefusal) in
       try options.requireLastAxis(axes, of: inputs[0])
       return [KerasStep(layer: layer, weights: weights)]
+    }
+  }
+
+  /// The scale and offset of a normalisation.
+  private static func affineWeights(scales: Bool, centers: Bool) -> [KerasWeight] {
+    (scales ? [KerasWeight(parameter: "scale", names: ["gamma"])] : [])
+      + (centers ? [KerasWeight(parameter: "offset", names: ["beta"])] : [])
+  }
+
+  private static func layerNormalization(_ options: KerasOptions) throws(KerasRefusal) -> KerasRecipe {
+    try options.refuse("rms_scaling", because: "normalisation by root mean squares is not supported")
+    let axes = try options.integers("axis", default: [-1])
+    let epsilon = try options.number("epsilon", default: 1e-3)
+    guard epsilon >= 0 else { throw KerasRefusal("its 'epsilon' is \(epsilon); it must not be negative") }
+    let (scales, centers) = (try options.flag("scale", default: true), try options.flag("center", default: true))
+    return KerasRecipe { inputs throws(KerasRefusal) in
+      let layer = LayerNormalization(
+        axes: try options.rowAxes(axes, of: inputs[0]), epsilon: epsilon, scales: scales, centers: centers)
+      return [KerasStep(layer: layer, weights: affineWeights(scales: scales, centers: centers))]
+    }
+  }
+
+  private static func groupNormalization(_ options: KerasOptions) throws(KerasRefusal) -> KerasRecipe {
+    let axes = try options.integers("axis", default: [-1])
+    let groups = try options.integer("groups", default: 32, in: -1...largestSetting)
+    let epsilon = try options.number("epsilon", default: 1e-3)
+    guard epsilon >= 0 else { throw KerasRefusal("its 'epsilon' is \(epsilon); it must not be negative") }
+    let (scales, centers) = (try options.flag("scale", default: true), try options.flag("center", default: true))
+    return KerasRecipe { inputs throws(KerasRefusal) in
+      try options.requireLastAxis(axes, of: inputs[0])
+      // −1 means that each channel is a group.
+      let layer = GroupNormalization(
+        groups: groups == -1 ? inputs[0].dimensions.last ?? 1 : groups, epsilon: epsilon, scales: scales,
+        centers: centers)
+      return [KerasStep(layer: layer, weights: affineWeights(scales: scales, centers: centers))]
+    }
+  }
+
+  private static func unitNormalization(_ options: KerasOptions) throws(KerasRefusal) -> KerasRecipe {
+    let axes = try options.integers("axis", default: [-1])
+    // Keras 2 bounds the sum of squares, Keras 3 its root.
+    let smallest = options.generation == .firstOrSecond ? 1e-12 : 1e-24
+    return KerasRecipe { inputs throws(KerasRefusal) in
+      [KerasStep(layer: UnitNormalization(axes: try options.rowAxes(axes, of: inputs[0]), smallest: smallest))]
     }
   }
 
@@ -300,13 +399,27 @@ enum KerasCatalog {
     }
   }
 
+  private static func dotProduct(_ options: KerasOptions) throws(KerasRefusal) -> KerasRecipe {
+    try options.refuse("normalize", because: "normalise both inputs with UnitNormalization before")
+    let axes = try options.integers("axes", in: -64...64)
+    guard (1...2).contains(axes.count) else { throw KerasRefusal("its 'axes' are not one or two") }
+    return KerasRecipe { inputs throws(KerasRefusal) in
+      guard inputs.count == 2 else { throw KerasRefusal("it takes two inputs; it was given \(inputs.count)") }
+      let rowAxes = try [
+        options.rowAxes([axes[0]], of: inputs[0]), options.rowAxes([axes[axes.count - 1]], of: inputs[1]),
+      ]
+      return [KerasStep(layer: DotProduct(axes: rowAxes.flatMap { $0 }))]
+    }
+  }
+
   // MARK: Pooling and rearranging
 
   private static func pooling(
     _ kind: PoolingKind, _ options: KerasOptions
   ) throws(KerasRefusal) -> KerasRecipe {
     try options.requireChannelsLast()
-    let window = try options.extent("pool_size", default: Extent2D(height: 2, width: 2))
+    let window = try options.extent(
+      "pool_size", default: Extent2D(height: options.isAlongOneAxis ? 1 : 2, width: 2))
     return KerasRecipe(
       Pooling(
         kind, window: window, strides: try options.extent("strides", default: window),
@@ -345,15 +458,31 @@ enum KerasCatalog {
     return KerasRecipe(Identity(dropoutRate: rate))
   }
 
-  private static func upsampling(_ options: KerasOptions) throws(KerasRefusal) -> KerasRecipe {
-    try options.requireChannelsLast()
-    let word = try options.text("interpolation", default: "nearest")
+  private static func interpolation(
+    _ options: KerasOptions, default standard: String
+  ) throws(KerasRefusal) -> Upsampling.Interpolation {
+    let word = try options.text("interpolation", default: standard).lowercased()
     guard let interpolation = Upsampling.Interpolation(rawValue: word) else {
       throw KerasRefusal("its interpolation is '\(word)'; only 'nearest' and 'bilinear' are supported")
     }
+    return interpolation
+  }
+
+  private static func upsampling(_ options: KerasOptions) throws(KerasRefusal) -> KerasRecipe {
+    try options.requireChannelsLast()
     return KerasRecipe(
       Upsampling(
-        factor: try options.extent("size", default: Extent2D(height: 2, width: 2)),
-        interpolation: interpolation))
+        factor: try options.extent("size", default: Extent2D(height: options.isAlongOneAxis ? 1 : 2, width: 2)),
+        interpolation: try interpolation(options, default: "nearest")))
+  }
+
+  private static func resizing(_ options: KerasOptions) throws(KerasRefusal) -> KerasRecipe {
+    try options.requireChannelsLast()
+    try options.refuse("antialias", because: "averaging while an image gets smaller is not supported")
+    for key in ["crop_to_aspect_ratio", "pad_to_aspect_ratio"] {
+      try options.refuse(key, because: "only resizing that lets proportions change is supported")
+    }
+    let size = Extent2D(height: try options.integer("height"), width: try options.integer("width"))
+    return KerasRecipe(Resizing(to: size, interpolation: try interpolation(options, default: "bilinear")))
   }
 }

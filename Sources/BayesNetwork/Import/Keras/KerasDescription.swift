@@ -11,6 +11,8 @@ struct KerasTensor: Hashable, Sendable {
 /// One use of a layer.
 struct KerasCall: Sendable {
   var inputs: [KerasTensor] = []
+  /// Inputs that are given by name.
+  var named: [String: KerasTensor] = [:]
   /// Whether the layer was told to behave as in training.
   var isTraining = false
   /// What about the call cannot be imported.
@@ -161,7 +163,9 @@ private struct KerasDescriptionReader {
     return KerasLayer(
       name: name, kind: kind,
       options: KerasOptions(values: configuration.table ?? [:], generation: generation), calls: calls,
-      model: try model(of: kind, configuration), problem: foreignClass(entry))
+      model: try model(of: kind, configuration),
+      problem: foreignClass(entry)
+        ?? ["layer", "backward_layer"].lazy.compactMap { configuration[$0].flatMap(foreignClass) }.first)
   }
 
   /// A class that its author wrote may bear the name of one of Keras' own.
@@ -177,6 +181,9 @@ private struct KerasDescriptionReader {
 
   // MARK: Calls
 
+  /// The inputs that may be given by name, in the order in which they are given without.
+  private static let inputNames = ["query", "value", "key"]
+
   private func call(_ node: JSONValue, of layer: String) throws(FileError) -> KerasCall {
     var call = KerasCall()
     if let arguments = node["args"] {
@@ -185,6 +192,7 @@ private struct KerasDescriptionReader {
     } else {
       try addReferences(of: node, to: &call, layer)
     }
+    call.inputs += Self.inputNames.compactMap { call.named[$0] }
     return call
   }
 
@@ -232,6 +240,10 @@ private struct KerasDescriptionReader {
     for name in given.keys.sorted() {
       if name == "training" {
         call.isTraining = true
+      } else if Self.inputNames.contains(name), let value = given[name],
+        let input = tensor(value["config"]?["keras_history"] ?? value)
+      {
+        call.named[name] = input
       } else {
         call.problem = "it is called with '\(name)', which is not supported"
       }

@@ -33,16 +33,17 @@ struct KerasExits {
   /// The softmax or sigmoid that makes an output, if one does.
   private func ending(of output: Int) -> (node: Int, likelihood: Likelihood)? {
     var index = output
-    // A single vector stays one however its axes are counted.
-    while nodes[index].layer is Reshape, shapes[index].elementCount == shapes[index].dimensions.last {
-      index = passingOver(nodes[index].inputs[0])
+    let width = shapes[output].dimensions.last
+    // A single vector stays one however its axes are counted, and so do many of one width.
+    while nodes[index].layer is Reshape {
+      let input = passingOver(nodes[index].inputs[0])
+      guard shapes[index].elementCount == shapes[index].dimensions.last || shapes[input].dimensions.last == width
+      else { return nil }
+      index = input
     }
-    let width = shapes[index].dimensions.last
-    guard let activation = nodes[index].layer as? Activation,
-      index == output || shapes[index].elementCount == width
-    else { return nil }
+    guard let activation = nodes[index].layer as? Activation, shapes[index].dimensions.last == width else { return nil }
     switch activation.function {
-    case .softmax: return (index, .categorical)
+    case .softmax, .logSoftmax: return (index, .categorical)
     case .sigmoid: return (index, width == 1 ? .binary : .multilabel)
     default: return nil
     }

@@ -128,7 +128,8 @@ struct KerasImporter {
     }
     do throws(KerasRefusal) {
       let recipe = try KerasCatalog.recipe(for: layer.kind, layer.options)
-      if layer.kind.contains("BatchNormalization"), layer.calls.contains(where: \.isTraining) {
+      let kind = try layer.kind == "TimeDistributed" ? layer.options.wrapped("layer").kind : layer.kind
+      if kind.contains("BatchNormalization"), layer.calls.contains(where: \.isTraining) {
         throw KerasRefusal("it is called in training mode, in which rows of a batch depend on each other")
       }
       return recipe

@@ -20,6 +20,8 @@ struct KerasRefusal: Error {
 struct KerasOptions: Sendable {
   let values: [String: JSONValue]
   let generation: KerasGeneration
+  /// Whether windows and borders are those of a sequence, which stands for an image of height one.
+  var isAlongOneAxis = false
 
   /// The value under the first of the keys that is there.
   func value(_ keys: [String]) -> (key: String, value: JSONValue)? {
@@ -74,26 +76,38 @@ struct KerasOptions: Sendable {
     return integers
   }
 
-  /// A height and a width, given as a pair or as one number for both.
-  func extent(_ keys: String..., default standard: Extent2D? = nil) throws(KerasRefusal) -> Extent2D {
+  /// A height and a width, given as a pair or as one number for both; for sequences, a width alone.
+  func extent(
+    _ keys: String..., default standard: Extent2D? = nil, in range: ClosedRange<Int> = 1...largestSetting
+  ) throws(KerasRefusal) -> Extent2D {
     guard let (key, value) = value(keys) else {
       guard let standard else { throw Self.missing(keys) }
       return standard
+    }
+    if isAlongOneAxis {
+      let lengths = value.list ?? [value]
+      guard lengths.count == 1 else { throw KerasRefusal("its '\(key)' is \(value) where one number is needed") }
+      return Extent2D(height: 1, width: try Self.integer(lengths[0], key, in: range))
     }
     let sides = value.list ?? [value, value]
     guard sides.count == 2 else {
       throw KerasRefusal("its '\(key)' is \(value) where a height and a width are needed")
     }
     return Extent2D(
-      height: try Self.integer(sides[0], key, in: 1...largestSetting),
-      width: try Self.integer(sides[1], key, in: 1...largestSetting))
+      height: try Self.integer(sides[0], key, in: range), width: try Self.integer(sides[1], key, in: range))
   }
 
-  /// Pixels at the top, bottom, left and right, in any of the forms that Keras has written.
+  /// Pixels at the top, bottom, left and right, in any of the forms that Keras has written; for sequences, steps
+  /// at the left and right.
   func sides(_ key: String) throws(KerasRefusal) -> SpatialPadding {
     let range = 0...largestSetting
     guard let value = value([key])?.value else { throw Self.missing([key]) }
     let axes = value.list ?? [value, value]
+    if isAlongOneAxis {
+      guard axes.count == 2 else { throw KerasRefusal("its '\(key)' is \(value) where two ends are needed") }
+      return SpatialPadding(
+        left: try Self.integer(axes[0], key, in: range), right: try Self.integer(axes[1], key, in: range))
+    }
     // Four numbers, or for each axis a pair or one number for both ends.
     let ends = axes.count == 4 ? axes.map { [$0] } : axes.map { $0.list ?? [$0, $0] }
     guard axes.count == 4 || ends.map(\.count) == [2, 2] else {
@@ -161,6 +175,30 @@ struct KerasOptions: Sendable {
     case "same": return .same
     default: throw KerasRefusal("its padding is '\(word)'; only 'valid' and 'same' are supported")
     }
+  }
+
+  /// The settings and the kind of a layer that this one wraps.
+  func wrapped(_ key: String) throws(KerasRefusal) -> (kind: String, options: KerasOptions) {
+    guard let value = value([key])?.value, let kind = value["class_name"]?.text,
+      let settings = value["config"]?.table
+    else { throw KerasRefusal("its '\(key)' describes no layer") }
+    return (kind, KerasOptions(values: settings, generation: generation))
+  }
+
+  /// Refuses a switch that is on.
+  func refuse(_ key: String, because reason: String) throws(KerasRefusal) {
+    guard try !flag(key, default: false) else { throw KerasRefusal("its '\(key)' is true: " + reason) }
+  }
+
+  /// Axes of a row, from zero and ascending, that Keras counts from the batch or from the end.
+  func rowAxes(_ axes: [Int], of input: Shape) throws(KerasRefusal) -> [Int] {
+    let rowAxes = axes.map { $0 < 0 ? input.rank + $0 : $0 - 1 }
+    guard zip(rowAxes, rowAxes.dropFirst()).allSatisfy(<), rowAxes.allSatisfy(input.dimensions.indices.contains)
+    else {
+      let list = axes.map(String.init).joined(separator: ", ")
+      throw KerasRefusal("its axis is \(list); rows of \(input) need ascending axes that they have")
+    }
+    return rowAxes
   }
 
   /// Refuses a layer that works on images with the channels first.

@@ -10,6 +10,11 @@ struct KerasWeight: Sendable {
   var names: [String]
   /// The shape in the file, where it is not the parameter's own.
   var storedShape: Shape?
+  /// What may stand between the layer's name and the weight's, the first that is found: `query` in
+  /// `attention/query/kernel`.
+  ///
+  /// A part that ends with an underscore is a beginning; an empty one stands for any name.
+  var parts: [[String]] = []
 
   static let kernel = KerasWeight(parameter: "weight", names: ["kernel", "_W"])
   static let bias = KerasWeight(parameter: "bias", names: ["bias", "_b"])
@@ -24,6 +29,19 @@ struct KerasWeights {
     /// What precedes that ending: `block/conv` in `block/conv/kernel:0` or in `block/conv_W`.
     let path: Substring
     let entry: String
+
+    /// The same weight as one of the owner of a part; `nil` where the path does not end in that part.
+    func leaving(_ part: [String]) -> Candidate? {
+      var owner = path
+      for beginning in part.reversed() {
+        let start = owner.lastIndex(of: "/").map { owner.index(after: $0) } ?? owner.startIndex
+        let isAny = beginning.isEmpty || beginning.hasSuffix("_")
+        guard !owner.isEmpty, isAny ? owner[start...].hasPrefix(beginning) : owner[start...] == beginning
+        else { return nil }
+        owner = start == owner.startIndex ? "" : owner[..<owner.index(before: start)]
+      }
+      return Candidate(path: owner, entry: entry)
+    }
 
     func isOwned(by name: String) -> Bool { path == name || path.hasSuffix("/" + name) }
 
@@ -64,9 +82,14 @@ struct KerasWeights {
     of weight: KerasWeight, layer: String, in models: [String]
   ) throws(KerasRefusal) -> String? {
     let known = layers[models.first ?? layer] ?? [:]
-    var candidates = weight.names.flatMap { known[Substring($0)] ?? [] }
-    if candidates.count > 1 || !models.isEmpty {
-      candidates = best(candidates, for: layer, in: models)
+    let all = weight.names.flatMap { known[Substring($0)] ?? [] }
+    var candidates: [Candidate] = []
+    // Some versions leave the parts out of their paths.
+    for part in weight.parts + [[]] where candidates.isEmpty {
+      candidates = all.compactMap { $0.leaving(part) }
+      if candidates.count > 1 || !models.isEmpty {
+        candidates = best(candidates, for: layer, in: models)
+      }
     }
     guard candidates.count <= 1 else {
       let names = candidates.map { "'\($0.entry)'" }.joined(separator: " and ")
