@@ -11,6 +11,8 @@ public struct IndexRequirement: Sendable {
 
   private let limits: [Limit]
   private let map: InputMap?
+  /// The position of the network's own input, to whose rows `map` is applied.
+  private let ownInput: Int?
 
   /// Finds the inputs whose numbers are indices.
   ///
@@ -29,12 +31,9 @@ public struct IndexRequirement: Sendable {
       limits.append(Limit(input: input, node: network.nodes[index].name, count: embedding.vocabulary))
     }
     self.limits = limits
-    self.map = inputs.contains(0) ? map : nil
+    self.map = map
     ownInput = inputs.firstIndex(of: 0)
   }
-
-  /// The position of the network's own input.
-  private let ownInput: Int?
 
   /// Refuses rows with a number that is no index.
   ///

@@ -3,8 +3,8 @@ public import BayesTensor
 /// Rows of a table, chosen by whole numbers.
 ///
 /// Fractions are cut off, and numbers below zero or beyond the table count as its first and last index: a
-/// layer has no way to fail.  `Network.requireIndices` refuses such numbers, and every prepared network calls
-/// it.
+/// layer has no way to fail.  Prepared networks and training plans refuse such numbers first, by
+/// `IndexRequirement`.
 ///
 /// - Shapes: `[…]` to `[…, width]`; weight `[vocabulary, width]`.
 public struct Embedding: DifferentiableLayer, Hashable {

@@ -148,7 +148,7 @@ public struct Recurrence: Layer, Hashable {
           let bias = resetsAfter && usesBias ? parameters[2][gates + position] : 0
           return recurrentActivation.value(driven[from + position] + (recurrent[back + position] + bias))
         }
-        // Without regard to the other order, all resets are needed before any candidate.
+        // Where the state is weighed before its product, a candidate needs the resets of all units.
         let resets = (0..<units).map { gate(1, $0) }
         for unit in 0..<units {
           let position = 2 * units + unit
