@@ -13,7 +13,7 @@ public struct Estimate: Sendable, CustomStringConvertible {
   public var description: String {
     let millions = Double(multiplyAddsPerRow) / 1e6
     return "\(rowCount) rows of \(Self.rounded(millions)) million multiply-adds: about "
-      + "\(Self.rounded(seconds)) s and \(Self.rounded(Double(byteCount) / 1e6)) MB"
+      + "\(Self.rounded(seconds)) s and \(Self.rounded(Double(byteCount) / 1e6)) MB beside the program itself"
   }
 
   private static func rounded(_ value: Double) -> String {
