@@ -99,10 +99,16 @@ struct CSVTests {
     let labels = try folder.write("id,class\n7,1\n8,0\n".utf8, to: "y.csv")
     let data = try openDataset(inputs, options: DatasetOptions(labelsFile: labels + ":class"))
     #expect(try data.labels(0..<2) == [1, 0])
-    let error = try refusal {
-      _ = try openDataset(inputs, options: DatasetOptions(labelsFile: labels, labelColumn: "0"))
+    // The column is one of the table that holds the labels, so the other keeps all of its own.
+    for column in ["class", "1"] {
+      let same = try openDataset(inputs, options: DatasetOptions(labelsFile: labels, labelColumn: column))
+      #expect(try same.labels(0..<2) == [1, 0])
+      #expect(same.rowShape == [2])
     }
-    #expect(error.message.hasPrefix("Labels were asked for from a column of this file and from another file"))
+    let error = try refusal {
+      _ = try openDataset(inputs, options: DatasetOptions(labelsFile: labels, labelColumn: "2"))
+    }
+    #expect(error.file == labels && error.message.hasPrefix("There is no column '2'"))
   }
 
   @Test(arguments: [

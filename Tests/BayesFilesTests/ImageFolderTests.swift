@@ -323,10 +323,12 @@ struct ImageFolderTests {
     #expect(error.description == "\(path): The image has changed since it was first read; do not write it meanwhile.")
   }
 
-  @Test func namesAfterAColonAreRefused() throws {
-    let error = try refusal {
-      _ = try openDataset(golden("Images/classes"), options: DatasetOptions(inputs: "x"))
+  @Test func namesAfterAColonAreRefusedButForTheImagesAlone() throws {
+    let bare = try openDataset(golden("Images/classes"), options: DatasetOptions(inputs: "x"))
+    #expect(!bare.hasLabels && bare.classNames.isEmpty)
+    for options in [DatasetOptions(inputs: "images"), DatasetOptions(inputs: "x", labels: "y")] {
+      let error = try refusal { _ = try openDataset(golden("Images/classes"), options: options) }
+      #expect(error.message.hasPrefix("A folder of images has no arrays with names; give the folder alone"))
     }
-    #expect(error.message == "A folder of images has no arrays with names; give the folder alone.")
   }
 }

@@ -40,7 +40,7 @@ struct PreparedBackwardStep: Sendable {
       work = Self.combination(
         derivative, sources: result == nil ? sources : Array(sources.dropLast()),
         result: result.map { plan.offsets[$0] }, target: targets[0],
-        count: rowCount * graph.forward.elementCounts[graph.shapes[step.writes[0]]])
+        count: rowCount * graph.forward.elementCounts[graph.originals[step.writes[0]]])
       return
     }
     let operation = graph.forward.operations[index]

@@ -48,8 +48,8 @@ struct TrainingGraph: Sendable {
   private(set) var cotangents: [Int] = []
   /// The gradient with respect to each input; `nil` where nothing reaches it.
   private(set) var inputGradients: [Int?] = []
-  /// For values made on the way back, the value whose elements they correspond to.
-  private(set) var shapes: [Int]
+  /// For each value, the one of the way forward that it is as large as: for cotangents, what they belong to.
+  private(set) var originals: [Int]
   /// For maximum pooling, where it notes which elements it chose.
   private(set) var workspaces: [Int: Int] = [:]
   /// The operations with weights that are trained.
@@ -59,7 +59,7 @@ struct TrainingGraph: Sendable {
     _ frozen: FrozenNetwork, inputs: [Int], outputs: [Int], training paths: Set<ParameterPath>, includingInputs: Bool
   ) {
     forward = FusedGraph(frozen, inputs: inputs, outputs: outputs, for: .training)
-    shapes = Array(forward.elementCounts.indices)
+    originals = Array(forward.elementCounts.indices)
     let chosen = frozen.network.nodes.indices.map { node in
       frozen.network.parameterSpecs(of: node).contains { paths.contains($0.path) }
     }
@@ -91,8 +91,8 @@ struct TrainingGraph: Sendable {
   }
 
   private mutating func newValue(like value: Int) -> Int {
-    shapes.append(shapes[value])
-    return shapes.count - 1
+    originals.append(originals[value])
+    return originals.count - 1
   }
 
   /// What arrives at a value, in one piece and through its activation.
@@ -187,7 +187,7 @@ extension TrainingGraph {
   /// Memory for slices of `rowCount` rows: the way forward, the loss, and the way back.
   func arena(rowCount: Int, workspaceByteCount: (Int) -> Int) -> ArenaPlan {
     var byteCounts = forward.byteCounts(rowCount: rowCount)
-    byteCounts = shapes.map { byteCounts[$0] }
+    byteCounts = originals.map { byteCounts[$0] }
     for (operation, value) in workspaces { byteCounts[value] = workspaceByteCount(operation) }
     var uses = forward.operations.enumerated().map { index, operation in
       var use = operation.memoryUse
