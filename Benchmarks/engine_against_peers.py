@@ -7,7 +7,11 @@ the median of the paired ratios.  All sides take f32 rows that are already in me
 logits of every exit in memory of their own; before a cell is timed its outputs are compared.
 
     python Benchmarks/engine_against_peers.py --shared FOLDER [--networks resnet20,mobilenet]
-        [--batches 1,32] [--pairs 30] [--peers eager,openvino] [--limit 120] [--json out.json] [--training]
+        [--batches 1,32] [--pairs 30] [--peers eager,openvino] [--limit 120] [--threads 2]
+        [--clock wall] [--json out.json] [--training]
+
+On a machine that others use, --threads 1 --clock cpu compares processor time instead of time on the
+wall: the work of one thread, without what waiting and handing over to a second thread cost.
 
 FOLDER holds checkpoints/ as in BAYESIFY_SHARED; without it the networks that need no checkpoint run.
 The engine is built first by
@@ -66,6 +70,10 @@ class Engine:
             raise RuntimeError(answer["error"])
         return answer
 
+    def cpu_seconds(self):
+        """What all threads of the process have used so far; Linux numbers the clocks of others so."""
+        return time.clock_gettime((~self.process.pid) << 3 | 2)
+
     def close(self):
         self.process.stdin.close()
         self.process.wait()
@@ -74,8 +82,8 @@ class Engine:
 class ForwardMode:
     """Passes of one network: how each side gets ready, is compared and is timed."""
 
-    def __init__(self, engine, folder):
-        self.engine, self.folder = engine, folder
+    def __init__(self, engine, folder, clock):
+        self.engine, self.folder, self.clock = engine, folder, clock
 
     def load(self, path, slice_rows, rows):
         """Loads a network on our side, and as many rows of input as its largest batch has; gives its facts."""
@@ -113,10 +121,19 @@ class ForwardMode:
             for name, side in sides.items()}
 
     def time_ours(self, repeats):
-        return self.engine.ask("forward", self.batch, repeats, peers.THREADS)["seconds"]
+        ask = lambda: self.engine.ask("forward", self.batch, repeats, peers.THREADS)["seconds"]
+        return ask() if self.clock == "wall" else self.mean(self.engine.cpu_seconds, ask, repeats)
 
     def time_peer(self, side, repeats):
-        return peers.seconds(side, repeats)
+        if self.clock == "wall":
+            return peers.seconds(side, repeats)
+        return self.mean(time.process_time, lambda: [side() for _ in range(repeats)], repeats)
+
+    @staticmethod
+    def mean(clock, run, repeats):
+        begin = clock()
+        run()
+        return [(clock() - begin) / repeats] * repeats
 
 
 def training(engine, mode, name, batch, arguments):
@@ -292,21 +309,27 @@ def main():
                         help="seconds after which a cell stops early, though not before its third pair")
     parser.add_argument("--peers", type=listed, default=list(peers.PEERS), help=",".join(peers.PEERS))
     parser.add_argument("--training", action="store_true", help="training steps in place of passes")
+    parser.add_argument("--threads", type=int, default=peers.THREADS)
+    parser.add_argument("--clock", choices=("wall", "cpu"), default="wall",
+                        help="cpu: seconds of processor time; with one thread, fair on a machine that others use too")
     parser.add_argument("--json", help="where all samples go")
     parser.add_argument("--slice", type=int, help="rows that one of our threads runs at once; its own choice if absent")
     arguments = parser.parse_args()
+    if arguments.training and arguments.clock != "wall":
+        parser.error("training steps are timed on the wall; leave --clock out")
     for given, known in ((arguments.networks, networks.NAMES), (arguments.peers, list(peers.PEERS))):
         for name in given:
             if name not in known:
                 parser.error(f"'{name}' is none of {', '.join(known)}")
 
+    peers.THREADS = arguments.threads
     torch.set_num_threads(peers.THREADS)
     description = machine()
     engine, cells, best = Engine(), [], [0.0, 0.0]
     titles = {name: networks.title(name) for name in networks.NAMES}
     try:
         with tempfile.TemporaryDirectory() as folder:
-            mode = ForwardMode(engine, folder)
+            mode = ForwardMode(engine, folder, arguments.clock)
             for name in arguments.networks:
                 path = networks.file(name, arguments.shared, CACHE)
                 if path is None:
@@ -318,8 +341,8 @@ def main():
                     begin = time.perf_counter()
                     if arguments.training:
                         cells.append(training(engine, mode, name, batch, arguments))
-                        continue
-                    cells.append(measure(mode, name, batch, facts, arguments, best))
+                    else:
+                        cells.append(measure(mode, name, batch, facts, arguments, best))
                     if arguments.json:  # after each cell, for what is done is not lost with what fails
                         with open(arguments.json, "w") as out:
                             json.dump({"machine": description, "peak": best, "cells": cells}, out, indent=1)
@@ -330,16 +353,17 @@ def main():
     print(f"{description['cpu']}, {description['cores']} cores, {' '.join(description['flags'])}; "
           f"{description['system']}")
     print(", ".join(f"{name} {number}" for name, number in description["versions"].items()))
-    print(f"{peers.THREADS} threads each, {arguments.pairs} pairs, load {description['load'][0]:.1f} at the start, "
+    print(f"Threads each: {peers.THREADS}; {arguments.clock} seconds; {arguments.pairs} pairs; load {description['load'][0]:.1f} at the start, "
           f"{os.getloadavg()[0]:.1f} at the end. OpenVINO: LATENCY, f32. ONNX Runtime: no spinning. "
           "torch.compile: inductor, frozen weights.")
     print(f"Peak: oneDNN products of {PRODUCT} x {PRODUCT} in f32, {best[0] / 1e9:.0f} GFLOP/s alone, {best[1] / 1e9:.0f} "
-          f"GFLOP/s as the sum of {peers.THREADS} at once; shares refer to the latter, a network's GFLOP being twice its "
-          "multiply-adds.\n")
+          f"GFLOP/s as the sum over {peers.THREADS} thread(s) at once, wall time; shares refer to the latter, a network's "
+          "GFLOP being twice its multiply-adds.\n")
     if arguments.training:
         report_training(cells, titles)
     else:
         report(cells, titles, best, arguments.peers, arguments.pairs)
+
 
 if __name__ == "__main__":
     main()
