@@ -7,21 +7,33 @@ public import BayesTensor
 public struct CheckpointModel: Sendable {
   /// The file, as the user named it.
   public let file: String
+  /// The file that described the network, where the checkpoint holds weights alone.
+  public let architectureFile: String?
   /// The layout, in words.
   public let format: String
-  /// The SHA-256 of the file.
+  /// The SHA-256 of the file, with an architecture, of the digests of both files, a line each.
   public let digest: String
   public let frozen: FrozenNetwork
 
-  /// Imports a checkpoint that holds architecture and weights.
+  /// Imports a checkpoint.
   ///
+  /// - Parameter architecture: a file that describes the network, for a checkpoint that holds weights alone:
+  ///   the JSON of `model.to_json()`, or a Keras file of any kind that holds the whole model.  A checkpoint that
+  ///   describes its network itself is taken as it is.
   /// - Throws: `FileError` naming everything in the file that cannot be imported, and why.
-  public init(_ file: String) throws(FileError) {
-    let checkpoint = try HDF5Checkpoint(file)
+  public init(_ file: String, architecture: String? = nil) throws(FileError) {
+    let checkpoint = try openCheckpoint(file)
     self.file = file
+    architectureFile = checkpoint.architecture == nil ? architecture : nil
     format = checkpoint.format
-    digest = checkpoint.digest
-    frozen = try FrozenNetwork(importing: checkpoint)
+    if let architecture, checkpoint.architecture == nil {
+      let described = try openCheckpoint(architecture)
+      frozen = try FrozenNetwork(importing: checkpoint, describedBy: described)
+      digest = FileDigest.sha256(joining: [try checkpoint.digest(), try described.digest()])
+    } else {
+      frozen = try FrozenNetwork(importing: checkpoint)
+      digest = try checkpoint.digest()
+    }
   }
 }
 
