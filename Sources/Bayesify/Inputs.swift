@@ -3,6 +3,21 @@ public import BayesNetwork
 public import BayesPrediction
 public import BayesTensor
 
+/// What a user says of a checkpoint that the file itself does not.
+public struct CheckpointReading: Sendable {
+  /// A file that describes the network, for a checkpoint that holds weights alone: the JSON of `model.to_json()`,
+  /// or a Keras file of any kind that holds the whole model.  A checkpoint that describes its network itself is
+  /// taken as it is.
+  public var architecture: String?
+  /// The library that computed for Keras, for files of Keras 1.
+  public var backend: KerasBackend?
+
+  public init(architecture: String? = nil, backend: KerasBackend? = nil) {
+    self.architecture = architecture
+    self.backend = backend
+  }
+}
+
 /// A checkpoint opened and its network rebuilt.
 public struct CheckpointModel: Sendable {
   /// The file, as the user named it.
@@ -17,21 +32,19 @@ public struct CheckpointModel: Sendable {
 
   /// Imports a checkpoint.
   ///
-  /// - Parameter architecture: a file that describes the network, for a checkpoint that holds weights alone:
-  ///   the JSON of `model.to_json()`, or a Keras file of any kind that holds the whole model.  A checkpoint that
-  ///   describes its network itself is taken as it is.
+  /// - Parameter reading: what the file itself does not say.
   /// - Throws: `FileError` naming everything in the file that cannot be imported, and why.
-  public init(_ file: String, architecture: String? = nil) throws(FileError) {
+  public init(_ file: String, reading: CheckpointReading = CheckpointReading()) throws(FileError) {
     let checkpoint = try openCheckpoint(file)
     self.file = file
-    architectureFile = checkpoint.architecture == nil ? architecture : nil
+    architectureFile = checkpoint.architecture == nil ? reading.architecture : nil
     format = checkpoint.format
-    if let architecture, checkpoint.architecture == nil {
-      let described = try openCheckpoint(architecture)
-      frozen = try FrozenNetwork(importing: checkpoint, describedBy: described)
+    if let architectureFile {
+      let described = try openCheckpoint(architectureFile)
+      frozen = try FrozenNetwork(importing: checkpoint, describedBy: described, backend: reading.backend)
       digest = FileDigest.sha256(joining: [try checkpoint.digest(), try described.digest()])
     } else {
-      frozen = try FrozenNetwork(importing: checkpoint)
+      frozen = try FrozenNetwork(importing: checkpoint, backend: reading.backend)
       digest = try checkpoint.digest()
     }
   }

@@ -14,8 +14,8 @@ public enum ModelInput: Sendable {
 
   /// Opens a checkpoint or a posterior.
   ///
-  /// - Parameter architecture: a file that describes the network, for a checkpoint that holds weights alone.
-  public init(_ file: String, architecture: String? = nil) throws(FileError) {
+  /// - Parameter reading: what a checkpoint itself does not say.
+  public init(_ file: String, reading: CheckpointReading = CheckpointReading()) throws(FileError) {
     if try HDF5Archive.recognizes(file) {
       let archive = try HDF5Archive(file)
       if try archive.optionalText("format") == KroneckerLaplacePosterior.formatName {
@@ -23,7 +23,8 @@ public enum ModelInput: Sendable {
           try KroneckerLaplacePosterior(from: archive), file: file,
           checkpoint: RecordedCheckpoint(
             file: try archive.optionalText("checkpointFile"),
-            architecture: try archive.optionalText("architectureFile")))
+            architecture: try archive.optionalText("architectureFile"),
+            backend: try archive.optionalText("kerasBackend").flatMap(KerasBackend.init)))
         return
       }
       if archive.holdsExitRecords || archive.holdsPredictions {
@@ -33,7 +34,7 @@ public enum ModelInput: Sendable {
             + "or a posterior as the model, and exit records with --data.")
       }
     }
-    self = .checkpoint(try CheckpointModel(file, architecture: architecture))
+    self = .checkpoint(try CheckpointModel(file, reading: reading))
   }
 
   public var file: String {
@@ -84,10 +85,12 @@ public enum ModelInput: Sendable {
   /// - Parameters:
   ///   - named: where the user says the checkpoint is; else it is looked for where it was when
   ///     the posterior was fitted, then beside the posterior.
-  ///   - architecture: where the user says its description is, for a checkpoint that holds weights alone; else it
+  ///   - reading: what the user says of it; else what was said when the posterior was fitted, and its description
   ///     is looked for in the same way.
   /// - Throws: `FileError` when it is not found or is not the one that the posterior was fitted to.
-  public func checkpoint(named: String?, architecture: String? = nil) throws(FileError) -> CheckpointModel {
+  public func checkpoint(
+    named: String?, reading: CheckpointReading = CheckpointReading()
+  ) throws(FileError) -> CheckpointModel {
     guard case .posterior(let posterior, let file, let recorded) = self else {
       if case .checkpoint(let model) = self { return model }
       preconditionFailure("A model is a checkpoint or a posterior.")
@@ -98,8 +101,9 @@ public enum ModelInput: Sendable {
         "The checkpoint it was fitted to"
           + (recorded.file.map { " ('\($0)')" } ?? "") + " is not there; name it with --checkpoint FILE.")
     }
-    let described = Self.found(architecture, recorded.architecture, beside: file)
-    let model = try CheckpointModel(found, architecture: described)
+    let described = Self.found(reading.architecture, recorded.architecture, beside: file)
+    let model = try CheckpointModel(
+      found, reading: CheckpointReading(architecture: described, backend: reading.backend ?? recorded.backend))
     if let digest = posterior.source.checkpointDigest, digest != model.digest {
       throw FileError(
         .value, file: file,
@@ -124,4 +128,6 @@ public struct RecordedCheckpoint: Sendable {
   public var file: String?
   /// The file that described the network, where the checkpoint held weights alone.
   public var architecture: String?
+  /// The library that computed for Keras, where the user had to say so.
+  public var backend: KerasBackend?
 }

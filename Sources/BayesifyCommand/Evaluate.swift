@@ -79,7 +79,7 @@ struct Evaluate: AsyncParsableCommand {
       apartFrom: models + ood.map(\.data)
         + [
           data, labels, validation, validationLabels, reference, checkpoint, options.classNames,
-          options.description.architecture,
+          options.checkpoint.architecture,
         ])
     let progress = execution.progress()
     let session = Session(options, execution, progress)
@@ -99,13 +99,12 @@ struct Evaluate: AsyncParsableCommand {
     }
     var warnings = try recurrences(test, held, session)
 
-    let architecture = options.description.architecture
+    let reading = options.checkpoint.reading
     var lineup = try Lineup(
-      try models.map { try ModelInput($0, architecture: architecture) }, checkpoint: checkpoint,
-      architecture: architecture)
+      try models.map { try ModelInput($0, reading: reading) }, checkpoint: checkpoint, reading: reading)
     // The checkpoint of a posterior may need it, and is opened later.
     let checkpoints = lineup.inputs.compactMap { if case .checkpoint(let model) = $0 { model } else { nil } }
-    if checkpoints.count == lineup.inputs.count { try options.description.requireUse(by: checkpoints) }
+    if checkpoints.count == lineup.inputs.count { try options.checkpoint.requireUse(by: checkpoints) }
     try execution.requireWritable(json, html, apartFrom: lineup.inputs.map(\.recordedCheckpoint))
     for index in lineup.groups.indices {
       let group = lineup.groups[index]
@@ -362,7 +361,7 @@ private struct Lineup {
   let inputs: [ModelInput]
   var groups: [Group] = []
 
-  init(_ inputs: [ModelInput], checkpoint: String?, architecture: String?) throws {
+  init(_ inputs: [ModelInput], checkpoint: String?, reading: CheckpointReading) throws {
     self.inputs = inputs
     var names: Set<String> = []
     func unique(_ file: String) -> String {
@@ -378,7 +377,7 @@ private struct Lineup {
       } else {
         position = groups.count
         groups.append(
-          Group(digest: input.checkpointDigest, entries: [], network: { try input.checkpoint(named: checkpoint, architecture: architecture) }))
+          Group(digest: input.checkpointDigest, entries: [], network: { try input.checkpoint(named: checkpoint, reading: reading) }))
         if case .posterior = input, groups.count == 1,
           !inputs.contains(where: { if case .checkpoint = $0 { $0.checkpointDigest == input.checkpointDigest } else { false } })
         {

@@ -15,7 +15,7 @@ struct Inspect: AsyncParsableCommand {
   @Argument(help: "A checkpoint, a posterior, exit records or predictions.")
   var file: String
 
-  @OptionGroup var description: ArchitectureOption
+  @OptionGroup var options: CheckpointOptions
 
   @Flag(help: "JSON on standard output.")
   var json = false
@@ -35,15 +35,15 @@ struct Inspect: AsyncParsableCommand {
       }
     }
     let checkpoint = try openCheckpoint(file)
-    if checkpoint.architecture == nil, description.architecture == nil {
+    if checkpoint.architecture == nil, options.architecture == nil {
       return try show(WeightsDescription(checkpoint))
     }
     if checkpoint.byteCount <= Self.readLimit, !checkpoint.entries.isEmpty {
-      let model = try description.model(file)
+      let model = try options.model(file)
       return try show(NetworkDescription(model.frozen.network, of: checkpoint))
     }
     var other = checkpoint
-    if checkpoint.architecture == nil, let file = description.architecture { other = try openCheckpoint(file) }
+    if checkpoint.architecture == nil, let file = options.architecture { other = try openCheckpoint(file) }
     let imported = try imported(checkpoint, describedBy: other)
     if !checkpoint.entries.isEmpty { try imported.network.requireWeights(in: checkpoint, from: imported.sources) }
     try show(NetworkDescription(imported.network, of: checkpoint))
@@ -52,7 +52,7 @@ struct Inspect: AsyncParsableCommand {
   private func imported(
     _ checkpoint: some Checkpoint, describedBy other: some Checkpoint
   ) throws(FileError) -> ImportedArchitecture {
-    try KerasArchitecture.network(of: checkpoint, describedBy: other)
+    try KerasArchitecture.network(of: checkpoint, describedBy: other, backend: options.kerasBackend)
   }
 
   /// The weights of larger files are not read, so that the answer comes at once.

@@ -15,19 +15,16 @@ struct KerasObjectList {
     self.objects = objects
   }
 
-  /// Joins the objects of several files, among which those of one object may be divided.
-  init(joining files: [[CheckpointObject]]) {
-    var names: [String: String] = [:]
-    for object in files.joined() { names[object.path] = names[object.path] ?? object.name }
-    objects = Self.grouped(files.joined().flatMap(\.entryNames)).map { path, entryNames in
-      let path = String(path.dropFirst())
-      return CheckpointObject(path: path, name: names[path], entryNames: entryNames)
+  /// Lists the objects of several files by the paths of all arrays.
+  init(of paths: [String]) {
+    objects = Self.grouped(paths).map { path, entryNames in
+      CheckpointObject(path: String(path.dropFirst()), name: nil, entryNames: entryNames)
     }
   }
 
   /// Whether a file is one of these.
   static func describes(_ contents: HDF5File) -> Bool {
-    contents.entries.contains { $0.path.hasSuffix("/\(group)/0") }
+    contents.entries.contains { number(of: $0.path.split(separator: "/", omittingEmptySubsequences: false)) != nil }
   }
 
   private static let group = "vars"
@@ -38,13 +35,18 @@ struct KerasObjectList {
     for path in paths {
       let parts = path.split(separator: "/", omittingEmptySubsequences: false)
       // What an optimizer keeps is not the model's.
-      guard parts.count >= 3, parts[parts.count - 2] == group, let number = Int(parts[parts.count - 1]),
-        parts[1] != "optimizer"
-      else { continue }
+      guard let number = number(of: parts), parts[1] != "optimizer" else { continue }
       arrays[parts.dropLast(2).joined(separator: "/"), default: []].append((number, path))
     }
     return arrays.keys.sorted().map { path in
-      (path, (arrays[path] ?? []).sorted { $0.number < $1.number }.map(\.path))
+      // After a gap nothing tells what an array is.
+      let ordered = (arrays[path] ?? []).sorted { $0.number < $1.number }.enumerated()
+      return (path, ordered.prefix { $0.offset == $0.element.number }.map(\.element.path))
     }
+  }
+
+  /// The number of an array in a group `vars`; `nil` of others.
+  private static func number(of parts: [Substring]) -> Int? {
+    parts.count >= 3 && parts[parts.count - 2] == group ? Int(parts[parts.count - 1]) : nil
   }
 }

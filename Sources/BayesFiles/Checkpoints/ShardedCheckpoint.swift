@@ -8,15 +8,29 @@ struct ShardIndex: Decodable {
     case weightMap = "weight_map"
   }
 
+  /// One file, or several.
+  private struct Files: Decodable {
+    let names: [String]
+
+    init(from decoder: any Decoder) throws {
+      let container = try decoder.singleValueContainer()
+      do {
+        names = [try container.decode(String.self)]
+      } catch DecodingError.typeMismatch {
+        names = try container.decode([String].self)
+      }
+    }
+  }
+
   /// For each object, the files that hold its arrays.
-  private let weightMap: [String: [String]]
+  private let weightMap: [String: Files]
 
   init(_ data: Data) throws {
     self = try JSONDecoder().decode(ShardIndex.self, from: data)
   }
 
   /// The files, each once.
-  var fileNames: [String] { Set(weightMap.values.joined()).sorted() }
+  var fileNames: [String] { Set(weightMap.values.flatMap(\.names)).sorted() }
 }
 
 /// Weights that Keras divided among several HDF5 files, with an index in JSON.
@@ -56,7 +70,7 @@ struct ShardedCheckpoint: Checkpoint {
     self.shards = shards
     self.places = places
     entries = shards.flatMap(\.entries)
-    objects = KerasObjectList(joining: shards.map(\.objects)).objects
+    objects = KerasObjectList(of: entries.map(\.name)).objects
   }
 
   var format: String { "Keras weights by objects, HDF5 in \(shards.count) parts" }

@@ -192,7 +192,9 @@ final class HDF5Array: StoredArray {
     let type = try HDF5Handle<HDF5DatatypeResource>(H5Dget_type(dataset))
     let scalarType = scalarType(ofType: type.identifier)
     guard scalarType == .other("opaque16") else { return scalarType }
-    return try HDF5Attributes.text("dtype", of: dataset) == ScalarType.brainFloat.name ? .brainFloat : scalarType
+    // Versions before 3 keep the bits without saying of what; there is no other such type of weights.
+    return try HDF5Attributes.text("dtype", of: dataset) ?? ScalarType.brainFloat.name == ScalarType.brainFloat.name
+      ? .brainFloat : scalarType
   }
 
   static func scalarType(ofType type: hid_t) -> ScalarType {

@@ -4,7 +4,7 @@ import Foundation
 
 /// How stored numbers become the network's inputs, and how its outputs are read.
 struct ModelOptions: ParsableArguments {
-  @OptionGroup var description: ArchitectureOption
+  @OptionGroup var checkpoint: CheckpointOptions
 
   @Option(help: "Divide inputs by this.")
   var scale: Double?
@@ -75,19 +75,24 @@ struct ModelOptions: ParsableArguments {
   }
 }
 
-/// What describes the network of a checkpoint that holds weights alone.
-struct ArchitectureOption: ParsableArguments {
+/// What a checkpoint may leave open.
+struct CheckpointOptions: ParsableArguments {
   @Option(
     help: """
       For a checkpoint that holds weights alone: the JSON of model.to_json(), or a Keras file that holds the whole model.
       """)
   var architecture: String?
 
+  @Option(help: "For convolutions of Keras 1: what computed for it, tensorflow or theano.")
+  var kerasBackend: KerasBackend?
+
+  var reading: CheckpointReading { CheckpointReading(architecture: architecture, backend: kerasBackend) }
+
   /// Imports a checkpoint.
   ///
   /// - Throws: `FileError`, also where an architecture is named that is not needed.
   func model(_ file: String) throws(FileError) -> CheckpointModel {
-    let model = try CheckpointModel(file, architecture: architecture)
+    let model = try CheckpointModel(file, reading: reading)
     try requireUse(by: [model])
     return model
   }
@@ -102,6 +107,7 @@ struct ArchitectureOption: ParsableArguments {
 }
 
 extension Likelihood: ExpressibleByArgument {}
+extension KerasBackend: ExpressibleByArgument {}
 
 /// Numbers separated by commas.
 struct NumberList: ExpressibleByArgument, CustomStringConvertible {

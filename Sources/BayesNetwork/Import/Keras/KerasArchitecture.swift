@@ -21,10 +21,13 @@ public enum KerasArchitecture {
   ///
   /// No tensor is read.
   ///
+  /// - Parameter backend: the library that computed for Keras, for files of Keras 1, which do not say so.
   /// - Throws: `FileError`: `.missing` where the checkpoint describes no network, `.malformed` where
   ///   the description makes no sense, `.unsupported` listing every layer that cannot be imported.
-  public static func network(of checkpoint: some Checkpoint) throws(FileError) -> ImportedArchitecture {
-    try network(of: checkpoint, describedBy: checkpoint)
+  public static func network(
+    of checkpoint: some Checkpoint, backend: KerasBackend? = nil
+  ) throws(FileError) -> ImportedArchitecture {
+    try network(of: checkpoint, describedBy: checkpoint, backend: backend)
   }
 
   /// The network that one file describes, and where in another its weights are.
@@ -33,7 +36,7 @@ public enum KerasArchitecture {
   ///
   /// - Throws: as `network(of:)`; errors name the file with the description.
   public static func network(
-    of checkpoint: some Checkpoint, describedBy other: some Checkpoint
+    of checkpoint: some Checkpoint, describedBy other: some Checkpoint, backend: KerasBackend? = nil
   ) throws(FileError) -> ImportedArchitecture {
     guard let data = other.architecture else {
       throw FileError(
@@ -44,7 +47,8 @@ public enum KerasArchitecture {
     let description = try KerasDescription(parsing: data, file: other.file)
     return try KerasImporter(file: other.file).imported(description.model) { requests in
       checkpoint.objects.isEmpty
-        ? KerasListedWeights(checkpoint).answers(to: requests) : KerasObjectWeights(checkpoint).answers(to: requests)
+        ? KerasListedWeights(checkpoint, backend: backend).answers(to: requests)
+        : KerasObjectWeights(checkpoint).answers(to: requests)
     }
   }
 }
@@ -54,17 +58,17 @@ extension FrozenNetwork {
   ///
   /// - Throws: `FileError`, as `KerasArchitecture.network(of:)` and as
   ///   `init(_:loading:from:)` do.
-  public init(importing checkpoint: some Checkpoint) throws(FileError) {
-    try self.init(importing: checkpoint, describedBy: checkpoint)
+  public init(importing checkpoint: some Checkpoint, backend: KerasBackend? = nil) throws(FileError) {
+    try self.init(importing: checkpoint, describedBy: checkpoint, backend: backend)
   }
 
   /// Imports the weights of one Keras checkpoint into the network that another describes.
   ///
   /// - Throws: as `init(importing:)`.
   public init(
-    importing checkpoint: some Checkpoint, describedBy other: some Checkpoint
+    importing checkpoint: some Checkpoint, describedBy other: some Checkpoint, backend: KerasBackend? = nil
   ) throws(FileError) {
-    let imported = try KerasArchitecture.network(of: checkpoint, describedBy: other)
+    let imported = try KerasArchitecture.network(of: checkpoint, describedBy: other, backend: backend)
     try self.init(imported.network, loading: checkpoint, from: imported.sources)
   }
 }

@@ -30,8 +30,9 @@ struct KerasImporter {
     let answers = find(requests)
     for (index, answer) in answers.enumerated() {
       guard case .refused(let refusal) = answer else { continue }
-      let request = requests[index]
-      problems.append("\((request.models + [request.layer]).joined(separator: "/")): \(refusal.reason)")
+      let places = requests[index].places
+      problems.append(
+        "\(places.map(\.name).joined(separator: "/")) (\(places[places.count - 1].className)): \(refusal.reason)")
     }
     guard problems.isEmpty else {
       throw error(

@@ -10,10 +10,10 @@ struct KerasListedWeights {
   private let names: KerasWeightNames
   private let storage: KerasStorage
 
-  init(_ checkpoint: some Checkpoint) {
+  init(_ checkpoint: some Checkpoint, backend: KerasBackend?) {
     layers = checkpoint.layers
     names = KerasWeightNames(checkpoint.layers)
-    storage = KerasStorage(checkpoint)
+    storage = KerasStorage(checkpoint, backend: backend)
   }
 
   /// Where each weight is.
@@ -81,7 +81,7 @@ struct KerasListedWeights {
   /// The weights in the order in which Keras lists them, where the numbers and all shapes fit.
   private func positional(_ requests: [KerasWeightRequest], in listed: CheckpointLayer) -> [KerasWeightAnswer]? {
     if let gates = gates(requests, in: listed) { return gates }
-    guard listed.entryNames.count == requests.count else { return nil }
+    guard listed.entryNames.count == requests.count, Set(listed.entryNames).count == requests.count else { return nil }
     let order = requests.indices.filter { requests[$0].isTrained } + requests.indices.filter { !requests[$0].isTrained }
     var answers = [KerasWeightAnswer](repeating: .absent, count: requests.count)
     for (index, entry) in zip(order, listed.entryNames) {
@@ -92,14 +92,22 @@ struct KerasListedWeights {
     return answers
   }
 
-  /// The weights of one recurrent layer of Keras 1, by the positions of their gates.
+  /// The weights of the recurrent layers in one of Keras 1, by the positions of their gates.
   private func gates(_ requests: [KerasWeightRequest], in listed: CheckpointLayer) -> [KerasWeightAnswer]? {
     guard requests.allSatisfy({ !$0.weight.gates.isEmpty && $0.places == requests[0].places }),
-      requests.reduce(0, { $0 + $1.weight.gates.count }) == listed.entryNames.count,
-      requests.allSatisfy({ $0.weight.gates.allSatisfy { listed.entryNames.indices.contains($0.position) } })
+      requests.reduce(0, { $0 + $1.weight.gates.count }) == listed.entryNames.count
     else { return nil }
-    return requests.map { request in
-      storage.source(request, gates: request.weight.gates.map { listed.entryNames[$0.position] })
+    var answers: [KerasWeightAnswer] = []
+    var start = 0
+    for (index, request) in requests.enumerated() {
+      // The directions of a Bidirectional follow each other.
+      if index > 0, requests[index - 1].weight.owners != request.weight.owners {
+        start = requests[..<index].reduce(0) { $0 + $1.weight.gates.count }
+      }
+      let positions = request.weight.gates.map { start + $0.position }
+      guard positions.allSatisfy(listed.entryNames.indices.contains) else { return nil }
+      answers.append(storage.source(request, gates: positions.map { listed.entryNames[$0] }))
     }
+    return answers
   }
 }

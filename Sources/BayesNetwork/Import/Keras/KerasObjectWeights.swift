@@ -13,7 +13,7 @@ struct KerasObjectWeights {
   private let storage: KerasStorage
 
   init(_ checkpoint: some Checkpoint) {
-    storage = KerasStorage(checkpoint)
+    storage = KerasStorage(checkpoint, backend: nil)
     var objects: [String: CheckpointObject] = [:]
     for object in checkpoint.objects { objects[Self.modern(object.path)] = object }
     self.objects = objects

@@ -129,7 +129,7 @@ extension KerasCatalog {
     /// A layer is known by its own name, or by its kind's after its direction.
     func parts(_ key: String, _ beginning: String) -> [[String]] {
       let name = options.value([key])?.value["config"]?["name"]?.text
-      return (name.map { [[$0, ""]] } ?? []) + [[beginning, ""]]
+      return (name.map { [[$0, ""]] } ?? []) + [[beginning, ""], [beginning]]
     }
     return KerasRecipe(
       layer,

@@ -5,7 +5,9 @@ struct KerasPlace: Hashable, Sendable {
   var name: String
   /// The position among the model's layers.
   var position: Int
-  /// The class, as object paths spell it: `batch_normalization`.
+  /// The class as the description spells it.
+  var className: String
+  /// The class as object paths spell it: `batch_normalization`.
   var kind: String
   /// The position among the model's layers of the class, and how many those are.
   var rank: Int
@@ -56,7 +58,7 @@ extension KerasModel {
       let kind = kinds[index]
       defer { ranks[kind, default: 0] += 1 }
       return KerasPlace(
-        name: layers[index].name, position: index, kind: kind, rank: ranks[kind] ?? 0, count: counts[kind] ?? 1)
+        name: layers[index].name, position: index, className: layers[index].kind, kind: kind, rank: ranks[kind] ?? 0, count: counts[kind] ?? 1)
     }
   }
 
