@@ -14,7 +14,7 @@ import _BayesTestSupport
   @Test func aFileWithoutADescriptionSaysWhatToDo() {
     let error = error(nil)
     #expect(error?.code == .missing)
-    #expect(error?.message.contains("save the whole model") == true)
+    #expect(error?.message.contains("--architecture FILE") == true)
   }
 
   @Test(arguments: [
@@ -79,7 +79,8 @@ import _BayesTestSupport
     for (opening, closing) in [("[", "]"), (#"{"config":"#, "}")] {
       let json =
         String(repeating: opening, count: depth) + "1" + String(repeating: closing, count: depth)
-      #expect(error(json)?.code == .malformed)
+      // The longest are not looked into.
+      #expect(error(json)?.code == (json.utf8.count > 6 << 20 ? .unsupported : .malformed))
     }
   }
 
@@ -152,15 +153,6 @@ import _BayesTestSupport
       }
     }
     #expect(refusals > 0)
-  }
-
-  @Test func severalInputsAreRefusedByName() {
-    let error = error(
-      KerasJSON.functional(
-        Self.image, KerasJSON.node("InputLayer", "mask", #""batch_input_shape": [null, 4]"#),
-        inputs: #"["image", 0, 0], ["mask", 0, 0]"#, outputs: #"["image", 0, 0]"#))
-    #expect(error?.code == .unsupported)
-    #expect(error?.message.contains("has 2 inputs ('image', 'mask')") == true)
   }
 
   @Test func modelsOfUnknownClassesAreRefused() {
