@@ -18,7 +18,6 @@ struct PreparedStep: Sendable {
   }
 
   private let work: Work
-  private let threadCount: Int
 
   /// Bytes of scratch memory that a run needs.
   var scratchByteCount: Int {
@@ -28,29 +27,30 @@ struct PreparedStep: Sendable {
   /// Compiles one operation for slices of `rowCount` rows.
   ///
   /// - Parameters:
-  ///   - threadCount: native threads for one slice.  Products get one all the same: over another number of
-  ///     threads they need not round alike.
+  ///   - displacement: where in its values a band lies; nowhere but at their beginning for a whole operation.
   ///   - workspace: where a maximum pooling notes its choices, where a way back needs them.
   init(
-    _ operation: FusedOperation, _ plan: ArenaPlan, accumulates: Bool, rowCount: Int, threadCount: Int = 1,
-    _ weights: PackedWeights, workspace: Int? = nil, _ engine: Engine
+    _ operation: FusedOperation, _ plan: ArenaPlan, at displacement: Displacement? = nil, accumulates: Bool,
+    rowCount: Int, _ weights: PackedWeights, workspace: Int? = nil, _ engine: Engine
   ) throws(NumericalError) {
-    if case .dense = operation.kind { self.threadCount = 1 } else { self.threadCount = threadCount }
-    work = try ThreadBudget.withThreads(self.threadCount) { () throws(NumericalError) in
-      try Self.work(
-        operation, plan, accumulates: accumulates, rowCount: rowCount, weights, workspace: workspace, engine)
-    }
+    work = try Self.work(
+      operation, plan, at: displacement ?? .none(for: operation), accumulates: accumulates, rowCount: rowCount,
+      weights, workspace: workspace, engine)
   }
 
   private static func work(
-    _ operation: FusedOperation, _ plan: ArenaPlan, accumulates: Bool, rowCount: Int, _ weights: PackedWeights,
-    workspace: Int?, _ engine: Engine
+    _ operation: FusedOperation, _ plan: ArenaPlan, at displacement: Displacement, accumulates: Bool, rowCount: Int,
+    _ weights: PackedWeights, workspace: Int?, _ engine: Engine
   ) throws(NumericalError) -> Work {
-    let target = plan.offsets[operation.output]
-    let sources = operation.inputs.map { plan.offsets[$0.value] }
+    let target = plan.offsets[operation.output] + displacement.output * MemoryLayout<Float>.stride
+    let sources = zip(operation.inputs, displacement.inputs).map {
+      plan.offsets[$0.value] + $1 * MemoryLayout<Float>.stride
+    }
     let input = operation.inputs[0].shape
     let output = operation.outputShape
-    let addend = accumulates ? nil : operation.residual.map { plan.offsets[$0] }
+    let addend = accumulates ? nil : operation.residual.map {
+      plan.offsets[$0] + displacement.output * MemoryLayout<Float>.stride
+    }
 
     var postOperations: [PostOperation] = []
     if operation.residual != nil { postOperations.append(accumulates ? .accumulate : .add) }
@@ -59,12 +59,11 @@ struct PreparedStep: Sendable {
     }
 
     switch operation.kind {
-    case .convolution(let layer, let weight, let bias):
+    case .convolution(let geometry, let groups, let weight, let bias):
       let primitive = try Primitive.convolution(
-        input: input.batched(rowCount), weight: weight.shape, groups: layer.groups,
-        output: output.batched(rowCount), layer.geometry(for: input), usesBias: bias != nil,
-        postOperations: postOperations, engine)
-      let plain = try MemoryDescriptor(weights: weight.shape, groups: layer.groups)
+        input: input.batched(rowCount), weight: weight.shape, groups: groups, output: output.batched(rowCount),
+        geometry, usesBias: bias != nil, postOperations: postOperations, engine)
+      let plain = try MemoryDescriptor(weights: weight.shape, groups: groups)
       return .primitive(
         primitive,
         arguments: Self.arguments(
@@ -279,7 +278,7 @@ struct PreparedStep: Sendable {
         }
         blocks.append(BoundArguments(memories))
       }
-      return .primitive(primitive, blocks, threadCount: threadCount)
+      return .primitive(primitive, blocks)
     }
   }
 }
@@ -297,15 +296,13 @@ struct PreparedStep: Sendable {
 
 /// A step that can run.
 enum BoundStep: Sendable {
-  case primitive(Primitive, [BoundArguments], threadCount: Int)
+  case primitive(Primitive, [BoundArguments])
   case loop(@Sendable (AlignedBuffer) -> Void)
 
   func run(_ stream: Stream, _ arena: AlignedBuffer) throws(NumericalError) {
     switch self {
-    case .primitive(let primitive, let blocks, let threadCount):
-      try ThreadBudget.withThreads(threadCount) { () throws(NumericalError) in
-        for block in blocks { unsafe try primitive.execute(on: stream, block.native) }
-      }
+    case .primitive(let primitive, let blocks):
+      for block in blocks { unsafe try primitive.execute(on: stream, block.native) }
     case .loop(let body): body(arena)
     }
   }
