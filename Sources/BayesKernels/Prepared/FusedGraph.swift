@@ -16,6 +16,10 @@ struct FusedOperation: Sendable {
     case merge(ElementwiseMerge.Operation)
     case concatenation(axis: Int)
     case border(SpatialPadding)
+    /// Bilinear interpolation between pixel centres.
+    case resampling
+    /// Another order of the elements of an image.
+    case reorder
     /// Any other layer, by its own function.
     case layer(any Layer, [Tensor<Float>])
   }
@@ -27,6 +31,8 @@ struct FusedOperation: Sendable {
   var normalization: Int?
   /// Values that go in, and the shape of a row of each.
   var inputs: [(value: Int, shape: Shape)]
+  /// How images lie in the inputs, and in the output and what is added to it.
+  var orders: (input: ImageOrder, output: ImageOrder) = (.channelsLast, .channelsLast)
   /// A value that is added to the result before the activation.
   var residual: Int?
   /// Applied to the result last.
@@ -131,6 +137,17 @@ struct FusedGraph: Sendable {
     return elementCounts.count - 1
   }
 
+  /// The same graph with other operations, in which further values of these element counts occur.
+  func replacing(
+    _ operations: [FusedOperation], elementCounts: [Int], outputs: [(value: Int, shape: Shape)]
+  ) -> FusedGraph {
+    var result = self
+    result.operations = operations
+    result.elementCounts = elementCounts
+    result.outputs = outputs
+    return result
+  }
+
   private static func tensors(of node: Int, in frozen: FrozenNetwork) -> [Tensor<Float>] {
     frozen.network.parameterSpecs(of: node).compactMap { frozen.parameters[$0.path] }
   }
@@ -166,6 +183,8 @@ struct FusedGraph: Sendable {
       return .merge(layer.operation)
     case let layer as Concatenation: return .concatenation(axis: layer.axis)
     case let layer as Border: return .border(layer.padding)
+    case let layer as Upsampling where purpose == .inference && layer.interpolation == .bilinear: return .resampling
+    case let layer as Resizing where purpose == .inference && layer.interpolation == .bilinear: return .resampling
     default: return .layer(layer, parameters)
     }
   }

@@ -25,7 +25,7 @@ final class NativePreparedNetwork: PreparedNetwork {
   init(
     _ frozen: FrozenNetwork, map: InputMap?, inputs: [Int], outputs: [Int], sliceRowCount: Int?, _ engine: Engine
   ) throws(NumericalError) {
-    let graph = FusedGraph(frozen, inputs: inputs, outputs: outputs)
+    let graph = FusedGraph(frozen, inputs: inputs, outputs: outputs).mixingChannelsBeforeEnlarging().inFavorableOrders()
     indices = IndexRequirement(of: frozen.network, given: inputs, for: outputs, map: map)
     let weights = PackedWeights(engine)
     var plans: [SlicePlan] = []
