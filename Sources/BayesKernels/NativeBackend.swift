@@ -6,9 +6,9 @@ public import BayesTensor
 /// - Determinism: each call runs on one native thread; parallel work is the caller's, by slices
 ///   and chunks, so results do not depend on how many threads there are.
 public struct NativeBackend: NetworkBackend {
-  private let engine: Engine
+  let engine: Engine
   private let sliceRowCount: Int?
-  private let reference = ReferenceBackend()
+  let reference = ReferenceBackend()
 
   /// Makes a backend.
   ///
@@ -92,26 +92,6 @@ public struct NativeBackend: NetworkBackend {
       return reference.pooling(input, kind, geometry)
     }
     return result
-  }
-
-  public func convolutionInputGradient<Scalar: TensorScalar>(
-    _ cotangent: Tensor<Scalar>, weight: Tensor<Scalar>, inputShape: Shape, groups: Int,
-    _ geometry: WindowGeometry
-  ) -> Tensor<Scalar> {
-    reference.convolutionInputGradient(
-      cotangent, weight: weight, inputShape: inputShape, groups: groups, geometry)
-  }
-
-  public func convolutionWeightGradient<Scalar: TensorScalar>(
-    _ cotangent: Tensor<Scalar>, input: Tensor<Scalar>, groups: Int, _ geometry: WindowGeometry
-  ) -> Tensor<Scalar> {
-    reference.convolutionWeightGradient(cotangent, input: input, groups: groups, geometry)
-  }
-
-  public func poolingInputGradient<Scalar: TensorScalar>(
-    _ cotangent: Tensor<Scalar>, input: Tensor<Scalar>, _ kind: PoolingKind, _ geometry: WindowGeometry
-  ) -> Tensor<Scalar> {
-    reference.poolingInputGradient(cotangent, input: input, kind, geometry)
   }
 
   /// Runs one operation over images, on memory of its own.

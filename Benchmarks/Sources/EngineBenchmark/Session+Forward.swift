@@ -24,7 +24,12 @@ private struct NetworkFacts: Encodable {
   var multiplyAdds: Int
 }
 
-private struct Written: Encodable {
+/// The bytes of what one pass hands over, exit by exit.
+private struct ResultSizes: Encodable {
+  var bytes: [Int]
+}
+
+struct Written: Encodable {
   var file: String
 }
 
@@ -63,6 +68,19 @@ extension Session {
       try await timings.measure { _ = try await plan.prepared(batch, width: width) }
     }
     return timings
+  }
+
+  func repeatForward(_ arguments: inout Arguments) async throws -> some Encodable {
+    let rows = try arguments.count("rows")
+    let repeats = try arguments.count("repeats")
+    let width = try arguments.count("width")
+    let plan = try loaded()
+    let batch = try self.batch(rows)
+    for _ in 0..<repeats { _ = try await plan.prepared(batch, width: width) }
+    return ResultSizes(
+      bytes: plan.network.exits.map {
+        rows * plan.network.shapes[$0.logits].elementCount * MemoryLayout<Float>.stride
+      })
   }
 
   func writeOutputs(_ arguments: inout Arguments) async throws -> some Encodable {
