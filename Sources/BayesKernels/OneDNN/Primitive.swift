@@ -40,6 +40,11 @@ struct ActivationKernel: Sendable, Equatable {
     try unsafe require(
       dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user),
       "dnnl_primitive_attr_set_scratchpad_mode")
+    if engine.precision == .bfloat16 {
+      try unsafe require(
+        dnnl_primitive_attr_set_fpmath_mode(attributes, dnnl_fpmath_mode_bf16),
+        "dnnl_primitive_attr_set_fpmath_mode")
+    }
     var chain: dnnl_post_ops_t?
     try unsafe require(dnnl_post_ops_create(&chain), "dnnl_post_ops_create")
     defer { unsafe dnnl_post_ops_destroy(chain) }

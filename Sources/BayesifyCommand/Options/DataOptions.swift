@@ -74,6 +74,7 @@ struct ModelOptions: ParsableArguments {
 }
 
 extension Likelihood: ExpressibleByArgument {}
+extension InferencePrecision: ExpressibleByArgument {}
 
 /// Numbers separated by commas.
 struct NumberList: ExpressibleByArgument, CustomStringConvertible {
