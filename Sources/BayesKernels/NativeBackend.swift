@@ -79,12 +79,7 @@ public struct NativeBackend: NetworkBackend {
     guard let input = input as? Tensor<Float>, let weight = weight as? Tensor<Float>,
       let result = single(
         input,
-        .convolution(
-          Convolution(
-            filters: weight.shape[3], window: geometry.window, strides: geometry.strides,
-            dilation: geometry.dilation, padding: .explicit(geometry.padding), groups: groups,
-            usesBias: bias != nil), weight: weight, bias: bias as? Tensor<Float>),
-        geometry, channels: weight.shape[3]) as? Tensor<Scalar>
+        .convolution(geometry, groups: groups, weight: weight, bias: bias as? Tensor<Float>), geometry, channels: weight.shape[3]) as? Tensor<Scalar>
     else {
       return reference.convolution(input, weight: weight, bias: bias, groups: groups, geometry)
     }

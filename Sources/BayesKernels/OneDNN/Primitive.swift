@@ -114,15 +114,16 @@ struct ActivationKernel: Sendable, Equatable {
 }
 
 extension Primitive {
-  /// A convolution of channels-last images.
+  /// A convolution of images.
   static func convolution(
-    input: Shape, weight: Shape, groups: Int, output: Shape, _ geometry: WindowGeometry, usesBias: Bool,
+    input: Shape, inputOrder: ImageOrder = .channelsLast, weight: Shape, groups: Int, output: Shape,
+    outputOrder: ImageOrder = .channelsLast, _ geometry: WindowGeometry, usesBias: Bool,
     postOperations: [PostOperation], _ engine: Engine
   ) throws(NumericalError) -> Primitive {
-    var source = try MemoryDescriptor(images: input).native
+    var source = try MemoryDescriptor(images: input, inputOrder).native
     var weights = try MemoryDescriptor(weights: weight, groups: groups, tag: dnnl_format_tag_any).native
     var bias = try MemoryDescriptor(vector: weight[3]).native
-    let target = try MemoryDescriptor(images: output)
+    let target = try MemoryDescriptor(images: output, outputOrder)
     var destination = target.native
     var operation = dnnl_convolution_desc_t()
     let window = WindowArguments(geometry)
@@ -197,13 +198,13 @@ extension Primitive {
     return try unsafe Primitive(&operation, postOperations: postOperations, destination: target, engine)
   }
 
-  /// The maximum or mean of windows over channels-last images.
+  /// The maximum or mean of windows over images.
   static func pooling(
-    input: Shape, output: Shape, _ kind: PoolingKind, _ geometry: WindowGeometry, notesChoices: Bool = false,
-    _ engine: Engine
+    input: Shape, output: Shape, order: ImageOrder = .channelsLast, _ kind: PoolingKind, _ geometry: WindowGeometry,
+    notesChoices: Bool = false, _ engine: Engine
   ) throws(NumericalError) -> Primitive {
-    var source = try MemoryDescriptor(images: input).native
-    let target = try MemoryDescriptor(images: output)
+    var source = try MemoryDescriptor(images: input, order).native
+    let target = try MemoryDescriptor(images: output, order)
     var destination = target.native
     let window = WindowArguments(geometry)
     var operation = dnnl_pooling_desc_t()
@@ -213,6 +214,21 @@ extension Primitive {
         kind == .maximum ? dnnl_pooling_max : dnnl_pooling_avg_exclude_padding, &source, &destination,
         window.strides, window.extent, window.before, window.after),
       "dnnl_pooling_forward_desc_init")
+    return try unsafe Primitive(&operation, destination: target, engine)
+  }
+
+  /// Images brought to another size by bilinear interpolation between pixel centres.
+  static func bilinearResampling(input: Shape, output: Shape, _ order: ImageOrder, _ engine: Engine)
+    throws(NumericalError) -> Primitive
+  {
+    var source = try MemoryDescriptor(images: input, order).native
+    let target = try MemoryDescriptor(images: output, order)
+    var destination = target.native
+    var operation = dnnl_resampling_desc_t()
+    try unsafe require(
+      dnnl_resampling_forward_desc_init(
+        &operation, dnnl_forward_inference, dnnl_resampling_linear, nil, &source, &destination),
+      "dnnl_resampling_forward_desc_init")
     return try unsafe Primitive(&operation, destination: target, engine)
   }
 

@@ -13,9 +13,9 @@ final class NativePreparedNetwork: PreparedNetwork {
   private let indices: IndexRequirement
   /// From the smallest to the largest; the largest serves rows in bulk.
   private let plans: [SlicePlan]
-  /// For one row on several native threads, by their number; `nil` where they round otherwise than one does or
-  /// are no faster.
-  private let threadedPlans = Mutex<[Int: SlicePlan?]>([:])
+  /// For one row that several threads share, by their number; `nil` where they round otherwise than one does or
+  /// have too little to share.
+  private let cooperativePlans = Mutex<[Int: CooperativePlan?]>([:])
   private let weights: PackedWeights
   private let probe: Probe
   private let engine: Engine
@@ -25,7 +25,7 @@ final class NativePreparedNetwork: PreparedNetwork {
   init(
     _ frozen: FrozenNetwork, map: InputMap?, inputs: [Int], outputs: [Int], sliceRowCount: Int?, _ engine: Engine
   ) throws(NumericalError) {
-    let graph = FusedGraph(frozen, inputs: inputs, outputs: outputs)
+    let graph = FusedGraph(frozen, inputs: inputs, outputs: outputs).mixingChannelsBeforeEnlarging().inFavorableOrders()
     indices = IndexRequirement(of: frozen.network, given: inputs, for: outputs, map: map)
     let weights = PackedWeights(engine)
     var plans: [SlicePlan] = []
@@ -58,28 +58,28 @@ final class NativePreparedNetwork: PreparedNetwork {
     return (0...6).map { 1 << $0 }.filter { $0 <= wanted }
   }
 
-  /// The plan for one row alone on `width` native threads, where it gives the row the same bits, sooner.
-  ///
-  /// Threads that meet after every layer wait for the slowest, so on busy cores, and in small networks, one thread
-  /// may be done first; which it is is measured once.
-  private func threadedPlan(width: Int) throws(NumericalError) -> SlicePlan? {
-    if let known = threadedPlans.withLock({ $0[width] }) { return known }
-    let plan = try SlicePlan(graph, rowCount: 1, threadCount: width, weights, engine)
-    var isBetter = try probe.agrees(plan, with: probe.outputs(of: plans[0], graph), graph)
-    if isBetter { isBetter = try probe.isFaster(plan, than: plans[0], graph) }
-    threadedPlans.withLock { $0[width] = .some(isBetter ? plan : nil) }
-    return isBetter ? plan : nil
+  /// The plan for one row alone that `width` threads share, where there is enough to share and it gives the row the
+  /// same bits.
+  private func cooperativePlan(width: Int) throws(NumericalError) -> CooperativePlan? {
+    if let known = cooperativePlans.withLock({ $0[width] }) { return known }
+    let plan = try CooperativePlan(graph, width: width, weights, engine)
+    var isOfUse = plan.sharedPart > 0.5
+    if isOfUse { isOfUse = try probe.agrees(plan, with: probe.outputs(of: plans[0], graph), graph) }
+    cooperativePlans.withLock { $0[width] = .some(isOfUse ? plan : nil) }
+    return isOfUse ? plan : nil
   }
 
   /// One run of rows through one plan.
   private struct Slice: Sendable {
-    var plan: SlicePlan
+    var plan: any RowPlan
     var rows: Range<Int>
   }
 
   /// Cuts rows so that `width` workers have alike much to do.
   private func slices(rowCount: Int, width: Int) throws(NumericalError) -> [Slice] {
-    if rowCount == 1, width > 1, let plan = try threadedPlan(width: width) { return [Slice(plan: plan, rows: 0..<1)] }
+    if rowCount == 1, width > 1, let plan = try cooperativePlan(width: width) {
+      return [Slice(plan: plan, rows: 0..<1)]
+    }
     var slices: [Slice] = []
     var start = 0
     // Every worker's share in pieces no larger than it.

@@ -49,12 +49,12 @@ struct PreparedBackwardStep: Sendable {
     let outputCount = rowCount * output.elementCount
 
     switch (step.kind, operation.kind) {
-    case (.inputGradient, .convolution(let layer, let weight, _)):
+    case (.inputGradient, .convolution(let geometry, let groups, let weight, _)):
       let primitive = try Primitive.convolutionInputGradient(
-        input: input.batched(rowCount), weight: weight.shape, groups: layer.groups, output: output.batched(rowCount),
-        layer.geometry(for: input), engine)
+        input: input.batched(rowCount), weight: weight.shape, groups: groups, output: output.batched(rowCount),
+        geometry, engine)
       let packed = try weights.packed(
-        weight, from: MemoryDescriptor(weights: weight.shape, groups: layer.groups), to: primitive.weights,
+        weight, from: MemoryDescriptor(weights: weight.shape, groups: groups), to: primitive.weights,
         for: operation.output)
       work = .primitive(
         primitive,
@@ -66,10 +66,10 @@ struct PreparedBackwardStep: Sendable {
             index: Argument.sourceGradient, descriptor: try MemoryDescriptor(images: input.batched(rowCount)),
             offset: targets[0]),
         ], constants: [(Argument.weights, packed)])
-    case (.weightGradient, .convolution(let layer, let weight, _)):
+    case (.weightGradient, .convolution(let geometry, let groups, let weight, _)):
       let primitive = try Primitive.convolutionWeightGradient(
-        input: input.batched(rowCount), weight: weight.shape, groups: layer.groups, output: output.batched(rowCount),
-        layer.geometry(for: input), engine)
+        input: input.batched(rowCount), weight: weight.shape, groups: groups, output: output.batched(rowCount),
+        geometry, engine)
       work = .weights(
         primitive,
         [
