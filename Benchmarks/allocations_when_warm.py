@@ -4,8 +4,8 @@
 Compiles allocations.c, which counts the large allocations of the engine's process between two signals that
 are sent from here, and fails when there is one that is no result, or when resident memory grew by more than the limit.
 
-    python Benchmarks/allocations_when_warm.py --shared FOLDER [--networks resnet20,msdnet] [--batches 1,100,128]
-        [--repeats 1000] [--growth 262144] [--threads 2]
+    python Benchmarks/allocations_when_warm.py --shared FOLDER [--networks resnet20,msdnet] [--batches 1,128]
+        [--repeats 1000] [--warm 100] [--growth 262144] [--threads 2]
 
 FOLDER holds checkpoints/ as in BAYESIFY_SHARED.  Build first by
     swift build -c release --package-path Benchmarks
@@ -79,8 +79,9 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--shared", default=os.environ.get("BAYESIFY_SHARED", ""))
     parser.add_argument("--networks", type=lambda text: text.split(","), default=["resnet20", "msdnet"])
-    parser.add_argument("--batches", type=lambda text: [int(b) for b in text.split(",")], default=[1, 100, 128])
+    parser.add_argument("--batches", type=lambda text: [int(b) for b in text.split(",")], default=[1, 128])
     parser.add_argument("--repeats", type=int, default=1000)
+    parser.add_argument("--warm", type=int, default=100)
     parser.add_argument("--growth", type=int, default=262_144, help="bytes by which resident memory may grow")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
@@ -94,13 +95,12 @@ def main():
             try:
                 facts = engine.ask("load", networks.file(name, arguments.shared, CACHE))
                 inputs = os.path.join(folder, "inputs.h5")
-                with h5py.File(inputs, "w") as out:
-                    out["x"] = np.random.default_rng(1).random(
-                        (max(arguments.batches), *facts["inputShape"]), dtype="float32")
-                engine.ask("inputs", inputs)
                 for batch in arguments.batches:
-                    # Preparation looks at the batch size once; the first passes find memory for every thread.
-                    engine.ask("repeat", batch, 20, arguments.threads)
+                    with h5py.File(inputs, "w") as out:
+                        out["x"] = np.random.default_rng(1).random((batch, *facts["inputShape"]), dtype="float32")
+                    engine.ask("inputs", inputs)
+                    # The first passes find memory for every thread.
+                    engine.ask("repeat", batch, arguments.warm, arguments.threads)
                     before = engine.memory("VmRSS")
                     answer, counts, stacks = counted(
                         engine, report, lambda: engine.ask("repeat", batch, arguments.repeats, arguments.threads))
@@ -110,7 +110,7 @@ def main():
                     print(f"{networks.title(name)}, batch {batch}, {arguments.threads} threads, "
                           f"{arguments.repeats} batches: {sum(counts.values())} allocations above {LIMIT} bytes, "
                           f"{large * arguments.repeats} large results; resident {before / 2**20:.1f} MiB, "
-                          f"{growth / 1024:+.0f} KiB")
+                          f"{growth / 1024:+.0f} KiB", flush=True)
                     for size, count in left.items():
                         print(f"  {count} of {size} bytes that are no result, the first from")
                         print("\n".join("    " + line for line in stacks[size]))
