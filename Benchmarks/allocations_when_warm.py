@@ -5,7 +5,7 @@ Compiles allocations.c, which counts the large allocations of the engine's proce
 are sent from here, and fails when there is one that is no result, or when resident memory grew by more than the limit.
 
     python Benchmarks/allocations_when_warm.py --shared FOLDER [--networks resnet20,msdnet] [--batches 1,128]
-        [--repeats 1000] [--warm 100] [--growth 262144] [--threads 2]
+        [--repeats 1000] [--warm 100] [--growth 524288] [--threads 2]
 
 FOLDER holds checkpoints/ as in BAYESIFY_SHARED.  Build first by
     swift build -c release --package-path Benchmarks
@@ -82,7 +82,7 @@ def main():
     parser.add_argument("--batches", type=lambda text: [int(b) for b in text.split(",")], default=[1, 128])
     parser.add_argument("--repeats", type=int, default=1000)
     parser.add_argument("--warm", type=int, default=100)
-    parser.add_argument("--growth", type=int, default=262_144, help="bytes by which resident memory may grow")
+    parser.add_argument("--growth", type=int, default=524_288, help="bytes by which resident memory may grow")
     parser.add_argument("--threads", type=int, default=2)
     arguments = parser.parse_args()
     failures = []

@@ -22,6 +22,8 @@ private struct NetworkFacts: Encodable {
   var parameters: Int
   /// Of one row, to reach the last exit when all earlier ones are computed too.
   var multiplyAdds: Int
+  /// What the engine says that it holds for two tasks.
+  var residentBytes: Int
 }
 
 /// The bytes of what one pass hands over, exit by exit.
@@ -48,7 +50,8 @@ extension Session {
     return NetworkFacts(
       inputShape: network.inputShape.dimensions, exits: network.exits.map(\.name),
       parameters: network.parameterSpecs.reduce(0) { $0 + $1.shape.elementCount },
-      multiplyAdds: network.multiplyAdds(toExit: network.exits.count - 1))
+      multiplyAdds: network.multiplyAdds(toExit: network.exits.count - 1),
+      residentBytes: plan.prepared.residentByteCount(width: 2))
   }
 
   mutating func readInputs(_ arguments: inout Arguments) throws -> some Encodable {
