@@ -18,6 +18,27 @@ public enum FileDigest {
     return hexadecimal(hash.finish())
   }
 
+  /// The digest of what `sha256sum` would print for several files, without their folders.
+  public static func sha256(ofFiles files: [String]) throws(FileError) -> String {
+    var hash = SHA256()
+    for file in files {
+      let name = file.split(separator: "/").last.map(String.init) ?? file
+      let line = Array("\(try sha256(ofFile: file))  \(name)\n".utf8)
+      unsafe line.withUnsafeBytes { unsafe hash.update($0) }
+    }
+    return hexadecimal(hash.finish())
+  }
+
+  /// The digest of several digests, a line each.
+  public static func sha256(joining digests: [String]) -> String {
+    var hash = SHA256()
+    for digest in digests {
+      let line = Array("\(digest)\n".utf8)
+      unsafe line.withUnsafeBytes { unsafe hash.update($0) }
+    }
+    return hexadecimal(hash.finish())
+  }
+
   /// The digest of data as they may be named on a command line: a file's bytes or a folder's images.
   ///
   /// That of a folder is the digest of what `sha256sum` would print for its images, by their paths from the

@@ -9,6 +9,8 @@ enum FileKind: Equatable {
   case numpy
   case idx
   case pickle
+  /// A text that starts as JSON does.
+  case json
   case png
   case jpeg
   case empty
@@ -36,6 +38,8 @@ enum FileKind: Equatable {
       self = .idx
     } else if start.count > 1, start[0] == 0x80, (2...5).contains(start[1]) {
       self = .pickle
+    } else if let first = start.first(where: { ![0x20, 0x09, 0x0A, 0x0D].contains($0) }), first == 0x7B {
+      self = .json
     } else {
       self = .unknown(start: Self.describe(start))
     }
@@ -64,21 +68,31 @@ enum FileKind: Equatable {
     return "the bytes \(bytes.joined(separator: " "))"
   }
 
-  /// Why a file of this kind is not the checkpoint that was asked for, and what to do.
+  /// Why a file of this kind is not the HDF5 file that was asked for, and what to do.
+  func refusalAsHDF5(of file: String) throws(FileError) -> String {
+    let zip = self == .zip ? try ZipContent(memberNames: ZipArchive(file).memberNames) : nil
+    return "This is not an HDF5 file; it starts with \(advice(zip))."
+  }
+
+  /// Why a file of this kind holds no network or weights that are read, and what to do.
+  func refusalAsCheckpoint(zip: ZipContent? = nil) -> String {
+    "This is not an HDF5 file, and no .keras archive; it starts with \(advice(zip))."
+  }
+
+  /// What the file starts with, and what to do.
   ///
   /// - Parameter zip: what a zip file holds, where this is one.
-  func refusalAsHDF5(zip: ZipContent?) -> String {
-    let advice =
+  private func advice(_ zip: ZipContent?) -> String {
       switch self {
       case .hdf5: "an HDF5 signature"
       case .empty: "nothing: it has 0 bytes; copy or download it again"
       case .zip:
         switch zip {
         case .keras:
-          "a zip archive, as .keras files do, which this version does not read; load it in Keras and save "
-            + "it as HDF5 with model.save(\"model.h5\")"
+          "a zip archive, as .keras files do; name it where a checkpoint is due"
         case .pytorch:
-          "a zip archive of pickles, as PyTorch files do; load it in PyTorch and write its weights as HDF5"
+          "a zip archive of pickles, as PyTorch files do, which are never run; load it in PyTorch and write its "
+            + "weights as HDF5"
         case .numpy:
           "a zip archive of NumPy arrays (.npz); write its arrays as HDF5, for instance with h5py"
         case .other, nil: "a zip archive; unpack it and name the HDF5 file in it"
@@ -88,14 +102,14 @@ enum FileKind: Equatable {
       case .idx: "an IDX header; that is a data file, not one of weights"
       case .png, .jpeg: "an image; that is data, not a file of weights"
       case .pickle:
-        "a Python pickle, as PyTorch files do; load it in Python and write its weights as HDF5"
+        "a Python pickle, as PyTorch files do, which is never run; load it in Python and write its weights as HDF5"
+      case .json: "JSON; name the file that holds the arrays"
       case .unknown(let start) where start.contains("version https://git-lfs"):
         "a Git LFS pointer; fetch the file it stands for with git lfs pull"
       case .unknown(let start) where start.contains("'<"):
         "\(start), as a web page does; download the file itself"
       case .unknown(let start): "\(start); name an HDF5 file"
       }
-    return "This is not an HDF5 file; it starts with \(advice)."
   }
 }
 

@@ -7,7 +7,9 @@ final class FileReader: Sendable {
   let file: String
   /// In bytes, when the file was opened.
   let size: Int
-  private let descriptor: Int32
+  let descriptor: Int32
+  /// Whether the file can be opened anew under its name.
+  let hasName: Bool
 
   /// - Throws: `FileError.Code.cannotOpen`.
   init(_ file: String) throws(FileError) {
@@ -27,6 +29,7 @@ final class FileReader: Sendable {
     self.file = file
     self.size = Int(status.st_size)
     self.descriptor = descriptor
+    hasName = true
   }
 
   /// Takes over a descriptor, for files that have no name.
@@ -34,6 +37,7 @@ final class FileReader: Sendable {
     self.file = file
     self.size = size
     self.descriptor = descriptor
+    hasName = false
   }
 
   deinit { close(descriptor) }

@@ -7,6 +7,9 @@ enum ScalarType: Hashable {
   /// What is not a number: `string`, `compound`, ….
   case other(String)
 
+  /// The upper half of a `float32`, which HDF5 has no type for: Keras keeps its bits.
+  static let brainFloat = ScalarType.other("bfloat16")
+
   /// As NumPy writes it: `float32`, `uint8`, `bool`.
   var name: String {
     switch self {
@@ -26,6 +29,6 @@ enum ScalarType: Hashable {
   }
 
   var isNumeric: Bool {
-    if case .other = self { false } else { true }
+    if case .other = self { self == .brainFloat } else { true }
   }
 }

@@ -42,7 +42,6 @@ extension NativeBackend {
         try primitive.run([
           (Argument.source, Memory(images: input, engine)),
           (Argument.destinationGradient, Memory(images: cotangent, engine)), (Argument.weightGradient, result),
-          (Argument.biasGradient, Memory(zeros: MemoryDescriptor(vector: cotangent.shape[3]), engine)),
         ], engine)
         return try result.reordered(order, to: MemoryDescriptor(weights: shape, groups: groups), engine).tensor(shape)
       }) as? Tensor<Scalar>

@@ -3,25 +3,50 @@ public import BayesNetwork
 public import BayesPrediction
 public import BayesTensor
 
+/// What a user says of a checkpoint that the file itself does not.
+public struct CheckpointReading: Sendable {
+  /// A file that describes the network, for a checkpoint that holds weights alone: the JSON of `model.to_json()`,
+  /// or a Keras file of any kind that holds the whole model.  A checkpoint that describes its network itself is
+  /// taken as it is.
+  public var architecture: String?
+  /// The library that computed for Keras, for files of Keras 1.
+  public var backend: KerasBackend?
+
+  public init(architecture: String? = nil, backend: KerasBackend? = nil) {
+    self.architecture = architecture
+    self.backend = backend
+  }
+}
+
 /// A checkpoint opened and its network rebuilt.
 public struct CheckpointModel: Sendable {
   /// The file, as the user named it.
   public let file: String
+  /// The file that described the network, where the checkpoint holds weights alone.
+  public let architectureFile: String?
   /// The layout, in words.
   public let format: String
-  /// The SHA-256 of the file.
+  /// The SHA-256 of the file, with an architecture, of the digests of both files, a line each.
   public let digest: String
   public let frozen: FrozenNetwork
 
-  /// Imports a checkpoint that holds architecture and weights.
+  /// Imports a checkpoint.
   ///
+  /// - Parameter reading: what the file itself does not say.
   /// - Throws: `FileError` naming everything in the file that cannot be imported, and why.
-  public init(_ file: String) throws(FileError) {
-    let checkpoint = try HDF5Checkpoint(file)
+  public init(_ file: String, reading: CheckpointReading = CheckpointReading()) throws(FileError) {
+    let checkpoint = try openCheckpoint(file)
     self.file = file
+    architectureFile = checkpoint.architecture == nil ? reading.architecture : nil
     format = checkpoint.format
-    digest = checkpoint.digest
-    frozen = try FrozenNetwork(importing: checkpoint)
+    if let architectureFile {
+      let described = try openCheckpoint(architectureFile)
+      frozen = try FrozenNetwork(importing: checkpoint, describedBy: described, backend: reading.backend)
+      digest = FileDigest.sha256(joining: [try checkpoint.digest(), try described.digest()])
+    } else {
+      frozen = try FrozenNetwork(importing: checkpoint, backend: reading.backend)
+      digest = try checkpoint.digest()
+    }
   }
 }
 

@@ -9,17 +9,22 @@ import Foundation
 public enum ModelInput: Sendable {
   /// The network as it was trained.
   case checkpoint(CheckpointModel)
-  /// A fitted posterior, and the checkpoint it was fitted to, as the user named it then.
-  case posterior(KroneckerLaplacePosterior, file: String, checkpointFile: String?)
+  /// A fitted posterior, and the checkpoint it was fitted to.
+  case posterior(KroneckerLaplacePosterior, file: String, checkpoint: RecordedCheckpoint)
 
   /// Opens a checkpoint or a posterior.
-  public init(_ file: String) throws(FileError) {
+  ///
+  /// - Parameter reading: what a checkpoint itself does not say.
+  public init(_ file: String, reading: CheckpointReading = CheckpointReading()) throws(FileError) {
     if try HDF5Archive.recognizes(file) {
       let archive = try HDF5Archive(file)
       if try archive.optionalText("format") == KroneckerLaplacePosterior.formatName {
         self = .posterior(
           try KroneckerLaplacePosterior(from: archive), file: file,
-          checkpointFile: try archive.optionalText("checkpointFile"))
+          checkpoint: RecordedCheckpoint(
+            file: try archive.optionalText("checkpointFile"),
+            architecture: try archive.optionalText("architectureFile"),
+            backend: try archive.optionalText("kerasBackend").flatMap(KerasBackend.init)))
         return
       }
       if archive.holdsExitRecords || archive.holdsPredictions {
@@ -29,7 +34,7 @@ public enum ModelInput: Sendable {
             + "or a posterior as the model, and exit records with --data.")
       }
     }
-    self = .checkpoint(try CheckpointModel(file))
+    self = .checkpoint(try CheckpointModel(file, reading: reading))
   }
 
   public var file: String {
@@ -41,7 +46,7 @@ public enum ModelInput: Sendable {
 
   /// Where the checkpoint of a posterior was when it was fitted, as the user named it.
   public var recordedCheckpoint: String? {
-    if case .posterior(_, _, let recorded) = self { recorded } else { nil }
+    if case .posterior(_, _, let recorded) = self { recorded.file } else { nil }
   }
 
   /// The digest of the checkpoint behind the model.
@@ -77,25 +82,28 @@ public enum ModelInput: Sendable {
 
   /// The checkpoint to run for this model's predictions.
   ///
-  /// - Parameter named: where the user says the checkpoint is; else it is looked for where it was when
-  ///   the posterior was fitted, then beside the posterior.
+  /// - Parameters:
+  ///   - named: where the user says the checkpoint is; else it is looked for where it was when
+  ///     the posterior was fitted, then beside the posterior.
+  ///   - reading: what the user says of it; else what was said when the posterior was fitted, and its description
+  ///     is looked for in the same way.
   /// - Throws: `FileError` when it is not found or is not the one that the posterior was fitted to.
-  public func checkpoint(named: String?) throws(FileError) -> CheckpointModel {
+  public func checkpoint(
+    named: String?, reading: CheckpointReading = CheckpointReading()
+  ) throws(FileError) -> CheckpointModel {
     guard case .posterior(let posterior, let file, let recorded) = self else {
       if case .checkpoint(let model) = self { return model }
       preconditionFailure("A model is a checkpoint or a posterior.")
     }
-    let beside = recorded.map {
-      URL(filePath: file).deletingLastPathComponent().appending(path: URL(filePath: $0).lastPathComponent).path
-    }
-    let candidates = named.map { [$0] } ?? [recorded, beside].compactMap { $0 }
-    guard let found = candidates.first(where: { FileManager.default.fileExists(atPath: $0) }) else {
+    guard let found = Self.found(named, recorded.file, beside: file) else {
       throw FileError(
         .missing, file: file,
         "The checkpoint it was fitted to"
-          + (recorded.map { " ('\($0)')" } ?? "") + " is not there; name it with --checkpoint FILE.")
+          + (recorded.file.map { " ('\($0)')" } ?? "") + " is not there; name it with --checkpoint FILE.")
     }
-    let model = try CheckpointModel(found)
+    let described = Self.found(reading.architecture, recorded.architecture, beside: file)
+    let model = try CheckpointModel(
+      found, reading: CheckpointReading(architecture: described, backend: reading.backend ?? recorded.backend))
     if let digest = posterior.source.checkpointDigest, digest != model.digest {
       throw FileError(
         .value, file: file,
@@ -104,4 +112,22 @@ public enum ModelInput: Sendable {
     }
     return model
   }
+
+  /// The file that the user names, or what was recorded, there or beside another file.
+  private static func found(_ named: String?, _ recorded: String?, beside file: String) -> String? {
+    let beside = recorded.map {
+      URL(filePath: file).deletingLastPathComponent().appending(path: URL(filePath: $0).lastPathComponent).path
+    }
+    let candidates = named.map { [$0] } ?? [recorded, beside].compactMap { $0 }
+    return candidates.first { FileManager.default.fileExists(atPath: $0) }
+  }
+}
+
+/// The checkpoint that a posterior was fitted to, as the user named it then.
+public struct RecordedCheckpoint: Sendable {
+  public var file: String?
+  /// The file that described the network, where the checkpoint held weights alone.
+  public var architecture: String?
+  /// The library that computed for Keras, where the user had to say so.
+  public var backend: KerasBackend?
 }

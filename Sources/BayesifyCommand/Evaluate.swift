@@ -77,7 +77,10 @@ struct Evaluate: AsyncParsableCommand {
     try execution.requireWritable(
       json, html,
       apartFrom: models + ood.map(\.data)
-        + [data, labels, validation, validationLabels, reference, checkpoint, options.classNames])
+        + [
+          data, labels, validation, validationLabels, reference, checkpoint, options.classNames,
+          options.checkpoint.architecture,
+        ])
     let progress = execution.progress()
     let session = Session(options, execution, progress)
     let clock = ContinuousClock()
@@ -96,7 +99,12 @@ struct Evaluate: AsyncParsableCommand {
     }
     var warnings = try recurrences(test, held, session)
 
-    var lineup = try Lineup(try models.map { try ModelInput($0) }, checkpoint: checkpoint)
+    let reading = options.checkpoint.reading
+    var lineup = try Lineup(
+      try models.map { try ModelInput($0, reading: reading) }, checkpoint: checkpoint, reading: reading)
+    // The checkpoint of a posterior may need it, and is opened later.
+    let checkpoints = lineup.inputs.compactMap { if case .checkpoint(let model) = $0 { model } else { nil } }
+    if checkpoints.count == lineup.inputs.count { try options.checkpoint.requireUse(by: checkpoints) }
     try execution.requireWritable(json, html, apartFrom: lineup.inputs.map(\.recordedCheckpoint))
     for index in lineup.groups.indices {
       let group = lineup.groups[index]
@@ -276,6 +284,9 @@ struct Evaluate: AsyncParsableCommand {
       let role = if case .checkpoint = model { "checkpoint" } else { "posterior" }
       inputs.append(
         InputDigest(role: role, file: model.file, digest: try FileDigest.sha256(ofFile: model.file)))
+      if case .checkpoint(let checkpoint) = model, let file = checkpoint.architectureFile {
+        inputs.append(InputDigest(role: "architecture", file: file, digest: try FileDigest.sha256(ofFile: file)))
+      }
     }
     var data = [("test", self.data)]
     if held != nil, let validation { data.append(("validation", validation)) }
@@ -350,7 +361,7 @@ private struct Lineup {
   let inputs: [ModelInput]
   var groups: [Group] = []
 
-  init(_ inputs: [ModelInput], checkpoint: String?) throws {
+  init(_ inputs: [ModelInput], checkpoint: String?, reading: CheckpointReading) throws {
     self.inputs = inputs
     var names: Set<String> = []
     func unique(_ file: String) -> String {
@@ -366,7 +377,7 @@ private struct Lineup {
       } else {
         position = groups.count
         groups.append(
-          Group(digest: input.checkpointDigest, entries: [], network: { try input.checkpoint(named: checkpoint) }))
+          Group(digest: input.checkpointDigest, entries: [], network: { try input.checkpoint(named: checkpoint, reading: reading) }))
         if case .posterior = input, groups.count == 1,
           !inputs.contains(where: { if case .checkpoint = $0 { $0.checkpointDigest == input.checkpointDigest } else { false } })
         {

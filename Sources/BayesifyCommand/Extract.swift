@@ -33,10 +33,10 @@ struct Extract: AsyncParsableCommand {
 
   func run() async throws {
     try model.requireTable(among: data, labels)
-    try execution.requireWritable(output, apartFrom: [checkpoint, data, labels, model.classNames])
+    try execution.requireWritable(output, apartFrom: [checkpoint, data, labels, model.classNames, model.checkpoint.architecture])
     let progress = execution.progress()
     let session = Session(model, execution, progress)
-    let checkpoint = try CheckpointModel(checkpoint)
+    let checkpoint = try model.checkpoint.model(checkpoint)
     let input = try RowInput(data, labels: labels, labelColumn: model.labelColumn, rows: rows?.range)
     guard case .dataset(let dataset) = input else {
       throw FileError(.value, file: data, "These are exit records already; extract takes raw inputs.")

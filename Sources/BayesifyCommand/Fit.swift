@@ -93,7 +93,9 @@ struct FitLaplace: AsyncParsableCommand {
   func run() async throws {
     try model.requireTable(among: data, labels, validation, validationLabels)
     try execution.requireWritable(
-      output, apartFrom: [source, data, labels, validation, validationLabels, model.classNames])
+      output, apartFrom: [
+        source, data, labels, validation, validationLabels, model.classNames, model.checkpoint.architecture,
+      ])
     let progress = execution.progress()
     let session = Session(model, execution, progress)
     let input = try TrainingInput(self, session)
@@ -130,6 +132,12 @@ struct FitLaplace: AsyncParsableCommand {
       if let file = input.checkpoint?.file {
         try writer.setAttribute("checkpointFile", .text(file), of: "/")
       }
+      if let file = input.checkpoint?.architectureFile {
+        try writer.setAttribute("architectureFile", .text(file), of: "/")
+      }
+      if let backend = model.checkpoint.kerasBackend {
+        try writer.setAttribute("kerasBackend", .text(backend.rawValue), of: "/")
+      }
       try writer.setAttribute("seed", .integer(Int(bitPattern: UInt(execution.seed))), of: "/")
       try writer.setAttribute("madeBy", .text("bayesify " + bayesifyVersion), of: "/")
       if let digest = held?.description.dataDigest {
@@ -158,7 +166,7 @@ private struct TrainingInput {
     let likelihood = command.model.likelihood
     let sourceIsRecords = try HDF5Archive.recognizes(command.source)
       && HDF5Archive(command.source).holdsExitRecords
-    checkpoint = sourceIsRecords ? nil : try CheckpointModel(command.source)
+    checkpoint = sourceIsRecords ? nil : try command.model.checkpoint.model(command.source)
     guard let specification = command.data ?? (sourceIsRecords ? command.source : nil) else {
       throw ValidationError("Give the training rows with --data DATA.")
     }

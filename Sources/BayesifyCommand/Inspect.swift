@@ -5,10 +5,17 @@ import Foundation
 struct Inspect: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Says what a file holds: layers, exits, cost, and what can be made Bayesian.",
-    discussion: "Example: bayesify inspect model.h5 --json")
+    discussion: """
+      Of a file that holds weights alone, and where no --architecture is given, the tensors are listed. Values are \
+      looked through in files of up to 64 MiB; of larger ones only names and shapes are checked.
+
+      Example: bayesify inspect model.h5 --json
+      """)
 
   @Argument(help: "A checkpoint, a posterior, exit records or predictions.")
   var file: String
+
+  @OptionGroup var options: CheckpointOptions
 
   @Flag(help: "JSON on standard output.")
   var json = false
@@ -27,8 +34,29 @@ struct Inspect: AsyncParsableCommand {
         return try show(ArchiveDescription(archive, format: format))
       }
     }
-    try show(NetworkDescription(try CheckpointModel(file)))
+    let checkpoint = try openCheckpoint(file)
+    if checkpoint.architecture == nil, options.architecture == nil {
+      return try show(WeightsDescription(checkpoint))
+    }
+    if checkpoint.byteCount <= Self.readLimit, !checkpoint.entries.isEmpty {
+      let model = try options.model(file)
+      return try show(NetworkDescription(model.frozen.network, of: checkpoint))
+    }
+    var other = checkpoint
+    if checkpoint.architecture == nil, let file = options.architecture { other = try openCheckpoint(file) }
+    let imported = try imported(checkpoint, describedBy: other)
+    if !checkpoint.entries.isEmpty { try imported.network.requireWeights(in: checkpoint, from: imported.sources) }
+    try show(NetworkDescription(imported.network, of: checkpoint))
   }
+
+  private func imported(
+    _ checkpoint: some Checkpoint, describedBy other: some Checkpoint
+  ) throws(FileError) -> ImportedArchitecture {
+    try KerasArchitecture.network(of: checkpoint, describedBy: other, backend: options.kerasBackend)
+  }
+
+  /// The weights of larger files are not read, so that the answer comes at once.
+  private static let readLimit = 64 << 20
 
   private func show(_ description: some Encodable & CustomStringConvertible) throws {
     try printAnswer(json ? try jsonText(description) : description.description)
@@ -93,13 +121,12 @@ private struct NetworkDescription: Encodable, CustomStringConvertible {
   var nodes: [NodeDescription]
   var exits: [ExitDescription]
 
-  init(_ model: CheckpointModel) {
-    let network = model.frozen.network
-    file = model.file
-    format = model.format
-    sha256 = model.digest
+  init(_ network: Network, of checkpoint: some Checkpoint) throws(FileError) {
+    file = checkpoint.file
+    format = checkpoint.format
+    sha256 = try checkpoint.digest()
     inputShape = network.inputShape.dimensions
-    parameters = model.frozen.parameters.count
+    parameters = network.nodes.indices.reduce(0) { $0 + network.parameterCount(of: $1) }
     nodes = network.nodes.indices.map { index in
       NodeDescription(
         name: network.nodes[index].name, kind: type(of: network.nodes[index].layer).kind,
@@ -141,6 +168,52 @@ private struct NetworkDescription: Encodable, CustomStringConvertible {
 
       \(ends)
       """
+  }
+}
+
+/// What is said of weights whose network is not described.
+private struct WeightsDescription: Encodable, CustomStringConvertible {
+  struct TensorDescription: Encodable {
+    var name: String
+    var shape: [Int]
+    var type: String
+  }
+
+  var file: String
+  var format: String
+  var sha256: String
+  var parameters: Int
+  var tensors: [TensorDescription]
+
+  init(_ checkpoint: some Checkpoint) throws(FileError) {
+    file = checkpoint.file
+    format = checkpoint.format
+    sha256 = try checkpoint.digest()
+    parameters = checkpoint.entries.reduce(0) { $0 + $1.shape.elementCount }
+    tensors = checkpoint.entries.map {
+      TensorDescription(name: $0.name, shape: $0.shape.dimensions, type: $0.scalarType)
+    }
+  }
+
+  var description: String {
+    """
+    \(file): \(format), without a description of the network (give one with --architecture FILE)
+    sha256 \(sha256)
+    \(tensors.count) tensors, \(parameters) numbers
+
+    """
+      + textTable(
+        ["tensor", "shape", "type"], tensors.map { [$0.name, Shape($0.shape).description, $0.type] }, leading: 3)
+  }
+}
+
+extension Checkpoint {
+  /// The memory that all tensors take.
+  fileprivate var byteCount: Int {
+    entries.reduce(0) { sum, entry in
+      let (total, overflow) = sum.addingReportingOverflow(entry.shape.elementCount)
+      return overflow ? .max / 8 : total
+    } * MemoryLayout<Float>.size
   }
 }
 

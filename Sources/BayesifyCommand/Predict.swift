@@ -34,15 +34,20 @@ struct Predict: AsyncParsableCommand {
 
   func run() async throws {
     try options.requireTable(among: data, labels)
-    try execution.requireWritable(output, apartFrom: [model, data, labels, checkpoint, options.classNames])
+    try execution.requireWritable(
+      output,
+      apartFrom: [
+        model, data, labels, checkpoint, options.classNames, options.checkpoint.architecture,
+      ])
     let progress = execution.progress()
     let session = Session(options, execution, progress)
-    let model = try ModelInput(model)
+    let model = try ModelInput(model, reading: options.checkpoint.reading)
+    if case .checkpoint(let checkpoint) = model { try options.checkpoint.requireUse(by: [checkpoint]) }
     try execution.requireWritable(output, apartFrom: [model.recordedCheckpoint])
     let input = try RowInput(
       data, labels: labels, labelColumn: options.labelColumn, rows: rows?.range, likelihood: options.likelihood)
     let source = try await session.records(
-      input, specification: data, checkpoint: { try model.checkpoint(named: checkpoint) },
+      input, specification: data, checkpoint: { try model.checkpoint(named: checkpoint, reading: options.checkpoint.reading) },
       digest: model.checkpointDigest,
       stored: session.agreedPreprocessing([(model.file, model.preprocessing), (input.file, input.preprocessing)]),
       likelihood: model.likelihood,

@@ -59,10 +59,16 @@ static inline void bayesify_probe_dataset(hid_t dataset) {
   H5T_class_t class = H5Tget_class(type);
   int rank = H5Sget_simple_extent_ndims(space);
   hsize_t chunk_count = 0;
-  if (H5Pget_layout(properties) == H5D_CHUNKED) H5Dget_num_chunks(dataset, H5S_ALL, &chunk_count);
+  hsize_t chunk[H5S_MAX_RANK];
+  double chunk_size = (double)H5Tget_size(type);
+  if (H5Pget_layout(properties) == H5D_CHUNKED) {
+    H5Dget_num_chunks(dataset, H5S_ALL, &chunk_count);
+    int chunk_rank = H5Pget_chunk(properties, H5S_MAX_RANK, chunk);
+    for (int axis = 0; axis < chunk_rank; axis++) chunk_size *= (double)chunk[axis];
+  }
   hssize_t count = H5Sget_simple_extent_npoints(space);
   if (rank >= 0 && rank <= H5S_MAX_RANK && count > 0 && H5Pget_layout(properties) != H5D_VIRTUAL &&
-      H5Pget_external_count(properties) == 0 &&
+      H5Pget_external_count(properties) == 0 && chunk_size <= (double)(1 << 26) &&
       (class == H5T_INTEGER || class == H5T_FLOAT || class == H5T_ENUM)) {
     hsize_t first[H5S_MAX_RANK], one[H5S_MAX_RANK], size = 1;
     for (int axis = 0; axis < rank; axis++) first[axis] = 0, one[axis] = 1;
@@ -102,7 +108,7 @@ static inline herr_t bayesify_probe_object(
   return 0;
 }
 
-static inline void bayesify_probe_all(const char *path) {
+static inline void bayesify_probe_all(const char *path, hid_t access) {
   H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
   // On errors the library frees pointers that it never set; what lies there must not be zero by luck.
   H5garbage_collect();
@@ -113,7 +119,7 @@ static inline void bayesify_probe_all(const char *path) {
   for (size_t size = 8; size <= 1032; size += 16)
     for (int piece = 0; piece < 64; piece++) (void)!malloc(size);
 #endif
-  hid_t file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+  hid_t file = H5Fopen(path, H5F_ACC_RDONLY, access);
   if (file < 0) return;  // An orderly refusal, which the caller will meet again.
 #if H5_VERSION_GE(1, 12, 0)
   H5Ovisit3(file, H5_INDEX_NAME, H5_ITER_INC, bayesify_probe_object, NULL, H5O_INFO_BASIC);
@@ -126,19 +132,19 @@ static inline void bayesify_probe_all(const char *path) {
 
 // Whether the library survives a walk through the file: 0 where it does not, 1 where it does or where no
 // child could be made.  The caller keeps other threads out of the library meanwhile.
-static inline int bayesify_h5_survives(const char *path) {
+static inline int bayesify_h5_survives(const char *path, hid_t access) {
   pid_t child = fork();
   if (child < 0) return 1;
   if (child == 0) {
     // Die quietly: no reports, no core, no handlers of the parent, no endless loop.
     static const int deaths[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGXCPU};
     for (size_t i = 0; i < sizeof(deaths) / sizeof(deaths[0]); i++) signal(deaths[i], SIG_DFL);
-    struct rlimit none = {0, 0}, seconds = {20, 20};
+    struct rlimit none = {0, 0}, seconds = {8, 8};
     setrlimit(RLIMIT_CORE, &none);
     setrlimit(RLIMIT_CPU, &seconds);
     int quiet = open("/dev/null", O_WRONLY);
     if (quiet >= 0) dup2(quiet, STDERR_FILENO);
-    bayesify_probe_all(path);
+    bayesify_probe_all(path, access);
     _exit(0);
   }
   int status = 0;

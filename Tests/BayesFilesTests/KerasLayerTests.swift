@@ -20,7 +20,6 @@ import _BayesTestSupport
 
   /// Cases that Keras can do and we cannot, with what the message says.
   private static let refused = [
-    "shared-layer": "shared (Conv2D): it is used 2 times",
     "softmax-layer-axis": "softmax (Softmax): its axis is 1; only the last is supported",
   ]
 

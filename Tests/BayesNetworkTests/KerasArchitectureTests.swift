@@ -15,7 +15,7 @@ import _BayesTestSupport
   private func sources(_ imported: ImportedArchitecture) -> [String: String] {
     Dictionary(
       uniqueKeysWithValues: imported.sources.map {
-        ($0.description, String($1.entry.dropFirst("model_weights/".count)))
+        ($0.description, String($1.name.dropFirst("model_weights/".count)))
       })
   }
 

@@ -14,7 +14,6 @@ struct BadInputTests {
     ("unknown-layer.h5", ["mystery", "MysteryLayer", "lambda_scale", "Lambda"]),
     ("nan-weight.h5", ["conv/kernel", "finite"]),
     ("negative-variance.h5", ["moving_variance", "Element 1 is -1.0"]),
-    ("no-config.h5", ["no description of the network"]),
   ])
   func brokenCheckpointsAreRefusedByEveryVerb(_ name: String, _ needles: [String]) async throws {
     let file = golden("BrokenCheckpoints/" + name)
@@ -36,6 +35,23 @@ struct BadInputTests {
       }
       #expect(run.errors == runs[0].errors)
     }
+  }
+
+  /// Its tensors can be listed; nothing else can be done with it.
+  @Test func weightsAloneNeedAnArchitecture() async throws {
+    let file = golden("BrokenCheckpoints/no-config.h5")
+    let folder = try TestFolder()
+    let listing = try await folder.succeed("inspect", file).output
+    #expect(listing.contains("8 tensors, 265 numbers") && listing.contains("--architecture"))
+    try await folder.refuse(
+      "extract", file, "--data", Digits.test, "-o", "out.h5", code: 65, naming: file, "no description of the network",
+      "--architecture FILE", "model.to_json()")
+    try await folder.refuse(
+      "predict", file, "--data", Digits.test, "-o", "out.npz", code: 65, naming: file, "--architecture FILE")
+    // The description is that of the whole model beside it, which needs none itself.
+    let whole = golden("BrokenCheckpoints/valid.h5")
+    try await folder.succeed("inspect", file, "--architecture", whole)
+    try await folder.refuse("inspect", whole, "--architecture", whole, code: 65, naming: whole, "leave --architecture out")
   }
 
   @Test func soundCheckpointBesideThemIsAccepted() async throws {

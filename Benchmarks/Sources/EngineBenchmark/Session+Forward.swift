@@ -3,11 +3,13 @@ import Bayesify
 /// A checkpoint prepared for the logits of all its exits.
 struct ForwardPlan {
   let frozen: FrozenNetwork
+  /// The rows that one thread runs at once; the engine's own choice for `nil`.
+  let sliceRowCount: Int?
   let prepared: any PreparedNetwork
 
-  /// - Parameter sliceRowCount: rows that one thread runs at once; the engine's own choice for `nil`.
   init(_ file: String, sliceRowCount: Int?) throws {
     frozen = try CheckpointModel(file).frozen
+    self.sliceRowCount = sliceRowCount
     prepared = try NativeBackend(sliceRowCount: sliceRowCount).prepare(
       frozen, preprocessing: .identity, outputs: frozen.network.exits.map(\.logits))
   }

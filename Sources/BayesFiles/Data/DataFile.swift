@@ -36,12 +36,16 @@ enum DataFile {
       throw FileError(
         .unsupported, file: file, "This is a single image; name the folder that holds the images.")
     case .unknown where file.lowercased().hasSuffix(".csv"): self = .table(try CSVTable(reader))
-    case .unknown(let start):
-      throw FileError(
-        .unsupported, file: file,
-        "This is none of the data formats that are read (HDF5, .npz, .npy, IDX, .csv, a folder of images); it starts "
-          + "with \(start).")
+    case .json: throw Self.refusal(file, start: "a brace, as JSON does")
+    case .unknown(let start): throw Self.refusal(file, start: start)
     }
+  }
+
+  private static func refusal(_ file: String, start: String) -> FileError {
+    FileError(
+      .unsupported, file: file,
+      "This is none of the data formats that are read (HDF5, .npz, .npy, IDX, .csv, a folder of images); it starts "
+        + "with \(start).")
   }
 
   private static func gzippedIDX(_ file: String, compressedSize: Int) throws(FileError) -> BinaryArray {

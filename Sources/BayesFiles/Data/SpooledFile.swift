@@ -34,6 +34,16 @@ enum SpooledFile {
     return reader
   }
 
+  /// Copies a source, so that it can be opened like a file.
+  static func reader(copying source: any ByteSource) throws(FileError) -> FileReader {
+    if let reader = source as? FileReader { return reader }
+    var offset = 0
+    return try reader(of: source.file, size: source.size) { (count) throws(FileError) in
+      defer { offset += count }
+      return try source.bytes(at: offset, count: count)
+    }
+  }
+
   private static func refusal(_ file: String, _ folder: String) -> FileError {
     FileError(
       .cannotWrite, file: file,

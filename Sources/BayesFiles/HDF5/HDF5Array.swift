@@ -35,6 +35,8 @@ final class HDF5Array: StoredArray {
   let object: String?
   let shape: Shape
   let scalarType: ScalarType
+  /// The array's size in the file, in bytes; zero where it was never written.
+  let packedSize: Int
   private let handle: HDF5Handle<HDF5DatasetResource>
 
   /// Opens an array and checks all that reading it needs.
@@ -57,6 +59,7 @@ final class HDF5Array: StoredArray {
       try layout.sizeChunkCache(of: access.identifier, shape: entry.shape)
       return try HDF5Handle(unsafe H5Dopen2(fileIdentifier, entry.path, access.identifier))
     }
+    packedSize = layout.storageSize
     self.file = file
     self.object = entry.path
     self.shape = entry.shape
@@ -80,6 +83,10 @@ final class HDF5Array: StoredArray {
   func values<Scalar: TensorScalar>(_ rows: Range<Int>?, as type: Scalar.Type) throws(FileError)
     -> ContiguousArray<Scalar>
   {
+    if scalarType == .brainFloat {
+      // Its bits are the upper half of a Float's.
+      return ContiguousArray(try brainFloats(rows).map { Scalar(Float(bitPattern: UInt32($0) << 16)) })
+    }
     // Only these two conform.
     if type == Float.self, let values = try elements(rows, as: Float.self) as? ContiguousArray<Scalar> {
       return values
@@ -106,6 +113,21 @@ final class HDF5Array: StoredArray {
   private func elements<Element: HDF5Element>(_ rows: Range<Int>?, as type: Element.Type) throws(FileError)
     -> ContiguousArray<Element>
   {
+    try elements(rows, as: type, read: Element.nativeType)
+  }
+
+  /// The bits of numbers that are kept as opaque ones.
+  private func brainFloats(_ rows: Range<Int>?) throws(FileError) -> ContiguousArray<UInt16> {
+    let opaque = try Self.perform(file, object) { () throws(HDF5Failure) in
+      try HDF5Handle<HDF5DatatypeResource>(H5Dget_type(handle.identifier))
+    }
+    return ContiguousArray(try elements(rows, as: UInt16.self, read: opaque.identifier).map { UInt16(littleEndian: $0) })
+  }
+
+  /// - Parameter memoryType: what the library converts elements to.
+  private func elements<Element: Numeric & BitwiseCopyable>(
+    _ rows: Range<Int>?, as type: Element.Type, read memoryType: hid_t
+  ) throws(FileError) -> ContiguousArray<Element> {
     if let rows { try check(rows) }
     let readShape = rows.map { shape.row.batched($0.count) } ?? shape
     var elements = ContiguousArray<Element>(repeating: 0, count: readShape.elementCount)
@@ -123,7 +145,7 @@ final class HDF5Array: StoredArray {
       try requireHDF5(
         unsafe elements.withUnsafeMutableBytes { buffer in
           unsafe H5Dread(
-            handle.identifier, Element.nativeType, memory.identifier, selection.identifier,
+            handle.identifier, memoryType, memory.identifier, selection.identifier,
             bayesify_h5_default(), buffer.baseAddress)
         })
     }
@@ -168,7 +190,11 @@ final class HDF5Array: StoredArray {
 
   static func scalarType(of dataset: hid_t) throws(HDF5Failure) -> ScalarType {
     let type = try HDF5Handle<HDF5DatatypeResource>(H5Dget_type(dataset))
-    return scalarType(ofType: type.identifier)
+    let scalarType = scalarType(ofType: type.identifier)
+    guard scalarType == .other("opaque16") else { return scalarType }
+    // Versions before 3 keep the bits without saying of what; there is no other such type of weights.
+    return try HDF5Attributes.text("dtype", of: dataset) ?? ScalarType.brainFloat.name == ScalarType.brainFloat.name
+      ? .brainFloat : scalarType
   }
 
   static func scalarType(ofType type: hid_t) -> ScalarType {

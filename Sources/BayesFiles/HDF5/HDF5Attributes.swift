@@ -14,6 +14,14 @@ enum HDF5Attributes {
     return attributes
   }
 
+  /// One attribute of text; `nil` where the object has none of that name.
+  static func text(_ name: String, of object: hid_t) throws(HDF5Failure) -> String? {
+    guard try names(of: object).contains(name) else { return nil }
+    let attribute = try HDF5Handle<HDF5AttributeResource>(unsafe H5Aopen(object, name, bayesify_h5_default()))
+    // A single text is short, whatever the file's size.
+    return try value(of: attribute.identifier, fileSize: 1 << 16)?.firstText
+  }
+
   private static func names(of object: hid_t) throws(HDF5Failure) -> [String] {
     var names: [String] = []
     try requireHDF5(

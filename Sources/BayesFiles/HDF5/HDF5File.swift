@@ -24,23 +24,26 @@ final class HDF5File: Sendable {
   /// Opens a file and lists its groups and arrays; no array is read.
   ///
   /// - Throws: `FileError` when it cannot be opened, is no HDF5 file, or is damaged.
-  init(_ file: String) throws(FileError) {
-    let reader = try FileReader(file)
+  convenience init(_ file: String) throws(FileError) {
+    try self.init(FileReader(file))
+  }
+
+  /// Opens a file that is open for reading already, and that need not have a name.
+  init(_ reader: FileReader) throws(FileError) {
+    let file = reader.file
     let kind = try FileKind(of: reader)
     guard kind == .hdf5 else {
-      let content = kind == .zip ? try ZipContent(memberNames: ZipArchive(file).memberNames) : nil
-      throw FileError(.malformed, file: file, kind.refusalAsHDF5(zip: content))
+      throw FileError(.malformed, file: file, try kind.refusalAsHDF5(of: file))
     }
-    // The library crashes on some damaged files, so a child process tries first.
-    guard HDF5Library.locked({ unsafe bayesify_h5_survives(file) }) != 0 else {
-      throw FileError(
-        .malformed, file: file,
-        "The file is damaged so that the HDF5 library cannot read it; copy or download "
-          + "it again.")
-    }
+    let opened: HDF5Handle<HDF5FileResource>?
     do {
-      handle = try HDF5Library.locked { () throws(HDF5Failure) in
-        let access = try HDF5Handle<HDF5PropertiesResource>(H5Pcreate(bayesify_h5_file_access()))
+      opened = try HDF5Library.locked { () throws(HDF5Failure) in
+        let access = try HDF5Handle<HDF5PropertiesResource>(
+          reader.hasName
+            ? H5Pcreate(bayesify_h5_file_access())
+            : bayesify_h5_view_access(reader.descriptor, 0, UInt64(reader.size)))
+        // The library crashes on some damaged files, so a child process tries first.
+        guard unsafe bayesify_h5_survives(file, access.identifier) != 0 else { return nil }
         return try HDF5Handle(unsafe H5Fopen(file, bayesify_h5_read_only(), access.identifier))
       }
     } catch {
@@ -50,6 +53,13 @@ final class HDF5File: Sendable {
         "The file is \(isTruncated ? "truncated" : "damaged or still being written"); copy or download it "
           + "again (\(error.reason)).")
     }
+    guard let opened else {
+      throw FileError(
+        .malformed, file: file,
+        "The file is damaged so that the HDF5 library cannot read it; copy or download "
+          + "it again.")
+    }
+    handle = opened
     let identifier = handle.identifier
     var listing = HDF5Listing(file: file)
     try HDF5Library.locked { () throws(FileError) in try listing.visitAll(in: identifier) }
@@ -62,6 +72,9 @@ final class HDF5File: Sendable {
 
   /// Whether there is a group at `path`.
   func hasGroup(_ path: String) -> Bool { groups.contains(Self.normalized(path)) }
+
+  /// The paths of all groups, in order.
+  var groupPaths: [String] { groups.sorted() }
 
   /// Whether there is an array at `path`.
   func hasArray(_ path: String) -> Bool { entry(Self.normalized(path)) != nil }

@@ -6,7 +6,7 @@ struct HDF5Layout {
   private let kind: H5D_layout_t
   private let chunk: [Int]
   private let elementSize: Int
-  private let storageSize: Int
+  let storageSize: Int
   private let hasExternalFiles: Bool
   private let missingFilters: [String]
 
@@ -14,6 +14,8 @@ struct HDF5Layout {
   private static let cacheLimit = 1 << 30
   /// Deflate shrinks at most 1032-fold; what claims more is damaged.
   private static let greatestCompression = 2048
+  /// A chunk is unpacked whole, however little of it is in the array.
+  private static let greatestChunk = Double(1 << 30)
   /// Arrays that were never written take no room, so small ones are believed.
   private static let believedWithoutStorage = 1 << 26
 
@@ -69,6 +71,12 @@ struct HDF5Layout {
         .unsupported,
         "The array is stored with the filter \(missingFilters.joined(separator: ", ")), which the HDF5 "
           + "library here does not have; rewrite it with gzip, or without a filter.")
+    }
+    guard chunk.reduce(Double(elementSize), { $0 * Double($1) }) <= Self.greatestChunk else {
+      throw refuse(
+        .unsupported,
+        "The array is stored in chunks of \(Shape(chunk)) elements, which are too large to unpack; rewrite it with "
+          + "smaller ones, for instance with h5repack.")
     }
     let claimed = Double(entry.shape.elementCount) * Double(elementSize)
     let isPlain = kind == H5D_CONTIGUOUS && storageSize > 0

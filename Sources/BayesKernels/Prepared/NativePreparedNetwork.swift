@@ -51,10 +51,15 @@ final class NativePreparedNetwork: PreparedNetwork {
     weights.byteCount + width * (plans.last?.workerByteCount ?? 0)
   }
 
-  /// Powers of two up to as many rows as keep a slice's memory near the size of a core's second-level cache.
+  /// Powers of two up to as many rows as leave room for weights in a core's second-level cache.
+  ///
+  /// Rows that are far larger than it come from the next cache anyway; then a few of them share what is read of the
+  /// weights.
   private static func sliceRowCounts(_ graph: FusedGraph) -> [Int] {
+    let cacheByteCount = 524_288
     let bytesPerRow = max(1, ArenaPlan(graph, rowCount: 1).byteCount)
-    let wanted = min(64, max(4, 2_097_152 / bytesPerRow))
+    let wanted =
+      bytesPerRow > 4 * cacheByteCount ? 4 : min(64, max(2, cacheByteCount * 3 / 4 / bytesPerRow))
     return (0...6).map { 1 << $0 }.filter { $0 <= wanted }
   }
 

@@ -32,6 +32,22 @@ public struct CheckpointLayer: Hashable, Sendable {
   }
 }
 
+/// The tensors that a file keeps under the place of one object in its model, as Keras does since 2.12.
+public struct CheckpointObject: Hashable, Sendable {
+  /// Where the object is: `layers/lstm_1/cell`.
+  public var path: String
+  /// The object's own name, where the file gives it.
+  public var name: String?
+  /// The entry of each tensor, in the object's order.
+  public var entryNames: [String]
+
+  public init(path: String, name: String?, entryNames: [String]) {
+    self.path = path
+    self.name = name
+    self.entryNames = entryNames
+  }
+}
+
 /// A file of trained weights, open for reading.
 public protocol Checkpoint: Sendable {
   /// The file, as the user named it; for messages.
@@ -44,11 +60,26 @@ public protocol Checkpoint: Sendable {
   var entries: [CheckpointEntry] { get }
   /// The layers in the file's order, where the layout lists them.
   var layers: [CheckpointLayer] { get }
-  /// The SHA-256 of the file, in hexadecimal.
-  var digest: String { get }
+  /// The objects that hold tensors, where the layout lists those.
+  var objects: [CheckpointObject] { get }
+  /// The major version of the Keras that wrote the file, where it says so.
+  var kerasVersion: Int? { get }
+  /// The library that computed for Keras, where the file says so: `tensorflow`, `theano`.
+  var kerasBackend: String? { get }
 
   /// One tensor, converted to `Float`.
   ///
   /// - Throws: `FileError` naming the file and the tensor.
   func tensor(named name: String) throws(FileError) -> Tensor<Float>
+
+  /// The SHA-256 of the file, in hexadecimal; of several files, that of what `sha256sum` prints for them.
+  ///
+  /// - Cost: reads everything once.
+  func digest() throws(FileError) -> String
+}
+
+extension Checkpoint {
+  public var objects: [CheckpointObject] { [] }
+  public var kerasVersion: Int? { nil }
+  public var kerasBackend: String? { nil }
 }

@@ -1,18 +1,5 @@
 public import BayesTensor
 
-/// Where a parameter's values are found in a checkpoint.
-public struct ParameterSource: Hashable, Sendable {
-  /// The checkpoint's entry.
-  public var entry: String
-  /// The shape that the entry must have; its elements are then read in the parameter's shape.
-  public var storedShape: Shape
-
-  public init(entry: String, storedShape: Shape) {
-    self.entry = entry
-    self.storedShape = storedShape
-  }
-}
-
 /// A network together with trained weights that nobody will change.
 public struct FrozenNetwork: Sendable {
   public let network: Network
@@ -43,17 +30,68 @@ public struct FrozenNetwork: Sendable {
   public init(
     _ network: Network, loading checkpoint: some Checkpoint, from sources: [ParameterPath: ParameterSource]
   ) throws(FileError) {
+    try network.requireWeights(in: checkpoint, from: sources)
+    var parameters = Parameters()
+    // Uses of a shared layer share its tensors' memory.
+    var loaded: [ParameterSource: Tensor<Float>] = [:]
+    for (node, spec) in network.nodes.indices.flatMap({ node in network.parameterSpecs(of: node).map { (node, $0) } }) {
+      guard let source = sources[spec.path] else { continue }
+      let tensor: Tensor<Float>
+      if let known = loaded[source] {
+        tensor = known
+      } else {
+        tensor = try source.tensor(of: checkpoint)
+        loaded[source] = tensor
+      }
+      if let position = tensor.firstNonFinite {
+        throw FileError(
+          .value, file: checkpoint.file, object: source.name,
+          "Element \(position) is \(tensor[position]); every weight must be finite. Use a checkpoint from "
+            + "before training diverged.")
+      }
+      if let layer = network.nodes[node].layer as? BatchNormalization,
+        spec.path == ParameterPath(node: network.nodes[node].name, parameter: "variance"),
+        let position = tensor.elements.firstIndex(where: { Double($0) + layer.epsilon <= 0 })
+      {
+        throw FileError(
+          .value, file: checkpoint.file, object: source.name,
+          "Element \(position) is \(tensor[position]); a variance is not negative, and its root would be no number. "
+            + "Use an undamaged checkpoint.")
+      }
+      parameters[spec.path] = tensor.reshaped(to: spec.shape)
+    }
+    self.network = network
+    self.parameters = parameters
+  }
+}
+
+extension Network {
+  /// Compares the names and shapes of all weights with those of a checkpoint; no tensor is read.
+  ///
+  /// - Throws: `FileError`, one for all tensors that are missing or misshapen.
+  public func requireWeights(
+    in checkpoint: some Checkpoint, from sources: [ParameterPath: ParameterSource]
+  ) throws(FileError) {
     let shapes = Dictionary(checkpoint.entries.map { ($0.name, $0.shape) }) { first, _ in first }
     var missing: [String] = []
     var misshapen: [String] = []
-    for spec in network.parameterSpecs {
-      guard let source = sources[spec.path], let shape = shapes[source.entry] else {
+    for spec in parameterSpecs {
+      guard let source = sources[spec.path], source.entries.allSatisfy({ shapes[$0] != nil }) else {
         missing.append("\(spec.path) of shape \(spec.shape)")
         continue
       }
-      if shape != source.storedShape || shape.elementCount != spec.shape.elementCount {
-        misshapen.append("\(source.entry) has shape \(shape) where the architecture needs \(source.storedShape)")
+      for entry in source.entries {
+        guard let shape = shapes[entry],
+          shape != source.storedShape || shape.elementCount * source.entries.count != spec.shape.elementCount
+        else { continue }
+        misshapen.append("\(entry) has shape \(shape) where the architecture needs \(source.storedShape)")
       }
+    }
+    guard missing.isEmpty || !checkpoint.entries.isEmpty else {
+      throw FileError(
+        .missing, file: checkpoint.file,
+        "The file describes a network but holds no weights; name the file of its weights, and give this one with "
+          + "--architecture.")
     }
     guard missing.isEmpty, misshapen.isEmpty else {
       let parts =
@@ -63,28 +101,5 @@ public struct FrozenNetwork: Sendable {
         missing.isEmpty ? .shape : .missing, file: checkpoint.file,
         parts.joined(separator: ", and ") + ". Save the model again with its weights.")
     }
-    var parameters = Parameters()
-    for (node, spec) in network.nodes.indices.flatMap({ node in network.parameterSpecs(of: node).map { (node, $0) } }) {
-      guard let source = sources[spec.path] else { continue }
-      let tensor = try checkpoint.tensor(named: source.entry)
-      if let position = tensor.firstNonFinite {
-        throw FileError(
-          .value, file: checkpoint.file, object: source.entry,
-          "Element \(position) is \(tensor[position]); every weight must be finite. Use a checkpoint from "
-            + "before training diverged.")
-      }
-      if let layer = network.nodes[node].layer as? BatchNormalization,
-        spec.path == ParameterPath(node: network.nodes[node].name, parameter: "variance"),
-        let position = tensor.elements.firstIndex(where: { Double($0) + layer.epsilon <= 0 })
-      {
-        throw FileError(
-          .value, file: checkpoint.file, object: source.entry,
-          "Element \(position) is \(tensor[position]); a variance is not negative, and its root would be no number. "
-            + "Use an undamaged checkpoint.")
-      }
-      parameters[spec.path] = tensor.reshaped(to: spec.shape)
-    }
-    self.network = network
-    self.parameters = parameters
   }
 }

@@ -4,6 +4,8 @@ import Foundation
 
 /// How stored numbers become the network's inputs, and how its outputs are read.
 struct ModelOptions: ParsableArguments {
+  @OptionGroup var checkpoint: CheckpointOptions
+
   @Option(help: "Divide inputs by this.")
   var scale: Double?
 
@@ -73,8 +75,40 @@ struct ModelOptions: ParsableArguments {
   }
 }
 
+/// What a checkpoint may leave open.
+struct CheckpointOptions: ParsableArguments {
+  @Option(
+    help: """
+      For a checkpoint that holds weights alone: the JSON of model.to_json(), or a Keras file that holds the whole model.
+      """)
+  var architecture: String?
+
+  @Option(help: "For convolutions of Keras 1: what computed for it, tensorflow or theano.")
+  var kerasBackend: KerasBackend?
+
+  var reading: CheckpointReading { CheckpointReading(architecture: architecture, backend: kerasBackend) }
+
+  /// Imports a checkpoint.
+  ///
+  /// - Throws: `FileError`, also where an architecture is named that is not needed.
+  func model(_ file: String) throws(FileError) -> CheckpointModel {
+    let model = try CheckpointModel(file, reading: reading)
+    try requireUse(by: [model])
+    return model
+  }
+
+  /// Refuses an architecture that none of some checkpoints needs.
+  func requireUse(by models: [CheckpointModel]) throws(FileError) {
+    guard let architecture, !models.isEmpty, models.allSatisfy({ $0.architectureFile == nil }) else { return }
+    throw FileError(
+      .value, file: architecture,
+      "\(models[0].file) describes its network itself; leave --architecture out, or give a file of weights alone.")
+  }
+}
+
 extension Likelihood: ExpressibleByArgument {}
 extension InferencePrecision: ExpressibleByArgument {}
+extension KerasBackend: ExpressibleByArgument {}
 
 /// Numbers separated by commas.
 struct NumberList: ExpressibleByArgument, CustomStringConvertible {

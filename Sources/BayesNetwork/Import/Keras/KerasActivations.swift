@@ -33,9 +33,9 @@ extension KerasOptions {
 
   /// The function under a key: a word, or a function or layer written as a table.
   func activation(
-    _ key: String = "activation", default standard: ActivationFunction = .linear
+    _ keys: String..., default standard: ActivationFunction = .linear
   ) throws(KerasRefusal) -> ActivationFunction {
-    guard let value = value([key])?.value else { return standard }
+    guard let value = value(keys.isEmpty ? ["activation"] : keys)?.value else { return standard }
     if let word = value.text { return try activation(named: word) }
     guard let kind = value["class_name"]?.text else {
       throw KerasRefusal("its activation is \(value), which names no function")

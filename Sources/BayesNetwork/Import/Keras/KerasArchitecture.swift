@@ -3,8 +3,10 @@ import Foundation
 
 /// Networks as Keras 1, 2 and 3 describe them in their files.
 ///
-/// Sequential and functional models with one input and any number of outputs are read; models inside
-/// models are laid open, their layers then named `outer/inner`.  An activation that is a setting of a
+/// Sequential and functional models with any number of inputs and outputs are read; models inside
+/// models are laid open, their layers then named `outer/inner`.  Several inputs become one vector that holds
+/// them one after another, each flattened, in the model's order.  A layer that is used several times becomes a
+/// node for each use, `NAME/use2`, each with the weights of all.  An activation that is a setting of a
 /// layer becomes a node of its own, `NAME/activation`, and the first half of a separable convolution
 /// becomes `NAME/depthwise`.  Layers along one axis become those of images of height one, between
 /// reshapes called `NAME/image` and `NAME/sequence`.
@@ -19,29 +21,35 @@ public enum KerasArchitecture {
   ///
   /// No tensor is read.
   ///
+  /// - Parameter backend: the library that computed for Keras, for files of Keras 1, which do not say so.
   /// - Throws: `FileError`: `.missing` where the checkpoint describes no network, `.malformed` where
   ///   the description makes no sense, `.unsupported` listing every layer that cannot be imported.
-  public static func network(of checkpoint: some Checkpoint) throws(FileError) -> ImportedArchitecture {
-    try network(of: checkpoint, describedBy: checkpoint)
+  public static func network(
+    of checkpoint: some Checkpoint, backend: KerasBackend? = nil
+  ) throws(FileError) -> ImportedArchitecture {
+    try network(of: checkpoint, describedBy: checkpoint, backend: backend)
   }
 
   /// The network that one file describes, and where in another its weights are.
   ///
-  /// For a checkpoint that holds weights only; both name their layers alike.
+  /// For a checkpoint that holds weights only.
   ///
   /// - Throws: as `network(of:)`; errors name the file with the description.
   public static func network(
-    of checkpoint: some Checkpoint, describedBy other: some Checkpoint
+    of checkpoint: some Checkpoint, describedBy other: some Checkpoint, backend: KerasBackend? = nil
   ) throws(FileError) -> ImportedArchitecture {
     guard let data = other.architecture else {
       throw FileError(
         .missing, file: other.file,
-        "The file holds weights but no description of the network; save the whole model with model.save(\"model.h5\") "
-          + "and give that file.")
+        "The file holds weights but no description of the network; give one with --architecture FILE, either the JSON "
+          + "of model.to_json() or a Keras file that holds the whole model.")
     }
     let description = try KerasDescription(parsing: data, file: other.file)
-    return try KerasImporter(file: other.file, weights: KerasWeights(checkpoint.layers))
-      .imported(description.model)
+    return try KerasImporter(file: other.file).imported(description.model) { requests in
+      checkpoint.objects.isEmpty
+        ? KerasListedWeights(checkpoint, backend: backend).answers(to: requests)
+        : KerasObjectWeights(checkpoint).answers(to: requests)
+    }
   }
 }
 
@@ -50,17 +58,17 @@ extension FrozenNetwork {
   ///
   /// - Throws: `FileError`, as `KerasArchitecture.network(of:)` and as
   ///   `init(_:loading:from:)` do.
-  public init(importing checkpoint: some Checkpoint) throws(FileError) {
-    try self.init(importing: checkpoint, describedBy: checkpoint)
+  public init(importing checkpoint: some Checkpoint, backend: KerasBackend? = nil) throws(FileError) {
+    try self.init(importing: checkpoint, describedBy: checkpoint, backend: backend)
   }
 
   /// Imports the weights of one Keras checkpoint into the network that another describes.
   ///
   /// - Throws: as `init(importing:)`.
   public init(
-    importing checkpoint: some Checkpoint, describedBy other: some Checkpoint
+    importing checkpoint: some Checkpoint, describedBy other: some Checkpoint, backend: KerasBackend? = nil
   ) throws(FileError) {
-    let imported = try KerasArchitecture.network(of: checkpoint, describedBy: other)
+    let imported = try KerasArchitecture.network(of: checkpoint, describedBy: other, backend: backend)
     try self.init(imported.network, loading: checkpoint, from: imported.sources)
   }
 }

@@ -16,6 +16,8 @@ struct KerasCallGraph {
   private let file: String
   /// The first use of each layer, by name; the others follow.
   private var firstUses: [String: (use: Int, layer: Int)] = [:]
+  /// Inner models whose calls have numbers from one: Keras 2 counts their making as their call 0.
+  private var countedFromOne: Set<String> = []
 
   /// Finds what every use refers to.
   ///
@@ -30,6 +32,11 @@ struct KerasCallGraph {
       for call in 0..<(layer.isInput ? 1 : layer.calls.count) {
         uses.append(Use(layer: index, call: call, inputs: []))
       }
+    }
+    // Every call that is written is referred to, so the last one tells how they are counted.
+    for tensor in model.layers.flatMap({ $0.calls.flatMap(\.inputs) }) + model.outputs {
+      guard let layer = firstUses[tensor.layer].map({ model.layers[$0.layer] }) else { continue }
+      if layer.model != nil, tensor.call == layer.calls.count { countedFromOne.insert(layer.name) }
     }
     for index in uses.indices {
       let layer = model.layers[uses[index].layer]
@@ -55,8 +62,7 @@ struct KerasCallGraph {
     guard let first = firstUses[tensor.layer] else { return nil }
     let layer = model.layers[first.layer]
     let count = layer.isInput ? 1 : layer.calls.count
-    // Keras 2 counts the making of an inner model as its call 0, Keras 3 does not.
-    let call = layer.model != nil && tensor.call == count ? tensor.call - 1 : tensor.call
+    let call = tensor.call - (countedFromOne.contains(tensor.layer) ? 1 : 0)
     return (0..<count).contains(call) ? first.use + call : nil
   }
 

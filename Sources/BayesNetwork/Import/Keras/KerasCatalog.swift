@@ -36,7 +36,7 @@ enum KerasCatalog {
     case "DepthwiseConv2D": try depthwiseConvolution(options)
     case "SeparableConv2D", "SeparableConvolution2D": try separableConvolution(options)
     case "Conv2DTranspose", "Convolution2DTranspose": try transposedConvolution(options)
-    case "Conv1D": try alongOneAxis(options, convolution)
+    case "Conv1D", "Convolution1D": try alongOneAxis(options, convolution)
     case "DepthwiseConv1D": try alongOneAxis(options, depthwiseConvolution)
     case "SeparableConv1D": try alongOneAxis(options, separableConvolution)
     case "Conv1DTranspose": try alongOneAxis(options, transposedConvolution)
@@ -107,6 +107,10 @@ enum KerasCatalog {
 
     case "Masking": throw KerasRefusal("it masks steps of sequences, which is not supported")
     case "Lambda": throw KerasRefusal("it carries code, which is never run")
+    case "TFSMLayer":
+      throw KerasRefusal(
+        "it stands for a TensorFlow SavedModel that is not in the file, and whose code is never run; import the model "
+          + "it was exported from")
     case "TFOpLambda", "TensorFlowOpLayer", "SlicingOpLambda":
       throw KerasRefusal("it is a bare TensorFlow operation; use a Keras layer in its place")
     case "Sequential", "Functional", "Model":
@@ -123,22 +127,22 @@ enum KerasCatalog {
     var layer = try windowed(options, filters: options.integer("filters", "nb_filter"))
     layer.groups = try options.integer("groups", default: 1)
     return KerasRecipe(
-      layer, weights: layer.usesBias ? [.kernel, .bias] : [.kernel], then: try options.activationSteps())
+      layer, weights: layer.usesBias ? [.window, .bias] : [.window], then: try options.activationSteps())
   }
 
   /// A convolution with the settings that all kinds share.
   private static func windowed(_ options: KerasOptions, filters: Int) throws(KerasRefusal) -> Convolution {
     let one = Extent2D(height: 1, width: 1)
-    // Keras 1 gives the window as two numbers.
+    // Keras 1 gives the window as two numbers, or as a length.
     let window =
       options.value(["nb_row"]) == nil
-      ? try options.extent("kernel_size")
+      ? try options.extent("kernel_size", "filter_length")
       : Extent2D(height: try options.integer("nb_row"), width: try options.integer("nb_col"))
     let dilation = try options.extent("dilation_rate", "atrous_rate", default: one)
     let padding = try options.text("padding", "border_mode", default: "valid")
     let isCausal = options.isAlongOneAxis && padding == "causal"
     return Convolution(
-      filters: filters, window: window, strides: try options.extent("strides", "subsample", default: one),
+      filters: filters, window: window, strides: try options.extent("strides", "subsample", "subsample_length", default: one),
       dilation: dilation,
       padding: isCausal
         ? .explicit(SpatialPadding(left: dilation.width * (window.width - 1))) : try options.padding(),
@@ -161,7 +165,7 @@ enum KerasCatalog {
       padding: try options.padding() == .same ? .same : .valid, outputPadding: added,
       usesBias: try options.flag("use_bias", default: true))
     return KerasRecipe(
-      layer, weights: layer.usesBias ? [.kernel, .bias] : [.kernel], then: try options.activationSteps())
+      layer, weights: layer.usesBias ? [.window, .bias] : [.window], then: try options.activationSteps())
   }
 
   private static func depthwiseConvolution(_ options: KerasOptions) throws(KerasRefusal) -> KerasRecipe {
@@ -250,8 +254,8 @@ enum KerasCatalog {
       (layer.scales ? [KerasWeight(parameter: "scale", names: ["gamma", "_gamma"])] : [])
       + (layer.centers ? [KerasWeight(parameter: "offset", names: ["beta", "_beta"])] : [])
       + [
-        KerasWeight(parameter: "mean", names: ["moving_mean", "_running_mean"]),
-        KerasWeight(parameter: "variance", names: ["moving_variance", "_running_std"]),
+        KerasWeight(parameter: "mean", names: ["moving_mean", "_running_mean"], isState: true),
+        KerasWeight(parameter: "variance", names: ["moving_variance", "_running_std"], isState: true),
       ]
     return KerasRecipe { inputs throws(KerasRefusal) in
       try options.requireLastAxis(axes, of: inputs[0])
@@ -340,8 +344,8 @@ enum KerasCatalog {
         KerasStep(
           layer: layer,
           weights: [
-            KerasWeight(parameter: "mean", names: ["mean"]),
-            KerasWeight(parameter: "variance", names: ["variance"]),
+            KerasWeight(parameter: "mean", names: ["mean"], isState: true),
+            KerasWeight(parameter: "variance", names: ["variance"], isState: true),
           ])
       ]
     }
@@ -419,10 +423,10 @@ enum KerasCatalog {
   ) throws(KerasRefusal) -> KerasRecipe {
     try options.requireChannelsLast()
     let window = try options.extent(
-      "pool_size", default: Extent2D(height: options.isAlongOneAxis ? 1 : 2, width: 2))
+      "pool_size", "pool_length", default: Extent2D(height: options.isAlongOneAxis ? 1 : 2, width: 2))
     return KerasRecipe(
       Pooling(
-        kind, window: window, strides: try options.extent("strides", default: window),
+        kind, window: window, strides: try options.extent("strides", "stride", default: window),
         padding: try options.padding()))
   }
 

@@ -32,6 +32,12 @@ struct KerasLayer: Sendable {
 
   var isInput: Bool { kind == "InputLayer" }
 
+  /// Whether training changes the layer's weights; that of a wrapper is that of what it wraps.
+  var isTrainable: Bool {
+    let own = options.values["trainable"] != .boolean(false)
+    return own && options.values["layer"]?["config"]?["trainable"] != .boolean(false)
+  }
+
   /// The shape of the layer's input, the batch first, where its settings give one.
   var inputShape: JSONValue? { options.value(["batch_shape", "batch_input_shape"])?.value }
 }

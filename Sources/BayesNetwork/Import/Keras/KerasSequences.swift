@@ -48,7 +48,7 @@ extension KerasCatalog {
     try options.refuse("mask_zero", because: "masks are not supported")
     return KerasRecipe(
       Embedding(vocabulary: try options.integer("input_dim"), width: try options.integer("output_dim")),
-      weights: [KerasWeight(parameter: "weight", names: ["embeddings"])])
+      weights: [KerasWeight(parameter: "weight", names: ["embeddings", "_W"])])
   }
 
   // MARK: Recurrence
@@ -68,8 +68,8 @@ extension KerasCatalog {
     default: throw KerasRefusal("it wraps a '\(kind)'; only LSTM, GRU and SimpleRNN are supported")
     }
     let layer = Recurrence(
-      cell, units: try options.integer("units"), activation: try options.activation(default: .tanh),
-      recurrentActivation: try options.activation("recurrent_activation", default: .sigmoid),
+      cell, units: try options.integer("units", "output_dim"), activation: try options.activation(default: .tanh),
+      recurrentActivation: try options.activation("recurrent_activation", "inner_activation", default: .sigmoid),
       usesBias: try options.flag("use_bias", default: true),
       returnsSequences: try options.flag("return_sequences", default: false),
       goesBackwards: try options.flag("go_backwards", default: false))
@@ -81,12 +81,28 @@ extension KerasCatalog {
 
   /// The weights of a recurrent layer; its cell has a name of its own.
   private static func weights(
-    of layer: Recurrence, parts: [[String]] = [[""]], named name: (String) -> String = { $0 }
+    of layer: Recurrence, parts: [[String]] = [[""]], owner: String = "", named name: (String) -> String = { $0 }
   ) -> [KerasWeight] {
-    [
-      KerasWeight(parameter: name("weight"), names: ["kernel"], parts: parts),
-      KerasWeight(parameter: name("recurrentWeight"), names: ["recurrent_kernel"], parts: parts),
-    ] + (layer.usesBias ? [KerasWeight(parameter: name("bias"), names: ["bias"], parts: parts)] : [])
+    let gates = firstGeneration(of: layer.cell)
+    let owners = [owner.isEmpty ? "cell" : owner + "/cell"]
+    func weight(_ parameter: String, _ names: [String], _ letter: String, _ position: Int) -> KerasWeight {
+      KerasWeight(
+        parameter: name(parameter), names: names, parts: parts, owners: owners,
+        gates: gates.map { KerasGate(ending: "_\(letter)_\($0.letter)", position: 3 * $0.position + position) })
+    }
+    return [
+      weight("weight", ["kernel", "_W"], "W", 0),
+      weight("recurrentWeight", ["recurrent_kernel", "_U"], "U", 1),
+    ] + (layer.usesBias ? [weight("bias", ["bias", "_b"], "b", 2)] : [])
+  }
+
+  /// The gates as Keras 1 calls them, in our order, with their positions in its files.
+  private static func firstGeneration(of cell: Recurrence.Cell) -> [(letter: String, position: Int)] {
+    switch cell {
+    case .simple: []
+    case .longShortTerm: [("i", 0), ("f", 2), ("c", 1), ("o", 3)]
+    case .gated: [("z", 0), ("r", 1), ("h", 2)]
+    }
   }
 
   static func recurrence(_ layer: Recurrence) -> KerasRecipe {
@@ -113,14 +129,14 @@ extension KerasCatalog {
     /// A layer is known by its own name, or by its kind's after its direction.
     func parts(_ key: String, _ beginning: String) -> [[String]] {
       let name = options.value([key])?.value["config"]?["name"]?.text
-      return (name.map { [[$0, ""]] } ?? []) + [[beginning, ""]]
+      return (name.map { [[$0, ""]] } ?? []) + [[beginning, ""], [beginning]]
     }
     return KerasRecipe(
       layer,
-      weights: weights(of: first, parts: parts("layer", "forward_")) {
+      weights: weights(of: first, parts: parts("layer", "forward_"), owner: "forward_layer") {
         BidirectionalRecurrence.name($0, isSecond: false)
       }
-        + weights(of: second, parts: parts("backward_layer", "backward_")) {
+        + weights(of: second, parts: parts("backward_layer", "backward_"), owner: "backward_layer") {
           BidirectionalRecurrence.name($0, isSecond: true)
         })
   }
@@ -153,8 +169,10 @@ extension KerasCatalog {
     return KerasRecipe(
       layer,
       weights: parts.flatMap { parameter, part in
-        [KerasWeight(parameter: parameter + "Weight", names: ["kernel"], parts: [[part]])]
-          + (layer.usesBias ? [KerasWeight(parameter: parameter + "Bias", names: ["bias"], parts: [[part]])] : [])
+        let owners = ["\(parameter)_dense", "_\(parameter)_dense"]
+        let kernel = KerasWeight(parameter: parameter + "Weight", names: ["kernel"], parts: [[part]], owners: owners)
+        let bias = KerasWeight(parameter: parameter + "Bias", names: ["bias"], parts: [[part]], owners: owners)
+        return layer.usesBias ? [kernel, bias] : [kernel]
       })
   }
 
@@ -181,6 +199,7 @@ extension KerasCatalog {
         // Keras 3 puts the inner layer's name into the path.
         for index in step.weights.indices {
           step.weights[index].parts = (step.weights[index].parts + [[]]).map { [""] + $0 }
+          step.weights[index].owners = step.weights[index].owners.map { $0.isEmpty ? "layer" : "layer/" + $0 }
         }
         return step
       }

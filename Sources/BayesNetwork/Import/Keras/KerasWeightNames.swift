@@ -1,29 +1,9 @@
 import BayesTensor
 
-/// A parameter of a step, and what checkpoints call it.
-struct KerasWeight: Sendable {
-  /// The parameter's name within our layer.
-  var parameter: String
-  /// The last part of its name in a checkpoint.
-  ///
-  /// One that starts with an underscore is an ending: Keras 1 puts the layer's name before it.
-  var names: [String]
-  /// The shape in the file, where it is not the parameter's own.
-  var storedShape: Shape?
-  /// What may stand between the layer's name and the weight's, the first that is found: `query` in
-  /// `attention/query/kernel`.
-  ///
-  /// A part that ends with an underscore is a beginning; an empty one stands for any name.
-  var parts: [[String]] = []
-
-  static let kernel = KerasWeight(parameter: "weight", names: ["kernel", "_W"])
-  static let bias = KerasWeight(parameter: "bias", names: ["bias", "_b"])
-}
-
 /// The weights that a checkpoint lists, found by name and never by position.
 ///
 /// The order in a file means little: freezing a layer moves its weights to the end.
-struct KerasWeights {
+struct KerasWeightNames {
   /// A weight of the file, seen as one whose name ends in a certain way.
   private struct Candidate {
     /// What precedes that ending: `block/conv` in `block/conv/kernel:0` or in `block/conv_W`.
@@ -76,12 +56,13 @@ struct KerasWeights {
 
   /// The entry of a layer's weight; `nil` where the file has none.
   ///
-  /// - Parameter models: the models that the layer is inside of, outermost first.  Files list the
-  ///   weights of a whole inner model under the outermost one's name.
+  /// - Parameters:
+  ///   - models: the models that the layer is inside of, outermost first.
+  ///   - listed: the layer of the file that lists it: a whole inner model is listed as one.
   func entry(
-    of weight: KerasWeight, layer: String, in models: [String]
+    of weight: KerasWeight, layer: String, in models: [String], listed: String
   ) throws(KerasRefusal) -> String? {
-    let known = layers[models.first ?? layer] ?? [:]
+    let known = layers[listed] ?? [:]
     let all = weight.names.flatMap { known[Substring($0)] ?? [] }
     var candidates: [Candidate] = []
     // Some versions leave the parts out of their paths.

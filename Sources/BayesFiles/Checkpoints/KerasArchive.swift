@@ -1,0 +1,115 @@
+import BayesNetwork
+import BayesTensor
+import Foundation
+
+/// A `.keras` file: a zip archive of a description and weights by objects.
+///
+/// Members are found by their exact names and nothing is ever written under one.  Weights are unpacked into
+/// a temporary file that has no name, so that it goes away with this value, however the program ends.
+struct KerasArchive: Checkpoint {
+  let file: String
+  let format: String
+  let architecture: Data?
+  private let weights: any Checkpoint
+
+  private struct Metadata: Decodable {
+    private enum CodingKeys: String, CodingKey {
+      case kerasVersion = "keras_version"
+    }
+
+    var kerasVersion: String
+  }
+
+  /// - Throws: `FileError` where the archive lacks a part, or one cannot be read.
+  init(_ archive: ZipArchive) throws(FileError) {
+    file = archive.file
+    let description = try archive.checkpointSource("config.json")
+    guard let description else {
+      throw FileError(
+        .missing, file: archive.file, object: "config.json",
+        "The archive holds no description of a network; save the model again.")
+    }
+    architecture = try KerasJSONFile.data(of: description, object: "config.json")
+    weights = try Self.weights(in: archive)
+    format = "Keras \(try Self.version(in: archive)) archive"
+  }
+
+  private static func version(in archive: ZipArchive) throws(FileError) -> String {
+    guard let source = try archive.checkpointSource("metadata.json") else { return "3" }
+    let data = try KerasJSONFile.data(of: source, object: "metadata.json")
+    do {
+      return try JSONDecoder().decode(Metadata.self, from: data).kerasVersion
+    } catch {
+      throw FileError(
+        .malformed, file: archive.file, object: "metadata.json", "It names no version of Keras; save the model again.")
+    }
+  }
+
+  private static func weights(in archive: ZipArchive) throws(FileError) -> any Checkpoint {
+    if let checkpoint = try checkpoint("model.weights.h5", in: archive) { return checkpoint }
+    if let source = try archive.checkpointSource("model.weights.json") {
+      let data = try KerasJSONFile.data(of: source, object: "model.weights.json")
+      let index: ShardIndex
+      do {
+        index = try ShardIndex(data)
+      } catch {
+        throw FileError(
+          .malformed, file: archive.file, object: "model.weights.json",
+          "It is no index of divided weights; save the model again.")
+      }
+      return try ShardedCheckpoint(file: archive.file, index: index) { (name) throws(FileError) in
+        guard let shard = try checkpoint(name, in: archive) else {
+          throw FileError(
+            .missing, file: archive.file, object: name,
+            "The archive lacks this part of its weights; copy or download it again.")
+        }
+        return shard
+      }
+    }
+    throw FileError(
+      .missing, file: archive.file, object: "model.weights.h5",
+      archive.memberNames.contains("model.weights.npz")
+        ? "The weights are in NumPy's format; load the model in Keras and save it again, which writes HDF5."
+        : "The archive holds no weights; save the model again.")
+  }
+
+  private static func checkpoint(_ name: String, in archive: ZipArchive) throws(FileError) -> HDF5Checkpoint? {
+    guard let source = try archive.checkpointSource(name) else { return nil }
+    return try HDF5Checkpoint(HDF5File(SpooledFile.reader(copying: source)))
+  }
+
+  var entries: [CheckpointEntry] { weights.entries }
+  var layers: [CheckpointLayer] { weights.layers }
+  var objects: [CheckpointObject] { weights.objects }
+  var kerasVersion: Int? { weights.kerasVersion }
+  var kerasBackend: String? { weights.kerasBackend }
+
+  func digest() throws(FileError) -> String { try FileDigest.sha256(ofFile: file) }
+
+  func tensor(named name: String) throws(FileError) -> Tensor<Float> { try weights.tensor(named: name) }
+}
+
+extension ZipArchive {
+  /// No member may unpack to more than this many times its size, small ones apart.
+  private static let greatestCheckpointCompression = 200
+  private static let small = 1 << 20
+
+  /// The bytes of a member of a checkpoint; `nil` where there is none of that name.
+  ///
+  /// - Throws: `FileError.Code.malformed` where there are two, or where one unpacks to too much.
+  fileprivate func checkpointSource(_ name: String) throws(FileError) -> (any ByteSource)? {
+    let named = members.filter { $0.name == name }
+    guard let member = named.first else { return nil }
+    guard named.count == 1 else {
+      throw FileError(
+        .malformed, file: file, object: name, "The archive holds it \(named.count) times; save the model again.")
+    }
+    guard member.size <= Self.small || member.size / Self.greatestCheckpointCompression <= member.packedSize else {
+      throw FileError(
+        .malformed, file: file, object: name,
+        "Its \(member.packedSize) bytes claim to unpack to \(member.size), more than "
+          + "\(Self.greatestCheckpointCompression)-fold; save the model again.")
+    }
+    return try source(member)
+  }
+}
