@@ -92,10 +92,32 @@ extension Session {
     return GradientFacts(loss: result.loss, norm: squares.squareRoot())
   }
 
+  func writeGradients(_ arguments: inout Arguments) async throws -> some Encodable {
+    let width = try arguments.count("width")
+    let file = try arguments.text("file")
+    let result = try await prepared().gradients(trainingRows, width: width)
+    let writer = try HDF5ArchiveWriter(file, replacing: true)
+    do {
+      for path in result.parameters.paths.sorted() {
+        if let gradient = result.parameters[path] { try writer.write(gradient, at: "/gradients/\(path)") }
+      }
+      try writer.finish()
+    } catch {
+      writer.discard()
+      throw error
+    }
+    return Written(file: file)
+  }
+
+  private func prepared() throws(CommandError) -> TrainingBench {
+    guard let training else { throw CommandError("Nothing is prepared for training; 'train' first.") }
+    return training
+  }
+
   mutating func timeSteps(_ arguments: inout Arguments) async throws -> Timings {
     let repeats = try arguments.count("repeats")
     let width = try arguments.count("width")
-    guard var bench = training else { throw CommandError("Nothing is prepared for training; 'train' first.") }
+    var bench = try prepared()
     var timings = Timings()
     for _ in 0..<repeats {
       let start = ContinuousClock.now

@@ -40,6 +40,11 @@ struct ActivationKernel: Sendable, Equatable {
     try unsafe require(
       dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user),
       "dnnl_primitive_attr_set_scratchpad_mode")
+    if engine.precision == .bfloat16 {
+      try unsafe require(
+        dnnl_primitive_attr_set_fpmath_mode(attributes, dnnl_fpmath_mode_bf16),
+        "dnnl_primitive_attr_set_fpmath_mode")
+    }
     var chain: dnnl_post_ops_t?
     try unsafe require(dnnl_post_ops_create(&chain), "dnnl_post_ops_create")
     defer { unsafe dnnl_post_ops_destroy(chain) }
@@ -169,7 +174,19 @@ extension Primitive {
     return try unsafe Primitive(&operation, destination: target, engine)
   }
 
-  /// A product of rows with weights `[in, out]`.
+  /// A product of rows with weights `[1, 1, in, out]`: a convolution of one image that is as wide as there are rows.
+  ///
+  /// oneDNN's own inner product allocates memory in every call, and takes longer.
+  static func product(
+    rows: Int, inputs: Int, outputs: Int, usesBias: Bool, postOperations: [PostOperation], _ engine: Engine
+  ) throws(NumericalError) -> Primitive {
+    try convolution(
+      input: [1, 1, rows, inputs], weight: [1, 1, inputs, outputs], groups: 1, output: [1, 1, rows, outputs],
+      WindowGeometry(window: Extent2D(height: 1, width: 1)), usesBias: usesBias, postOperations: postOperations,
+      engine)
+  }
+
+  /// A product of rows with weights `[in, out]`, for the ways back to be compiled after.
   static func innerProduct(
     rows: Int, inputs: Int, outputs: Int, usesBias: Bool, postOperations: [PostOperation], _ engine: Engine
   ) throws(NumericalError) -> Primitive {

@@ -31,7 +31,7 @@ final class CooperativePlan: RowPlan {
   /// - Parameter width: the threads that share a row.
   init(_ graph: FusedGraph, width: Int, _ weights: PackedWeights, _ engine: Engine) throws(NumericalError) {
     ThreadBudget.claimSingleThread()
-    self.graph = graph
+    self.graph = graph.boundary
     self.width = width
     self.engine = engine
     arena = ArenaPlan(graph, rowCount: 1)

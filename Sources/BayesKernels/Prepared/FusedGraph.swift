@@ -70,6 +70,14 @@ struct FusedGraph: Sendable {
   /// The value of each node asked for, and the shape of a row of it.
   private(set) var outputs: [(value: Int, shape: Shape)] = []
 
+  /// What goes in and comes out alone, for those who keep it when the operations, and the weights in them, are
+  /// compiled.
+  var boundary: FusedGraph {
+    var graph = self
+    graph.operations = []
+    return graph
+  }
+
   init(_ frozen: FrozenNetwork, inputs given: [Int], outputs wanted: [Int], for purpose: Purpose = .inference) {
     let network = frozen.network
     let needed = network.isNeeded(for: wanted, given: given)

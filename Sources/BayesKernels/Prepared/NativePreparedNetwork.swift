@@ -8,7 +8,10 @@ import Synchronization
 /// library rounds otherwise than at the largest are found when the network is prepared, and left out, so that
 /// a row's bits depend neither on its companions nor on the number of workers.
 final class NativePreparedNetwork: PreparedNetwork {
+  /// What goes in and comes out.
   private let graph: FusedGraph
+  /// The whole graph for plans that are compiled later; folded weights beside packed ones would cost as much again.
+  private let wholeGraph: @Sendable () -> FusedGraph
   private let loaders: [InputLoader]
   private let indices: IndexRequirement
   /// From the smallest to the largest; the largest serves rows in bulk.
@@ -25,13 +28,13 @@ final class NativePreparedNetwork: PreparedNetwork {
   init(
     _ frozen: FrozenNetwork, map: InputMap?, inputs: [Int], outputs: [Int], sliceRowCount: Int?, _ engine: Engine
   ) throws(NumericalError) {
-    let graph = FusedGraph(frozen, inputs: inputs, outputs: outputs).mixingChannelsBeforeEnlarging().inFavorableOrders()
+    let wholeGraph = { @Sendable in
+      FusedGraph(frozen, inputs: inputs, outputs: outputs).mixingChannelsBeforeEnlarging().inFavorableOrders()
+    }
     indices = IndexRequirement(of: frozen.network, given: inputs, for: outputs, map: map)
     let weights = PackedWeights(engine)
-    var plans: [SlicePlan] = []
-    for size in sliceRowCount.map({ [$0] }) ?? Self.sliceRowCounts(graph) {
-      plans.append(try SlicePlan(graph, rowCount: size, weights, engine))
-    }
+    let (graph, sized) = try Self.slicePlans(wholeGraph(), sliceRowCount, weights, engine)
+    var plans = sized
     let probe = Probe(inputs.map { frozen.network.shapes[$0] })
     if let largest = plans.popLast() {
       let expected = try probe.outputs(of: largest, graph)
@@ -41,10 +44,22 @@ final class NativePreparedNetwork: PreparedNetwork {
     }
     self.plans = plans
     self.graph = graph
+    self.wholeGraph = wholeGraph
     self.weights = weights
     self.probe = probe
     self.engine = engine
     loaders = inputs.map { InputLoader(frozen.network.shapes[$0], map: $0 == 0 ? map : nil) }
+  }
+
+  /// Plans for slices of every size, and what goes in and comes out of them.
+  private static func slicePlans(
+    _ graph: FusedGraph, _ sliceRowCount: Int?, _ weights: PackedWeights, _ engine: Engine
+  ) throws(NumericalError) -> (boundary: FusedGraph, plans: [SlicePlan]) {
+    var plans: [SlicePlan] = []
+    for size in sliceRowCount.map({ [$0] }) ?? sliceRowCounts(graph) {
+      plans.append(try SlicePlan(graph, rowCount: size, weights, engine))
+    }
+    return (graph.boundary, plans)
   }
 
   func residentByteCount(width: Int) -> Int {
@@ -67,7 +82,7 @@ final class NativePreparedNetwork: PreparedNetwork {
   /// same bits.
   private func cooperativePlan(width: Int) throws(NumericalError) -> CooperativePlan? {
     if let known = cooperativePlans.withLock({ $0[width] }) { return known }
-    let plan = try CooperativePlan(graph, width: width, weights, engine)
+    let plan = try CooperativePlan(wholeGraph(), width: width, weights, engine)
     var isOfUse = plan.sharedPart > 0.5
     if isOfUse { isOfUse = try probe.agrees(plan, with: probe.outputs(of: plans[0], graph), graph) }
     cooperativePlans.withLock { $0[width] = .some(isOfUse ? plan : nil) }

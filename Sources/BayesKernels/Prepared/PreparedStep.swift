@@ -87,15 +87,15 @@ struct PreparedStep: Sendable {
     case .dense(let weight, let bias):
       let block = operation.rowBlock
       let rows = block * input.elementCount / weight.shape[0]
-      let primitive = try Primitive.innerProduct(
+      let primitive = try Primitive.product(
         rows: rows, inputs: weight.shape[0], outputs: weight.shape[1], usesBias: bias != nil,
         postOperations: postOperations, engine)
-      let plain = try MemoryDescriptor([weight.shape[1], weight.shape[0]], dnnl_ba)
+      let plain = try MemoryDescriptor(weights: [1, 1, weight.shape[0], weight.shape[1]], groups: 1)
       return .primitive(
         primitive,
         arguments: Self.arguments(
-          from: sources[0], try MemoryDescriptor(matrix: rows, weight.shape[0]), to: target,
-          try MemoryDescriptor(matrix: rows, weight.shape[1]), adding: addend),
+          from: sources[0], try MemoryDescriptor(images: [1, 1, rows, weight.shape[0]]), to: target,
+          try MemoryDescriptor(images: [1, 1, rows, weight.shape[1]]), adding: addend),
         constants: try Self.constants(
           primitive, weight, plain, bias, weights, of: operation, from: displacement.filter),
         blockCount: (rowCount + block - 1) / block)

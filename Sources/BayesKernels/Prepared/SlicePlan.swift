@@ -26,7 +26,7 @@ final class SlicePlan: RowPlan {
 
   init(_ graph: FusedGraph, rowCount: Int, _ weights: PackedWeights, _ engine: Engine) throws(NumericalError) {
     ThreadBudget.claimSingleThread()
-    self.graph = graph
+    self.graph = graph.boundary
     self.rowCount = rowCount
     self.engine = engine
     arena = ArenaPlan(graph, rowCount: rowCount)
