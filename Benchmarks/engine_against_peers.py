@@ -54,10 +54,12 @@ class Engine:
 
     title = "bayesify"
 
-    def __init__(self):
+    def __init__(self, environment=None):
         if not os.path.exists(ENGINE):
             sys.exit(f"{ENGINE} is missing; run: swift build -c release --package-path Benchmarks")
-        self.process = subprocess.Popen([ENGINE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen(
+            [ENGINE], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+            env={**os.environ, **(environment or {})})
 
     def ask(self, *words):
         self.process.stdin.write(" ".join(map(str, words)) + "\n")
@@ -73,6 +75,11 @@ class Engine:
     def cpu_seconds(self):
         """What all threads of the process have used so far; Linux numbers the clocks of others so."""
         return time.clock_gettime((~self.process.pid) << 3 | 2)
+
+    def memory(self, field):
+        """Bytes that the kernel counts for the process: VmRSS now, VmHWM at most."""
+        with open(f"/proc/{self.process.pid}/status") as status:
+            return next(1024 * int(line.split()[1]) for line in status if line.startswith(field + ":"))
 
     def close(self):
         self.process.stdin.close()

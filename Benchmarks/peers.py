@@ -95,6 +95,8 @@ class Converter:
         self.keras = keras
         self.graph, self.modules = fx.Graph(), nn.ModuleDict()
         self.nodes, self.samples = {}, {}
+        # The layer that each module was made for, by the name that Bayesify gives its node.
+        self.origins = {}
         self.consumers = {}
         for name, inputs in keras.inputs.items():
             for source in inputs:
@@ -123,7 +125,9 @@ class Converter:
         root = nn.Module()
         for key, module in self.modules.items():
             root.add_module(key, module)
-        return fx.GraphModule(root, self.graph).eval()
+        module = fx.GraphModule(root, self.graph).eval()
+        module.origins = self.origins
+        return module
 
     def ordered(self, needed):
         done, order = set(), []
@@ -152,16 +156,20 @@ class Converter:
     def single_consumer(self, name):
         return len(self.consumers.get(name, [])) == 1 and name not in self.keras.outputs
 
-    def emit(self, name, source, module):
+    def emit(self, name, source, module, origin=None):
         key = f"layer{len(self.modules)}"
         self.modules[key] = module.eval()
+        self.origins[key] = origin or name
         self.nodes[name] = self.graph.call_module(key, (self.nodes[source],))
         self.samples[name] = module(self.samples[source])
 
     def chain(self, name, source, modules):
         for index, module in enumerate(modules):
             target = name if index == len(modules) - 1 else f"{name}/{index}"
-            self.emit(target, source, module)
+            # Of two convolutions of one layer, the first is its depthwise half.
+            halves = [m for m in modules if isinstance(m, nn.Conv2d)]
+            origin = f"{name}/depthwise" if len(halves) == 2 and module is halves[0] else name
+            self.emit(target, source, module, origin)
             source = target
 
     def add(self, name, without_activation):
@@ -460,6 +468,19 @@ class EagerTraining(Eager):
         loss = self.gradients()
         squares = sum(float((p.grad.double() ** 2).sum()) for p in self.model.parameters() if p.grad is not None)
         return float(loss), squares ** 0.5
+
+    def named_gradients(self):
+        """The gradient of every parameter as Bayesify names and orders it."""
+        result = {}
+        for key, module in self.model.named_children():
+            for name, parameter in module.named_parameters():
+                gradient = parameter.grad.numpy()
+                if isinstance(module, nn.BatchNorm2d):
+                    name = {"weight": "scale", "bias": "offset"}[name]
+                elif name == "weight":
+                    gradient = gradient.transpose(2, 3, 1, 0) if gradient.ndim == 4 else gradient.T
+                result[f"{self.model.origins[key]}/{name}"] = gradient
+        return result
 
     def __call__(self):
         self.gradients()

@@ -6,22 +6,31 @@ public import BayesTensor
 /// - Determinism: each call runs on one native thread; parallel work is the caller's, by slices
 ///   and chunks, so results do not depend on how many threads there are.
 public struct NativeBackend: NetworkBackend {
-  private let engine: Engine
+  let engine: Engine
+  /// For prepared networks alone; all else is done in `Float`.
+  private let inferenceEngine: Engine
   private let sliceRowCount: Int?
-  private let reference = ReferenceBackend()
+  let reference = ReferenceBackend()
 
   /// Makes a backend.
   ///
-  /// - Parameter sliceRowCount: rows that a prepared network runs at once on one thread; chosen
-  ///   by the network's memory when `nil`.
-  /// - Throws: `NumericalError.Code.nativeFailure` when oneDNN cannot be started.
-  public init(sliceRowCount: Int? = nil) throws(NumericalError) {
+  /// - Parameters:
+  ///   - sliceRowCount: rows that a prepared network runs at once on one thread; chosen by the network's
+  ///     memory when `nil`.
+  ///   - precision: of prepared networks; gradients and single operations are always in `Float`.
+  /// - Throws: `NumericalError.Code.nativeFailure` when oneDNN cannot be started; `.unsupported` for a
+  ///   precision that this processor does not have.
+  public init(sliceRowCount: Int? = nil, precision: InferencePrecision = .float32) throws(NumericalError) {
     precondition(ThreadBudget.openBLASIsSingleThreaded)
+    try precision.requireSupport()
     engine = try Engine()
+    inferenceEngine = precision == .float32 ? engine : try Engine(precision: precision)
     self.sliceRowCount = sliceRowCount
   }
 
-  public var name: String { "native" }
+  public var name: String {
+    inferenceEngine.precision == .float32 ? "native" : "native, \(inferenceEngine.precision.rawValue)"
+  }
 
   public func prepare(
     _ frozen: FrozenNetwork, preprocessing: Preprocessing, inputs: [Int], outputs: [Int]
@@ -30,7 +39,7 @@ public struct NativeBackend: NetworkBackend {
     return try NativePreparedNetwork(
       frozen, map: preprocessing.isIdentity ? nil : InputMap(preprocessing, for: frozen.network.inputShape),
       inputs: inputs, outputs: outputs,
-      sliceRowCount: sliceRowCount, engine)
+      sliceRowCount: sliceRowCount, inferenceEngine)
   }
 
   public func prepareTraining(
@@ -70,12 +79,7 @@ public struct NativeBackend: NetworkBackend {
     guard let input = input as? Tensor<Float>, let weight = weight as? Tensor<Float>,
       let result = single(
         input,
-        .convolution(
-          Convolution(
-            filters: weight.shape[3], window: geometry.window, strides: geometry.strides,
-            dilation: geometry.dilation, padding: .explicit(geometry.padding), groups: groups,
-            usesBias: bias != nil), weight: weight, bias: bias as? Tensor<Float>),
-        geometry, channels: weight.shape[3]) as? Tensor<Scalar>
+        .convolution(geometry, groups: groups, weight: weight, bias: bias as? Tensor<Float>), geometry, channels: weight.shape[3]) as? Tensor<Scalar>
     else {
       return reference.convolution(input, weight: weight, bias: bias, groups: groups, geometry)
     }
@@ -92,26 +96,6 @@ public struct NativeBackend: NetworkBackend {
       return reference.pooling(input, kind, geometry)
     }
     return result
-  }
-
-  public func convolutionInputGradient<Scalar: TensorScalar>(
-    _ cotangent: Tensor<Scalar>, weight: Tensor<Scalar>, inputShape: Shape, groups: Int,
-    _ geometry: WindowGeometry
-  ) -> Tensor<Scalar> {
-    reference.convolutionInputGradient(
-      cotangent, weight: weight, inputShape: inputShape, groups: groups, geometry)
-  }
-
-  public func convolutionWeightGradient<Scalar: TensorScalar>(
-    _ cotangent: Tensor<Scalar>, input: Tensor<Scalar>, groups: Int, _ geometry: WindowGeometry
-  ) -> Tensor<Scalar> {
-    reference.convolutionWeightGradient(cotangent, input: input, groups: groups, geometry)
-  }
-
-  public func poolingInputGradient<Scalar: TensorScalar>(
-    _ cotangent: Tensor<Scalar>, input: Tensor<Scalar>, _ kind: PoolingKind, _ geometry: WindowGeometry
-  ) -> Tensor<Scalar> {
-    reference.poolingInputGradient(cotangent, input: input, kind, geometry)
   }
 
   /// Runs one operation over images, on memory of its own.

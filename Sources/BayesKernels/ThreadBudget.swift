@@ -12,16 +12,6 @@ enum ThreadBudget {
   /// this is called wherever native work begins.
   static func claimSingleThread() { omp_set_num_threads(1) }
 
-  /// Gives oneDNN `count` threads for what `body` compiles or runs.
-  static func withThreads<Result>(_ count: Int, _ body: () throws(NumericalError) -> Result) throws(NumericalError)
-    -> Result
-  {
-    guard count > 1 else { return try body() }
-    omp_set_num_threads(Int32(count))
-    defer { omp_set_num_threads(1) }
-    return try body()
-  }
-
   /// OpenBLAS's setting holds for the process.
   static let openBLASIsSingleThreaded: Bool = {
     openblas_set_num_threads(1)

@@ -8,6 +8,8 @@ public struct NumericalError: Error, CustomStringConvertible {
     public static let notFinite = Code(name: "notFinite")
     public static let outOfRange = Code(name: "outOfRange")
     public static let nativeFailure = Code(name: "nativeFailure")
+    /// This processor, or this backend, does not compute what is asked for.
+    public static let unsupported = Code(name: "unsupported")
   }
 
   public let code: Code

@@ -3,4 +3,12 @@
 
 // libgomp, which Debian's oneDNN runs on; its header belongs to the compiler, so it is declared here.
 void omp_set_num_threads(int count);
-int omp_get_max_threads(void);
+
+// Tells the core that this thread waits for another one to write to memory.
+static inline void spin_pause(void) {
+#if defined(__x86_64__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__)
+  __asm__ volatile("yield");
+#endif
+}

@@ -58,6 +58,24 @@ struct BadInputTests {
     try await TestFolder().succeed("inspect", golden("BrokenCheckpoints/valid.h5"))
   }
 
+  /// What the processor does not have is said at once, by every verb that runs networks.
+  @Test(
+    .enabled(if: !InferencePrecision.bfloat16.isSupported),
+    arguments: [["extract", "-o", "out.h5"], ["predict", "-o", "out.npz"], ["evaluate", "--json", "out.json"]])
+  func precisionsThatTheProcessorLacksAreRefused(_ verb: [String]) async throws {
+    let folder = try TestFolder()
+    let arguments = [verb[0], Digits.checkpoint, "--data", Digits.test] + verb[1...] + ["--quiet", "--precision"]
+    let refused = try await folder.run(arguments + ["bfloat16"])
+    #expect(refused.exitCode == 64 && refused.errorLines.count == 1, "\(refused.testDescription)")
+    #expect(refused.errors.contains("bfloat16 needs a processor with AMX"), "\(refused.testDescription)")
+    #expect(refused.errors.contains("use float32"), "\(refused.testDescription)")
+    let unknown = try await folder.run(arguments + ["float16"])
+    #expect(unknown.exitCode == 64 && unknown.errors.contains("float16"), "\(unknown.testDescription)")
+    #expect(try folder.names.isEmpty)
+    let sound = try await folder.run(arguments + ["float32"])
+    #expect(sound.exitCode == 0, "\(sound.testDescription)")
+  }
+
   @Test func absentInputsAreNamed() async throws {
     let folder = try TestFolder()
     try await folder.refuse("inspect", "absent.h5", code: 74, naming: "absent.h5", "check the path")

@@ -11,9 +11,21 @@ enum Command: String, CaseIterable {
   case forward
   /// `outputs ROWS WIDTH FILE`: writes the logits of every exit to an HDF5 file, as `outputs/EXIT`.
   case outputs
+  /// `repeat ROWS REPEATS WIDTH`: passes over the first rows that nobody times; gives the sizes of their results.
+  case `repeat`
+  /// `stages ROWS KEPT WIDTH`: prepares the network in stages, for a run of the first rows of which KEPT go on
+  /// after the first exit.
+  case stages
+  /// `stage NUMBER REPEATS WIDTH`: times one of the stages, from 1, by itself on the rows that reach it.
+  case stage
+  /// `leave REPEATS WIDTH`: times whole runs with rows leaving.
+  case leave
   /// `train all|first|last ROWS WIDTH`: prepares training steps on the first rows; gives the loss and the norm
   /// of the gradients.
   case train
+  /// `gradients WIDTH FILE`: writes the gradients of what is prepared for training to an HDF5 file, as
+  /// `gradients/NODE/PARAMETER`.
+  case gradients
   /// `step REPEATS WIDTH`: times training steps.
   case step
   /// `product SIZE REPEATS WIDTH`: times as many products of square matrices at once as there are tasks.

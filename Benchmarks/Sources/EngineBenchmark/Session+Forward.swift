@@ -3,11 +3,13 @@ import Bayesify
 /// A checkpoint prepared for the logits of all its exits.
 struct ForwardPlan {
   let frozen: FrozenNetwork
+  /// The rows that one thread runs at once; the engine's own choice for `nil`.
+  let sliceRowCount: Int?
   let prepared: any PreparedNetwork
 
-  /// - Parameter sliceRowCount: rows that one thread runs at once; the engine's own choice for `nil`.
   init(_ file: String, sliceRowCount: Int?) throws {
     frozen = try CheckpointModel(file).frozen
+    self.sliceRowCount = sliceRowCount
     prepared = try NativeBackend(sliceRowCount: sliceRowCount).prepare(
       frozen, preprocessing: .identity, outputs: frozen.network.exits.map(\.logits))
   }
@@ -22,9 +24,16 @@ private struct NetworkFacts: Encodable {
   var parameters: Int
   /// Of one row, to reach the last exit when all earlier ones are computed too.
   var multiplyAdds: Int
+  /// What the engine says that it holds for two tasks.
+  var residentBytes: Int
 }
 
-private struct Written: Encodable {
+/// The bytes of what one pass hands over, exit by exit.
+private struct ResultSizes: Encodable {
+  var bytes: [Int]
+}
+
+struct Written: Encodable {
   var file: String
 }
 
@@ -43,7 +52,8 @@ extension Session {
     return NetworkFacts(
       inputShape: network.inputShape.dimensions, exits: network.exits.map(\.name),
       parameters: network.parameterSpecs.reduce(0) { $0 + $1.shape.elementCount },
-      multiplyAdds: network.multiplyAdds(toExit: network.exits.count - 1))
+      multiplyAdds: network.multiplyAdds(toExit: network.exits.count - 1),
+      residentBytes: plan.prepared.residentByteCount(width: 2))
   }
 
   mutating func readInputs(_ arguments: inout Arguments) throws -> some Encodable {
@@ -63,6 +73,19 @@ extension Session {
       try await timings.measure { _ = try await plan.prepared(batch, width: width) }
     }
     return timings
+  }
+
+  func repeatForward(_ arguments: inout Arguments) async throws -> some Encodable {
+    let rows = try arguments.count("rows")
+    let repeats = try arguments.count("repeats")
+    let width = try arguments.count("width")
+    let plan = try loaded()
+    let batch = try self.batch(rows)
+    for _ in 0..<repeats { _ = try await plan.prepared(batch, width: width) }
+    return ResultSizes(
+      bytes: plan.network.exits.map {
+        rows * plan.network.shapes[$0.logits].elementCount * MemoryLayout<Float>.stride
+      })
   }
 
   func writeOutputs(_ arguments: inout Arguments) async throws -> some Encodable {

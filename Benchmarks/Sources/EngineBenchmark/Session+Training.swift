@@ -18,7 +18,7 @@ struct TrainingBench {
   /// The nodes that the plan starts from.
   let inputs: [Int]
 
-  init(_ frozen: FrozenNetwork, _ scope: TrainingScope) throws {
+  init(_ frozen: FrozenNetwork, _ scope: TrainingScope, sliceRowCount: Int?) throws {
     let network = frozen.network
     let layers = network.nodes.indices.map { index in
       network.nodes[index].layer.parameterSpecs(for: network.nodes[index].inputs.map { network.shapes[$0] })
@@ -34,7 +34,7 @@ struct TrainingBench {
     paths = chosen.joined().sorted()
     values = paths.compactMap { frozen.parameters[$0] }
     inputs = scope == .last ? try network.frozenBoundary(of: outputs, training: Set(paths)) : [0]
-    plan = try NativeBackend().prepareTraining(
+    plan = try NativeBackend(sliceRowCount: sliceRowCount).prepareTraining(
       frozen, preprocessing: .identity, inputs: inputs, outputs: outputs, of: Set(paths), includingInputs: false)
   }
 
@@ -77,7 +77,7 @@ extension Session {
     }
     training = nil  // the last bench's memory is free before the next one needs its own
     let forward = try loaded()
-    let bench = try TrainingBench(forward.frozen, scope)
+    let bench = try TrainingBench(forward.frozen, scope, sliceRowCount: forward.sliceRowCount)
     trainingRows = [try batch(rows)]
     if bench.inputs != [0] {
       let prefix = try NativeBackend().prepare(forward.frozen, preprocessing: .identity, outputs: bench.inputs)
@@ -92,10 +92,32 @@ extension Session {
     return GradientFacts(loss: result.loss, norm: squares.squareRoot())
   }
 
+  func writeGradients(_ arguments: inout Arguments) async throws -> some Encodable {
+    let width = try arguments.count("width")
+    let file = try arguments.text("file")
+    let result = try await prepared().gradients(trainingRows, width: width)
+    let writer = try HDF5ArchiveWriter(file, replacing: true)
+    do {
+      for path in result.parameters.paths.sorted() {
+        if let gradient = result.parameters[path] { try writer.write(gradient, at: "/gradients/\(path)") }
+      }
+      try writer.finish()
+    } catch {
+      writer.discard()
+      throw error
+    }
+    return Written(file: file)
+  }
+
+  private func prepared() throws(CommandError) -> TrainingBench {
+    guard let training else { throw CommandError("Nothing is prepared for training; 'train' first.") }
+    return training
+  }
+
   mutating func timeSteps(_ arguments: inout Arguments) async throws -> Timings {
     let repeats = try arguments.count("repeats")
     let width = try arguments.count("width")
-    guard var bench = training else { throw CommandError("Nothing is prepared for training; 'train' first.") }
+    var bench = try prepared()
     var timings = Timings()
     for _ in 0..<repeats {
       let start = ContinuousClock.now

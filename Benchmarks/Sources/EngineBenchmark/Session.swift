@@ -6,6 +6,8 @@ struct Session {
   var forward: ForwardPlan?
   /// The rows that were read last.
   var inputs: Tensor<Float>?
+  /// The network that was prepared in stages last.
+  var staged: StagedBench?
   /// What was prepared for training last, and the rows that it starts from.
   var training: TrainingBench?
   var trainingRows: [RowBatch] = []
@@ -22,7 +24,12 @@ struct Session {
     case .inputs: try readInputs(&arguments)
     case .forward: try await timeForward(&arguments)
     case .outputs: try await writeOutputs(&arguments)
+    case .repeat: try await repeatForward(&arguments)
+    case .stages: try await prepareStages(&arguments)
+    case .stage: try await timeStage(&arguments)
+    case .leave: try await timeLeaving(&arguments)
     case .train: try await prepareTraining(&arguments)
+    case .gradients: try await writeGradients(&arguments)
     case .step: try await timeSteps(&arguments)
     case .product: try await timeProduct(&arguments)
     }

@@ -21,22 +21,21 @@ extension Primitive {
     return try unsafe Primitive(&operation, destination: source, undoing: forward, engine)
   }
 
-  /// The gradients of a convolution's weight and bias.
+  /// The gradient of a convolution's weight; that of its bias oneDNN adds up pixel by pixel, slowly.
   static func convolutionWeightGradient(
     input: Shape, weight: Shape, groups: Int, output: Shape, _ geometry: WindowGeometry, _ engine: Engine
   ) throws(NumericalError) -> Primitive {
     let target = try MemoryDescriptor(images: output)
     var (source, from) = (try MemoryDescriptor(images: input).native, target.native)
     var weights = try MemoryDescriptor(weights: weight, groups: groups, tag: dnnl_format_tag_any).native
-    var bias = try MemoryDescriptor(vector: weight[3]).native
     let window = WindowArguments(geometry)
     var operation = dnnl_convolution_desc_t()
     try unsafe require(
       dnnl_dilated_convolution_backward_weights_desc_init(
-        &operation, dnnl_convolution_direct, &source, &weights, &bias, &from, window.strides, window.dilation,
+        &operation, dnnl_convolution_direct, &source, &weights, nil, &from, window.strides, window.dilation,
         window.before, window.after), "dnnl_dilated_convolution_backward_weights_desc_init")
     let forward = try convolution(
-      input: input, weight: weight, groups: groups, output: output, geometry, usesBias: true, postOperations: [],
+      input: input, weight: weight, groups: groups, output: output, geometry, usesBias: false, postOperations: [],
       engine)
     return try unsafe Primitive(&operation, destination: target, undoing: forward, engine)
   }

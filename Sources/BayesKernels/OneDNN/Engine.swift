@@ -5,8 +5,11 @@ import COneDNN
 @safe final class Engine: Sendable {
   // The pointer never changes and oneDNN documents engines as thread-safe.
   nonisolated(unsafe) let handle: dnnl_engine_t
+  /// What operations that are compiled for this engine may compute in.
+  let precision: InferencePrecision
 
-  init() throws(NumericalError) {
+  init(precision: InferencePrecision = .float32) throws(NumericalError) {
+    self.precision = precision
     var engine: dnnl_engine_t?
     try unsafe require(dnnl_engine_create(&engine, dnnl_cpu, 0), "dnnl_engine_create")
     guard let engine = unsafe engine else {

@@ -16,9 +16,15 @@ struct MemoryDescriptor: Sendable {
     native = descriptor
   }
 
-  /// Images `[batch, height, width, channels]`, which oneDNN calls nhwc with logical order n, c, h, w.
-  init(images shape: Shape) throws(NumericalError) {
-    try self.init([shape[0], shape[3], shape[1], shape[2]], dnnl_nhwc)
+  /// Images `[batch, height, width, channels]`, whose logical order in oneDNN is n, c, h, w.
+  init(images shape: Shape, _ order: ImageOrder = .channelsLast) throws(NumericalError) {
+    let tag =
+      switch order {
+      case .channelsLast: dnnl_nhwc
+      case .channelBlocks: dnnl_nChw8c
+      case .planar: dnnl_nchw
+      }
+    try self.init([shape[0], shape[3], shape[1], shape[2]], tag)
   }
 
   /// A matrix in row-major order.

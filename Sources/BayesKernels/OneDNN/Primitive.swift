@@ -40,6 +40,11 @@ struct ActivationKernel: Sendable, Equatable {
     try unsafe require(
       dnnl_primitive_attr_set_scratchpad_mode(attributes, dnnl_scratchpad_mode_user),
       "dnnl_primitive_attr_set_scratchpad_mode")
+    if engine.precision == .bfloat16 {
+      try unsafe require(
+        dnnl_primitive_attr_set_fpmath_mode(attributes, dnnl_fpmath_mode_bf16),
+        "dnnl_primitive_attr_set_fpmath_mode")
+    }
     var chain: dnnl_post_ops_t?
     try unsafe require(dnnl_post_ops_create(&chain), "dnnl_post_ops_create")
     defer { unsafe dnnl_post_ops_destroy(chain) }
@@ -109,15 +114,16 @@ struct ActivationKernel: Sendable, Equatable {
 }
 
 extension Primitive {
-  /// A convolution of channels-last images.
+  /// A convolution of images.
   static func convolution(
-    input: Shape, weight: Shape, groups: Int, output: Shape, _ geometry: WindowGeometry, usesBias: Bool,
+    input: Shape, inputOrder: ImageOrder = .channelsLast, weight: Shape, groups: Int, output: Shape,
+    outputOrder: ImageOrder = .channelsLast, _ geometry: WindowGeometry, usesBias: Bool,
     postOperations: [PostOperation], _ engine: Engine
   ) throws(NumericalError) -> Primitive {
-    var source = try MemoryDescriptor(images: input).native
+    var source = try MemoryDescriptor(images: input, inputOrder).native
     var weights = try MemoryDescriptor(weights: weight, groups: groups, tag: dnnl_format_tag_any).native
     var bias = try MemoryDescriptor(vector: weight[3]).native
-    let target = try MemoryDescriptor(images: output)
+    let target = try MemoryDescriptor(images: output, outputOrder)
     var destination = target.native
     var operation = dnnl_convolution_desc_t()
     let window = WindowArguments(geometry)
@@ -168,7 +174,19 @@ extension Primitive {
     return try unsafe Primitive(&operation, destination: target, engine)
   }
 
-  /// A product of rows with weights `[in, out]`.
+  /// A product of rows with weights `[1, 1, in, out]`: a convolution of one image that is as wide as there are rows.
+  ///
+  /// oneDNN's own inner product allocates memory in every call, and takes longer.
+  static func product(
+    rows: Int, inputs: Int, outputs: Int, usesBias: Bool, postOperations: [PostOperation], _ engine: Engine
+  ) throws(NumericalError) -> Primitive {
+    try convolution(
+      input: [1, 1, rows, inputs], weight: [1, 1, inputs, outputs], groups: 1, output: [1, 1, rows, outputs],
+      WindowGeometry(window: Extent2D(height: 1, width: 1)), usesBias: usesBias, postOperations: postOperations,
+      engine)
+  }
+
+  /// A product of rows with weights `[in, out]`, for the ways back to be compiled after.
   static func innerProduct(
     rows: Int, inputs: Int, outputs: Int, usesBias: Bool, postOperations: [PostOperation], _ engine: Engine
   ) throws(NumericalError) -> Primitive {
@@ -192,13 +210,13 @@ extension Primitive {
     return try unsafe Primitive(&operation, postOperations: postOperations, destination: target, engine)
   }
 
-  /// The maximum or mean of windows over channels-last images.
+  /// The maximum or mean of windows over images.
   static func pooling(
-    input: Shape, output: Shape, _ kind: PoolingKind, _ geometry: WindowGeometry, notesChoices: Bool = false,
-    _ engine: Engine
+    input: Shape, output: Shape, order: ImageOrder = .channelsLast, _ kind: PoolingKind, _ geometry: WindowGeometry,
+    notesChoices: Bool = false, _ engine: Engine
   ) throws(NumericalError) -> Primitive {
-    var source = try MemoryDescriptor(images: input).native
-    let target = try MemoryDescriptor(images: output)
+    var source = try MemoryDescriptor(images: input, order).native
+    let target = try MemoryDescriptor(images: output, order)
     var destination = target.native
     let window = WindowArguments(geometry)
     var operation = dnnl_pooling_desc_t()
@@ -208,6 +226,21 @@ extension Primitive {
         kind == .maximum ? dnnl_pooling_max : dnnl_pooling_avg_exclude_padding, &source, &destination,
         window.strides, window.extent, window.before, window.after),
       "dnnl_pooling_forward_desc_init")
+    return try unsafe Primitive(&operation, destination: target, engine)
+  }
+
+  /// Images brought to another size by bilinear interpolation between pixel centres.
+  static func bilinearResampling(input: Shape, output: Shape, _ order: ImageOrder, _ engine: Engine)
+    throws(NumericalError) -> Primitive
+  {
+    var source = try MemoryDescriptor(images: input, order).native
+    let target = try MemoryDescriptor(images: output, order)
+    var destination = target.native
+    var operation = dnnl_resampling_desc_t()
+    try unsafe require(
+      dnnl_resampling_forward_desc_init(
+        &operation, dnnl_forward_inference, dnnl_resampling_linear, nil, &source, &destination),
+      "dnnl_resampling_forward_desc_init")
     return try unsafe Primitive(&operation, destination: target, engine)
   }
 

@@ -4,7 +4,8 @@ import BayesTensor
 /// One step of a compiled network, with what was folded into it.
 struct FusedOperation: Sendable {
   enum Kind: Sendable {
-    case convolution(Convolution, weight: Tensor<Float>, bias: Tensor<Float>?)
+    /// Borders of zeros before it are part of its padding.
+    case convolution(WindowGeometry, groups: Int, weight: Tensor<Float>, bias: Tensor<Float>?)
     /// Its weight as that of a convolution, `[height, width, in, out]`; for inference only.
     case transposedConvolution(TransposedConvolution, weight: Tensor<Float>, bias: Tensor<Float>?)
     case dense(weight: Tensor<Float>, bias: Tensor<Float>?)
@@ -15,6 +16,10 @@ struct FusedOperation: Sendable {
     case merge(ElementwiseMerge.Operation)
     case concatenation(axis: Int)
     case border(SpatialPadding)
+    /// Bilinear interpolation between pixel centres.
+    case resampling
+    /// Another order of the elements of an image.
+    case reorder
     /// Any other layer, by its own function.
     case layer(any Layer, [Tensor<Float>])
   }
@@ -26,6 +31,8 @@ struct FusedOperation: Sendable {
   var normalization: Int?
   /// Values that go in, and the shape of a row of each.
   var inputs: [(value: Int, shape: Shape)]
+  /// How images lie in the inputs, and in the output and what is added to it.
+  var orders: (input: ImageOrder, output: ImageOrder) = (.channelsLast, .channelsLast)
   /// A value that is added to the result before the activation.
   var residual: Int?
   /// Applied to the result last.
@@ -63,6 +70,14 @@ struct FusedGraph: Sendable {
   /// The value of each node asked for, and the shape of a row of it.
   private(set) var outputs: [(value: Int, shape: Shape)] = []
 
+  /// What goes in and comes out alone, for those who keep it when the operations, and the weights in them, are
+  /// compiled.
+  var boundary: FusedGraph {
+    var graph = self
+    graph.operations = []
+    return graph
+  }
+
   init(_ frozen: FrozenNetwork, inputs given: [Int], outputs wanted: [Int], for purpose: Purpose = .inference) {
     let network = frozen.network
     let needed = network.isNeeded(for: wanted, given: given)
@@ -73,18 +88,29 @@ struct FusedGraph: Sendable {
     var values = [Int?](repeating: nil, count: network.nodes.count)
     for node in given { values[node] = newValue(network.shapes[node]) }
     inputs = given.compactMap { values[$0] }
+    // Images whose border of zeros is left to the convolutions that read them.
+    var borders: [Int: SpatialPadding] = [:]
 
     for index in network.nodes.indices where needed[index] && values[index] == nil {
       let node = network.nodes[index]
       let inputs = node.inputs.compactMap { input in
-        values[input].map { (value: $0, shape: network.shapes[input]) }
+        values[input].map { (value: $0, shape: network.shapes[borders[input] == nil ? input : network.nodes[input].inputs[0]]) }
       }
       if node.layer is Identity || node.layer is Reshape {
         values[index] = inputs[0].value
         continue
       }
+      if let border = node.layer as? Border, !wanted.contains(index),
+        consumers[index].allSatisfy({ border.isPadding(of: network.nodes[$0].layer) })
+      {
+        values[index] = inputs[0].value
+        borders[index] = border.padding
+        continue
+      }
       var operation = FusedOperation(
-        kind: Self.kind(of: node.layer, inputs.map(\.shape), Self.tensors(of: index, in: frozen), for: purpose),
+        kind: Self.kind(
+          of: node.layer, inputs.map(\.shape), border: borders[node.inputs[0]] ?? .none,
+          Self.tensors(of: index, in: frozen), for: purpose),
         node: index,
         inputs: inputs, output: -1, outputShape: network.shapes[index])
       var last = index
@@ -119,16 +145,30 @@ struct FusedGraph: Sendable {
     return elementCounts.count - 1
   }
 
+  /// The same graph with other operations, in which further values of these element counts occur.
+  func replacing(
+    _ operations: [FusedOperation], elementCounts: [Int], outputs: [(value: Int, shape: Shape)]
+  ) -> FusedGraph {
+    var result = self
+    result.operations = operations
+    result.elementCounts = elementCounts
+    result.outputs = outputs
+    return result
+  }
+
   private static func tensors(of node: Int, in frozen: FrozenNetwork) -> [Tensor<Float>] {
     frozen.network.parameterSpecs(of: node).compactMap { frozen.parameters[$0.path] }
   }
 
   private static func kind(
-    of layer: any Layer, _ inputs: [Shape], _ parameters: [Tensor<Float>], for purpose: Purpose
+    of layer: any Layer, _ inputs: [Shape], border: SpatialPadding, _ parameters: [Tensor<Float>],
+    for purpose: Purpose
   ) -> FusedOperation.Kind {
     switch layer {
     case let layer as Convolution:
-      return .convolution(layer, weight: parameters[0], bias: layer.usesBias ? parameters[1] : nil)
+      return .convolution(
+        layer.geometry(for: inputs[0], within: border), groups: layer.groups, weight: parameters[0],
+        bias: layer.usesBias ? parameters[1] : nil)
     case let layer as TransposedConvolution where purpose == .inference:
       return .transposedConvolution(
         layer, weight: exchangingLastAxes(of: parameters[0]), bias: layer.usesBias ? parameters[1] : nil)
@@ -151,6 +191,8 @@ struct FusedGraph: Sendable {
       return .merge(layer.operation)
     case let layer as Concatenation: return .concatenation(axis: layer.axis)
     case let layer as Border: return .border(layer.padding)
+    case let layer as Upsampling where purpose == .inference && layer.interpolation == .bilinear: return .resampling
+    case let layer as Resizing where purpose == .inference && layer.interpolation == .bilinear: return .resampling
     default: return .layer(layer, parameters)
     }
   }
@@ -202,13 +244,37 @@ struct FusedGraph: Sendable {
   }
 }
 
+extension Border {
+  /// Whether this border can be left to a layer that reads it: a convolution whose window is wider than it.
+  fileprivate func isPadding(of layer: any Layer) -> Bool {
+    guard let layer = layer as? Convolution else { return false }
+    let height = layer.dilation.height * (layer.window.height - 1)
+    let width = layer.dilation.width * (layer.window.width - 1)
+    return (0...height).contains(padding.top) && (0...height).contains(padding.bottom)
+      && (0...width).contains(padding.left) && (0...width).contains(padding.right)
+  }
+}
+
+extension Convolution {
+  /// The window's movement over an image that lies within a border of zeros.
+  fileprivate func geometry(for image: Shape, within border: SpatialPadding) -> WindowGeometry {
+    var geometry = geometry(
+      for: [image[0] + border.top + border.bottom, image[1] + border.left + border.right, image[2]])
+    geometry.padding.top += border.top
+    geometry.padding.bottom += border.bottom
+    geometry.padding.left += border.left
+    geometry.padding.right += border.right
+    return geometry
+  }
+}
+
 extension FusedOperation {
   /// Multiplies a linear map's outputs by factors and adds offsets, by changing its weights.
   fileprivate mutating func fold(_ affine: (factors: [Double], offsets: [Double])) {
     switch kind {
-    case .convolution(let layer, let weight, let bias):
+    case .convolution(let geometry, let groups, let weight, let bias):
       let folded = folding(affine, into: weight, bias)
-      kind = .convolution(layer, weight: folded.weight, bias: folded.bias)
+      kind = .convolution(geometry, groups: groups, weight: folded.weight, bias: folded.bias)
     case .transposedConvolution(let layer, let weight, let bias):
       let folded = folding(affine, into: weight, bias)
       kind = .transposedConvolution(layer, weight: folded.weight, bias: folded.bias)

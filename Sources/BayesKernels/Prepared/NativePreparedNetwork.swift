@@ -8,14 +8,17 @@ import Synchronization
 /// library rounds otherwise than at the largest are found when the network is prepared, and left out, so that
 /// a row's bits depend neither on its companions nor on the number of workers.
 final class NativePreparedNetwork: PreparedNetwork {
+  /// What goes in and comes out.
   private let graph: FusedGraph
+  /// The whole graph for plans that are compiled later; folded weights beside packed ones would cost as much again.
+  private let wholeGraph: @Sendable () -> FusedGraph
   private let loaders: [InputLoader]
   private let indices: IndexRequirement
   /// From the smallest to the largest; the largest serves rows in bulk.
   private let plans: [SlicePlan]
-  /// For one row on several native threads, by their number; `nil` where they round otherwise than one does or
-  /// are no faster.
-  private let threadedPlans = Mutex<[Int: SlicePlan?]>([:])
+  /// For one row that several threads share, by their number; `nil` where they round otherwise than one does or
+  /// have too little to share.
+  private let cooperativePlans = Mutex<[Int: CooperativePlan?]>([:])
   private let weights: PackedWeights
   private let probe: Probe
   private let engine: Engine
@@ -25,13 +28,13 @@ final class NativePreparedNetwork: PreparedNetwork {
   init(
     _ frozen: FrozenNetwork, map: InputMap?, inputs: [Int], outputs: [Int], sliceRowCount: Int?, _ engine: Engine
   ) throws(NumericalError) {
-    let graph = FusedGraph(frozen, inputs: inputs, outputs: outputs)
+    let wholeGraph = { @Sendable in
+      FusedGraph(frozen, inputs: inputs, outputs: outputs).mixingChannelsBeforeEnlarging().inFavorableOrders()
+    }
     indices = IndexRequirement(of: frozen.network, given: inputs, for: outputs, map: map)
     let weights = PackedWeights(engine)
-    var plans: [SlicePlan] = []
-    for size in sliceRowCount.map({ [$0] }) ?? Self.sliceRowCounts(graph) {
-      plans.append(try SlicePlan(graph, rowCount: size, weights, engine))
-    }
+    let (graph, sized) = try Self.slicePlans(wholeGraph(), sliceRowCount, weights, engine)
+    var plans = sized
     let probe = Probe(inputs.map { frozen.network.shapes[$0] })
     if let largest = plans.popLast() {
       let expected = try probe.outputs(of: largest, graph)
@@ -41,45 +44,62 @@ final class NativePreparedNetwork: PreparedNetwork {
     }
     self.plans = plans
     self.graph = graph
+    self.wholeGraph = wholeGraph
     self.weights = weights
     self.probe = probe
     self.engine = engine
     loaders = inputs.map { InputLoader(frozen.network.shapes[$0], map: $0 == 0 ? map : nil) }
   }
 
+  /// Plans for slices of every size, and what goes in and comes out of them.
+  private static func slicePlans(
+    _ graph: FusedGraph, _ sliceRowCount: Int?, _ weights: PackedWeights, _ engine: Engine
+  ) throws(NumericalError) -> (boundary: FusedGraph, plans: [SlicePlan]) {
+    var plans: [SlicePlan] = []
+    for size in sliceRowCount.map({ [$0] }) ?? sliceRowCounts(graph) {
+      plans.append(try SlicePlan(graph, rowCount: size, weights, engine))
+    }
+    return (graph.boundary, plans)
+  }
+
   func residentByteCount(width: Int) -> Int {
     weights.byteCount + width * (plans.last?.workerByteCount ?? 0)
   }
 
-  /// Powers of two up to as many rows as keep a slice's memory near the size of a core's second-level cache.
+  /// Powers of two up to as many rows as leave room for weights in a core's second-level cache.
+  ///
+  /// Rows that are far larger than it come from the next cache anyway; then a few of them share what is read of the
+  /// weights.
   private static func sliceRowCounts(_ graph: FusedGraph) -> [Int] {
+    let cacheByteCount = 524_288
     let bytesPerRow = max(1, ArenaPlan(graph, rowCount: 1).byteCount)
-    let wanted = min(64, max(4, 2_097_152 / bytesPerRow))
+    let wanted =
+      bytesPerRow > 4 * cacheByteCount ? 4 : min(64, max(2, cacheByteCount * 3 / 4 / bytesPerRow))
     return (0...6).map { 1 << $0 }.filter { $0 <= wanted }
   }
 
-  /// The plan for one row alone on `width` native threads, where it gives the row the same bits, sooner.
-  ///
-  /// Threads that meet after every layer wait for the slowest, so on busy cores, and in small networks, one thread
-  /// may be done first; which it is is measured once.
-  private func threadedPlan(width: Int) throws(NumericalError) -> SlicePlan? {
-    if let known = threadedPlans.withLock({ $0[width] }) { return known }
-    let plan = try SlicePlan(graph, rowCount: 1, threadCount: width, weights, engine)
-    var isBetter = try probe.agrees(plan, with: probe.outputs(of: plans[0], graph), graph)
-    if isBetter { isBetter = try probe.isFaster(plan, than: plans[0], graph) }
-    threadedPlans.withLock { $0[width] = .some(isBetter ? plan : nil) }
-    return isBetter ? plan : nil
+  /// The plan for one row alone that `width` threads share, where there is enough to share and it gives the row the
+  /// same bits.
+  private func cooperativePlan(width: Int) throws(NumericalError) -> CooperativePlan? {
+    if let known = cooperativePlans.withLock({ $0[width] }) { return known }
+    let plan = try CooperativePlan(wholeGraph(), width: width, weights, engine)
+    var isOfUse = plan.sharedPart > 0.5
+    if isOfUse { isOfUse = try probe.agrees(plan, with: probe.outputs(of: plans[0], graph), graph) }
+    cooperativePlans.withLock { $0[width] = .some(isOfUse ? plan : nil) }
+    return isOfUse ? plan : nil
   }
 
   /// One run of rows through one plan.
   private struct Slice: Sendable {
-    var plan: SlicePlan
+    var plan: any RowPlan
     var rows: Range<Int>
   }
 
   /// Cuts rows so that `width` workers have alike much to do.
   private func slices(rowCount: Int, width: Int) throws(NumericalError) -> [Slice] {
-    if rowCount == 1, width > 1, let plan = try threadedPlan(width: width) { return [Slice(plan: plan, rows: 0..<1)] }
+    if rowCount == 1, width > 1, let plan = try cooperativePlan(width: width) {
+      return [Slice(plan: plan, rows: 0..<1)]
+    }
     var slices: [Slice] = []
     var start = 0
     // Every worker's share in pieces no larger than it.

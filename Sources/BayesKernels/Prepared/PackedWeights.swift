@@ -4,7 +4,8 @@ import Synchronization
 
 /// Weights in the orders that primitives want, each order made once however many primitives share it.
 ///
-/// Those of an operation are known by the value that the operation makes.
+/// Those of an operation are known by the value that the operation makes, and those of a part of it by its first
+/// filter too.
 final class PackedWeights: Sendable {
   /// The parameters of a layer that computes with its own functions.
   final class LayerParameters: Sendable {
@@ -18,10 +19,15 @@ final class PackedWeights: Sendable {
     }
   }
 
+  private struct Part: Hashable {
+    var value: Int
+    var filter: Int
+  }
+
   private struct State {
-    var weights: [Int: [(descriptor: MemoryDescriptor, memory: Memory)]] = [:]
+    var weights: [Part: [(descriptor: MemoryDescriptor, memory: Memory)]] = [:]
     var reorders: [Int: [Reorder]] = [:]
-    var biases: [Int: Memory] = [:]
+    var biases: [Part: Memory] = [:]
     var channelMaps: [Int: AlignedBuffer] = [:]
     var layers: [Int: LayerParameters] = [:]
   }
@@ -36,11 +42,13 @@ final class PackedWeights: Sendable {
     self.changing = changing
   }
 
-  /// The weights of the operation that makes `value`.
+  /// The weights of the operation that makes `value`, or of the part of it that starts with a filter.
   func packed(
-    _ tensor: Tensor<Float>, from plain: MemoryDescriptor, to wanted: MemoryDescriptor, for value: Int
+    _ tensor: Tensor<Float>, from plain: MemoryDescriptor, to wanted: MemoryDescriptor, for value: Int,
+    from filter: Int = 0
   ) throws(NumericalError) -> Memory {
-    let known = state.withLock { $0.weights[value]?.first { $0.descriptor.isEqual(to: wanted) }?.memory }
+    let part = Part(value: value, filter: filter)
+    let known = state.withLock { $0.weights[part]?.first { $0.descriptor.isEqual(to: wanted) }?.memory }
     if let known { return known }
     let source: Memory
     if changing.contains(value), let reorder = state.withLock({ $0.reorders[value]?.first }) {
@@ -59,15 +67,18 @@ final class PackedWeights: Sendable {
       try reorder.run()
       if changing.contains(value) { state.withLock { $0.reorders[value, default: []].append(reorder) } }
     }
-    state.withLock { $0.weights[value, default: []].append((wanted, memory)) }
+    state.withLock { $0.weights[part, default: []].append((wanted, memory)) }
     return memory
   }
 
-  /// The bias of the operation that makes `value`.
-  func packed(bias: Tensor<Float>, for value: Int) throws(NumericalError) -> Memory {
-    if let known = state.withLock({ $0.biases[value] }) { return known }
+  /// The bias of the operation that makes `value`, or of the part of it that starts with a filter.
+  func packed(bias: Tensor<Float>, for value: Int, from filter: Int = 0) throws(NumericalError) -> Memory {
+    let part = Part(value: value, filter: filter)
+    let known = state.withLock { $0.biases[part] }
+    // The first part of a bias starts as the whole does.
+    if let known, known.buffer.byteCount == bias.count * MemoryLayout<Float>.stride { return known }
     let memory = try Memory(MemoryDescriptor(vector: bias.count), in: AlignedBuffer(copying: bias), engine)
-    state.withLock { $0.biases[value] = memory }
+    if known == nil { state.withLock { $0.biases[part] = memory } }
     return memory
   }
 
@@ -90,7 +101,7 @@ final class PackedWeights: Sendable {
   /// Gives the operation that makes a changing `value` other weights; nobody may be running it.
   func replace(_ weight: Tensor<Float>, bias: Tensor<Float>?, for value: Int) throws(NumericalError) {
     precondition(changing.contains(value), "The weights of this operation do not change.")
-    let (reorders, memory) = state.withLock { ($0.reorders[value] ?? [], $0.biases[value]) }
+    let (reorders, memory) = state.withLock { ($0.reorders[value] ?? [], $0.biases[Part(value: value, filter: 0)]) }
     if let plain = reorders.first?.source { plain.buffer.copy(weight) }
     for reorder in reorders { try reorder.run() }
     if let memory, let bias { memory.buffer.copy(bias) }

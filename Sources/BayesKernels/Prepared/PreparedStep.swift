@@ -18,7 +18,6 @@ struct PreparedStep: Sendable {
   }
 
   private let work: Work
-  private let threadCount: Int
 
   /// Bytes of scratch memory that a run needs.
   var scratchByteCount: Int {
@@ -28,29 +27,30 @@ struct PreparedStep: Sendable {
   /// Compiles one operation for slices of `rowCount` rows.
   ///
   /// - Parameters:
-  ///   - threadCount: native threads for one slice.  Products get one all the same: over another number of
-  ///     threads they need not round alike.
+  ///   - displacement: where in its values a band lies; nowhere but at their beginning for a whole operation.
   ///   - workspace: where a maximum pooling notes its choices, where a way back needs them.
   init(
-    _ operation: FusedOperation, _ plan: ArenaPlan, accumulates: Bool, rowCount: Int, threadCount: Int = 1,
-    _ weights: PackedWeights, workspace: Int? = nil, _ engine: Engine
+    _ operation: FusedOperation, _ plan: ArenaPlan, at displacement: Displacement? = nil, accumulates: Bool,
+    rowCount: Int, _ weights: PackedWeights, workspace: Int? = nil, _ engine: Engine
   ) throws(NumericalError) {
-    if case .dense = operation.kind { self.threadCount = 1 } else { self.threadCount = threadCount }
-    work = try ThreadBudget.withThreads(self.threadCount) { () throws(NumericalError) in
-      try Self.work(
-        operation, plan, accumulates: accumulates, rowCount: rowCount, weights, workspace: workspace, engine)
-    }
+    work = try Self.work(
+      operation, plan, at: displacement ?? .none(for: operation), accumulates: accumulates, rowCount: rowCount,
+      weights, workspace: workspace, engine)
   }
 
   private static func work(
-    _ operation: FusedOperation, _ plan: ArenaPlan, accumulates: Bool, rowCount: Int, _ weights: PackedWeights,
-    workspace: Int?, _ engine: Engine
+    _ operation: FusedOperation, _ plan: ArenaPlan, at displacement: Displacement, accumulates: Bool, rowCount: Int,
+    _ weights: PackedWeights, workspace: Int?, _ engine: Engine
   ) throws(NumericalError) -> Work {
-    let target = plan.offsets[operation.output]
-    let sources = operation.inputs.map { plan.offsets[$0.value] }
+    let target = plan.offsets[operation.output] + displacement.output * MemoryLayout<Float>.stride
+    let sources = zip(operation.inputs, displacement.inputs).map {
+      plan.offsets[$0.value] + $1 * MemoryLayout<Float>.stride
+    }
     let input = operation.inputs[0].shape
     let output = operation.outputShape
-    let addend = accumulates ? nil : operation.residual.map { plan.offsets[$0] }
+    let addend = accumulates ? nil : operation.residual.map {
+      plan.offsets[$0] + displacement.output * MemoryLayout<Float>.stride
+    }
 
     var postOperations: [PostOperation] = []
     if operation.residual != nil { postOperations.append(accumulates ? .accumulate : .add) }
@@ -59,18 +59,19 @@ struct PreparedStep: Sendable {
     }
 
     switch operation.kind {
-    case .convolution(let layer, let weight, let bias):
+    case .convolution(let geometry, let groups, let weight, let bias):
       let primitive = try Primitive.convolution(
-        input: input.batched(rowCount), weight: weight.shape, groups: layer.groups,
-        output: output.batched(rowCount), layer.geometry(for: input), usesBias: bias != nil,
+        input: input.batched(rowCount), inputOrder: operation.orders.input, weight: weight.shape, groups: groups,
+        output: output.batched(rowCount), outputOrder: operation.orders.output, geometry, usesBias: bias != nil,
         postOperations: postOperations, engine)
-      let plain = try MemoryDescriptor(weights: weight.shape, groups: layer.groups)
+      let plain = try MemoryDescriptor(weights: weight.shape, groups: groups)
       return .primitive(
         primitive,
         arguments: Self.arguments(
-          from: sources[0], try MemoryDescriptor(images: input.batched(rowCount)), to: target,
-          try MemoryDescriptor(images: output.batched(rowCount)), adding: addend),
-        constants: try Self.constants(primitive, weight, plain, bias, weights, of: operation), blockCount: 1)
+          from: sources[0], try MemoryDescriptor(images: input.batched(rowCount), operation.orders.input), to: target,
+          try MemoryDescriptor(images: output.batched(rowCount), operation.orders.output), adding: addend),
+        constants: try Self.constants(
+          primitive, weight, plain, bias, weights, of: operation, from: displacement.filter), blockCount: 1)
     case .transposedConvolution(let layer, let weight, let bias):
       let primitive = try Primitive.transposedConvolution(
         input: input.batched(rowCount), weight: weight.shape, output: output.batched(rowCount),
@@ -81,37 +82,51 @@ struct PreparedStep: Sendable {
         arguments: Self.arguments(
           from: sources[0], try MemoryDescriptor(images: input.batched(rowCount)), to: target,
           try MemoryDescriptor(images: output.batched(rowCount)), adding: nil),
-        constants: try Self.constants(primitive, weight, plain, bias, weights, of: operation), blockCount: 1)
+        constants: try Self.constants(
+          primitive, weight, plain, bias, weights, of: operation, from: displacement.filter), blockCount: 1)
     case .dense(let weight, let bias):
       let block = operation.rowBlock
       let rows = block * input.elementCount / weight.shape[0]
-      let primitive = try Primitive.innerProduct(
+      let primitive = try Primitive.product(
         rows: rows, inputs: weight.shape[0], outputs: weight.shape[1], usesBias: bias != nil,
         postOperations: postOperations, engine)
-      let plain = try MemoryDescriptor([weight.shape[1], weight.shape[0]], dnnl_ba)
+      let plain = try MemoryDescriptor(weights: [1, 1, weight.shape[0], weight.shape[1]], groups: 1)
       return .primitive(
         primitive,
         arguments: Self.arguments(
-          from: sources[0], try MemoryDescriptor(matrix: rows, weight.shape[0]), to: target,
-          try MemoryDescriptor(matrix: rows, weight.shape[1]), adding: addend),
-        constants: try Self.constants(primitive, weight, plain, bias, weights, of: operation),
+          from: sources[0], try MemoryDescriptor(images: [1, 1, rows, weight.shape[0]]), to: target,
+          try MemoryDescriptor(images: [1, 1, rows, weight.shape[1]]), adding: addend),
+        constants: try Self.constants(
+          primitive, weight, plain, bias, weights, of: operation, from: displacement.filter),
         blockCount: (rowCount + block - 1) / block)
     case .pooling(let kind, let geometry):
       let spatial = output.asImage
+      let order = operation.orders.input
       let primitive = try Primitive.pooling(
-        input: input.batched(rowCount), output: spatial.batched(rowCount), kind, geometry,
+        input: input.batched(rowCount), output: spatial.batched(rowCount), order: order, kind, geometry,
         notesChoices: workspace != nil, engine)
       let notes = workspace.map { Operand(index: Argument.workspace, descriptor: primitive.workspace, offset: $0) }
       return .primitive(
         primitive,
         arguments: [
           Operand(
-            index: Argument.source, descriptor: try MemoryDescriptor(images: input.batched(rowCount)),
+            index: Argument.source, descriptor: try MemoryDescriptor(images: input.batched(rowCount), order),
             offset: sources[0]),
           Operand(
-            index: Argument.destination, descriptor: try MemoryDescriptor(images: spatial.batched(rowCount)),
+            index: Argument.destination, descriptor: try MemoryDescriptor(images: spatial.batched(rowCount), order),
             offset: target),
         ] + (notes.map { [$0] } ?? []), constants: [], blockCount: 1)
+    case .resampling:
+      let order = operation.orders.input
+      return .primitive(
+        try Primitive.bilinearResampling(
+          input: input.batched(rowCount), output: output.batched(rowCount), order, engine),
+        arguments: Self.arguments(
+          from: sources[0], try MemoryDescriptor(images: input.batched(rowCount), order), to: target,
+          try MemoryDescriptor(images: output.batched(rowCount), order), adding: nil), constants: [], blockCount: 1)
+    case .reorder:
+      let (from, to) = operation.orders
+      return .loop(from.rewriter(to: to, input, from: sources[0], to: target, rowCount: rowCount))
     case .activation(let function):
       guard let kernel = ActivationKernel(function) else {
         preconditionFailure("\(function) has no native form; fusion should not have chosen it.")
@@ -127,14 +142,17 @@ struct PreparedStep: Sendable {
     case .channelMap(let factors, let offsets):
       return channelMap(
         weights.channelMap(factors, offsets, for: operation.output), channels: factors.count,
+        run: operation.orders.input == .channelBlocks ? output[0] * output[1] : 1,
         clips: operation.activation != nil, from: sources[0], to: target, count: output.elementCount * rowCount)
     case .merge(let merge):
       return Self.merge(
         merge, clips: operation.activation != nil, from: sources, to: target,
         count: output.elementCount * rowCount)
     case .concatenation(let axis):
+      // Blocks of channels lie one behind the other, as along a first axis.
       return concatenation(
-        operation.inputs.map(\.shape), axis: axis, from: sources, to: target, rowCount: rowCount)
+        operation.inputs.map(\.shape), axis: operation.orders.input == .channelBlocks ? 0 : axis, from: sources,
+        to: target, rowCount: rowCount)
     case .border(let padding):
       return .loop(
         borderLoop(padding, input, output, from: sources[0], to: target, rowCount: rowCount))
@@ -168,18 +186,22 @@ struct PreparedStep: Sendable {
   /// The packed weights of a linear map.
   private static func constants(
     _ primitive: Primitive, _ weight: Tensor<Float>, _ plain: MemoryDescriptor, _ bias: Tensor<Float>?,
-    _ weights: PackedWeights, of operation: FusedOperation
+    _ weights: PackedWeights, of operation: FusedOperation, from filter: Int
   ) throws(NumericalError) -> [(index: Int32, memory: Memory)] {
     let value = operation.output
     var constants = [
-      (index: Argument.weights, memory: try weights.packed(weight, from: plain, to: primitive.weights, for: value))
+      (
+        index: Argument.weights,
+        memory: try weights.packed(weight, from: plain, to: primitive.weights, for: value, from: filter)
+      )
     ]
-    if let bias { constants.append((Argument.bias, try weights.packed(bias: bias, for: value))) }
+    if let bias { constants.append((Argument.bias, try weights.packed(bias: bias, for: value, from: filter))) }
     return constants
   }
 
+  /// - Parameter run: 1 where all channels of a pixel lie together, or the pixels that a block of them covers.
   private static func channelMap(
-    _ map: AlignedBuffer, channels: Int, clips: Bool, from source: Int, to target: Int, count: Int
+    _ map: AlignedBuffer, channels: Int, run: Int, clips: Bool, from source: Int, to target: Int, count: Int
   ) -> Work {
     let floor: Float = clips ? 0 : -.infinity
     return .loop { arena in
@@ -187,6 +209,19 @@ struct PreparedStep: Sendable {
       let to = unsafe (arena.pointer + target).assumingMemoryBound(to: Float.self)
       let factors = unsafe map.floats(at: 0)
       let offsets = unsafe factors + channels
+      guard run == 1 else {
+        let width = ImageOrder.blockWidth
+        for block in 0..<count / (run * width) {
+          let first = block * width % channels
+          for pixel in stride(from: block * run * width, to: (block + 1) * run * width, by: width) {
+            for channel in 0..<width {
+              unsafe to[pixel + channel] = max(
+                floor, from[pixel + channel] * factors[first + channel] + offsets[first + channel])
+            }
+          }
+        }
+        return
+      }
       for pixel in stride(from: 0, to: count, by: channels) {
         for channel in 0..<channels {
           unsafe to[pixel + channel] = max(floor, from[pixel + channel] * factors[channel] + offsets[channel])
@@ -279,7 +314,7 @@ struct PreparedStep: Sendable {
         }
         blocks.append(BoundArguments(memories))
       }
-      return .primitive(primitive, blocks, threadCount: threadCount)
+      return .primitive(primitive, blocks)
     }
   }
 }
@@ -297,15 +332,13 @@ struct PreparedStep: Sendable {
 
 /// A step that can run.
 enum BoundStep: Sendable {
-  case primitive(Primitive, [BoundArguments], threadCount: Int)
+  case primitive(Primitive, [BoundArguments])
   case loop(@Sendable (AlignedBuffer) -> Void)
 
   func run(_ stream: Stream, _ arena: AlignedBuffer) throws(NumericalError) {
     switch self {
-    case .primitive(let primitive, let blocks, let threadCount):
-      try ThreadBudget.withThreads(threadCount) { () throws(NumericalError) in
-        for block in blocks { unsafe try primitive.execute(on: stream, block.native) }
-      }
+    case .primitive(let primitive, let blocks):
+      for block in blocks { unsafe try primitive.execute(on: stream, block.native) }
     case .loop(let body): body(arena)
     }
   }

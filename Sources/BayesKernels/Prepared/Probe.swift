@@ -11,33 +11,16 @@ struct Probe: Sendable {
   init(_ shapes: [Shape]) { self.shapes = shapes }
 
   /// The outputs of a plan's slice, each of whose rows is the probe.
-  func outputs(of plan: SlicePlan, _ graph: FusedGraph) throws(NumericalError) -> [AlignedBuffer] {
+  func outputs(of plan: any RowPlan, _ graph: FusedGraph) throws(NumericalError) -> [AlignedBuffer] {
     let results = buffers(for: plan, graph)
     try plan.run(
       batches(rowCount: plan.rowCount), through: loaders, from: 0, count: plan.rowCount, into: results)
     return results
   }
 
-  /// Whether one plan's slice takes less time than another's, by the median of some runs in turns.
-  func isFaster(_ plan: SlicePlan, than other: SlicePlan, _ graph: FusedGraph) throws(NumericalError) -> Bool {
-    let runCount = 7
-    let clock = ContinuousClock()
-    var times: [[Duration]] = [[], []]
-    let contestants = [plan, other].map { ($0, batches(rowCount: $0.rowCount), buffers(for: $0, graph)) }
-    for turn in 0...runCount {
-      for (index, (plan, rows, results)) in contestants.enumerated() {
-        let start = clock.now
-        try plan.run(rows, through: loaders, from: 0, count: plan.rowCount, into: results)
-        // The first run of each touches memory for the first time.
-        if turn > 0 { times[index].append(clock.now - start) }
-      }
-    }
-    return times[0].sorted()[runCount / 2] < times[1].sorted()[runCount / 2]
-  }
-
   private var loaders: [InputLoader] { shapes.map { InputLoader($0, map: nil) } }
 
-  private func buffers(for plan: SlicePlan, _ graph: FusedGraph) -> [AlignedBuffer] {
+  private func buffers(for plan: any RowPlan, _ graph: FusedGraph) -> [AlignedBuffer] {
     graph.outputs.map {
       AlignedBuffer(byteCount: plan.rowCount * $0.shape.elementCount * MemoryLayout<Float>.stride)
     }
@@ -53,7 +36,7 @@ struct Probe: Sendable {
   }
 
   /// Whether a plan gives a row, wherever in a slice it is, the bits that another gave its first row.
-  func agrees(_ plan: SlicePlan, with expected: [AlignedBuffer], _ graph: FusedGraph) throws(NumericalError) -> Bool {
+  func agrees(_ plan: any RowPlan, with expected: [AlignedBuffer], _ graph: FusedGraph) throws(NumericalError) -> Bool {
     let actual = try outputs(of: plan, graph)
     return graph.outputs.indices.allSatisfy { index in
       let rowByteCount = graph.outputs[index].shape.elementCount * MemoryLayout<Float>.stride

@@ -3,9 +3,19 @@ import BayesTensor
 import COneDNN
 import Synchronization
 
-/// A graph compiled for slices of one number of rows, and the memory of those who run it.
-final class SlicePlan: Sendable {
-  /// The rows of a slice.
+/// A compiled graph that runs up to some number of rows at once.
+protocol RowPlan: Sendable {
+  /// The rows that it runs at once.
+  var rowCount: Int { get }
+
+  /// Runs `count` rows from row `start` on; the outputs go to those rows of `results`.
+  func run(
+    _ inputs: [RowBatch], through loaders: [InputLoader], from start: Int, count: Int, into results: [AlignedBuffer]
+  ) throws(NumericalError)
+}
+
+/// A graph compiled for slices of one number of rows, each on one thread, and the memory of those who run it.
+final class SlicePlan: RowPlan {
   let rowCount: Int
   private let graph: FusedGraph
   private let arena: ArenaPlan
@@ -14,12 +24,9 @@ final class SlicePlan: Sendable {
   private let engine: Engine
   private let idle = Mutex<[Worker]>([])
 
-  /// - Parameter threadCount: native threads for one slice.
-  init(
-    _ graph: FusedGraph, rowCount: Int, threadCount: Int = 1, _ weights: PackedWeights, _ engine: Engine
-  ) throws(NumericalError) {
+  init(_ graph: FusedGraph, rowCount: Int, _ weights: PackedWeights, _ engine: Engine) throws(NumericalError) {
     ThreadBudget.claimSingleThread()
-    self.graph = graph
+    self.graph = graph.boundary
     self.rowCount = rowCount
     self.engine = engine
     arena = ArenaPlan(graph, rowCount: rowCount)
@@ -27,8 +34,7 @@ final class SlicePlan: Sendable {
     for (index, operation) in graph.operations.enumerated() {
       steps.append(
         try PreparedStep(
-          operation, arena, accumulates: arena.takesOver[index], rowCount: rowCount, threadCount: threadCount, weights,
-          engine))
+          operation, arena, accumulates: arena.takesOver[index], rowCount: rowCount, weights, engine))
     }
     self.steps = steps
     scratchByteCount = steps.reduce(0) { max($0, $1.scratchByteCount) }
@@ -37,10 +43,8 @@ final class SlicePlan: Sendable {
   /// Bytes that one worker needs.
   var workerByteCount: Int { arena.byteCount + scratchByteCount }
 
-  /// Runs `count` rows from row `start` on, on the calling thread; the outputs go to those rows of `results`.
   func run(
-    _ inputs: [RowBatch], through loaders: [InputLoader], from start: Int, count: Int,
-    into results: [AlignedBuffer]
+    _ inputs: [RowBatch], through loaders: [InputLoader], from start: Int, count: Int, into results: [AlignedBuffer]
   ) throws(NumericalError) {
     ThreadBudget.claimSingleThread()
     let worker: Worker

@@ -44,6 +44,35 @@ final class GradientSums: Sendable {
     term.bias.add(bias)
   }
 
+  func add(weight: AlignedBuffer, of operation: Int) { terms[operation]?.weight.add(weight) }
+
+  /// Adds the cotangents of `count` pixels to the gradient of an operation's bias.
+  @unsafe func add(pixels: UnsafePointer<Float>, count: Int, of operation: Int) {
+    guard let term = terms[operation] else { return }
+    let bias = unsafe term.bias.floats(at: 0)
+    let channels = term.bias.byteCount / MemoryLayout<Float>.stride
+    // Sums of few pixels each round less than one long sum.
+    let run = 256
+    for start in stride(from: 0, to: count, by: run) {
+      let end = min(count, start + run)
+      var channel = 0
+      while channel + 8 <= channels {
+        var sum = SIMD8<Float>.zero
+        for pixel in start..<end {
+          unsafe sum += UnsafeRawPointer(pixels + pixel * channels + channel).loadUnaligned(as: SIMD8<Float>.self)
+        }
+        for lane in 0..<8 { unsafe bias[channel + lane] += sum[lane] }
+        channel += 8
+      }
+      while channel < channels {
+        var sum: Float = 0
+        for pixel in start..<end { unsafe sum += pixels[pixel * channels + channel] }
+        unsafe bias[channel] += sum
+        channel += 1
+      }
+    }
+  }
+
   func add(_ gradients: [Tensor<Float>?], of operation: Int) {
     layers.withLock { layers in
       guard let known = layers[operation] else {

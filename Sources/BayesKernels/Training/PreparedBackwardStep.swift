@@ -7,7 +7,11 @@ struct PreparedBackwardStep: Sendable {
   private enum Work: Sendable {
     case primitive(Primitive, [Operand], constants: [(index: Int32, memory: Memory)])
     /// A primitive whose results are the gradients of the weights of an operation.
-    case weights(Primitive, [Operand], operation: Int, weight: MemoryDescriptor, bias: MemoryDescriptor)
+    ///
+    /// Where a cotangent is given, the gradient of the bias is its sum over pixels, which the primitive leaves out.
+    case weights(
+      Primitive, [Operand], operation: Int, weight: MemoryDescriptor, bias: MemoryDescriptor,
+      cotangent: (offset: Int, pixelCount: Int)?)
     case loop(@Sendable (AlignedBuffer, GradientSums) -> Void)
   }
 
@@ -16,14 +20,14 @@ struct PreparedBackwardStep: Sendable {
   /// Bytes of scratch memory that a run needs.
   var scratchByteCount: Int {
     switch work {
-    case .primitive(let primitive, _, _), .weights(let primitive, _, _, _, _): primitive.scratchpad.byteCount
+    case .primitive(let primitive, _, _), .weights(let primitive, _, _, _, _, _): primitive.scratchpad.byteCount
     case .loop: 0
     }
   }
 
   /// The operation whose weights' gradients this gives, and in what order.
   var weightGradient: (operation: Int, weight: MemoryDescriptor, bias: MemoryDescriptor)? {
-    if case .weights(_, _, let operation, let weight, let bias) = work { (operation, weight, bias) } else { nil }
+    if case .weights(_, _, let operation, let weight, let bias, _) = work { (operation, weight, bias) } else { nil }
   }
 
   /// Compiles one step of a graph's way back for slices of `rowCount` rows.
@@ -49,12 +53,12 @@ struct PreparedBackwardStep: Sendable {
     let outputCount = rowCount * output.elementCount
 
     switch (step.kind, operation.kind) {
-    case (.inputGradient, .convolution(let layer, let weight, _)):
+    case (.inputGradient, .convolution(let geometry, let groups, let weight, _)):
       let primitive = try Primitive.convolutionInputGradient(
-        input: input.batched(rowCount), weight: weight.shape, groups: layer.groups, output: output.batched(rowCount),
-        layer.geometry(for: input), engine)
+        input: input.batched(rowCount), weight: weight.shape, groups: groups, output: output.batched(rowCount),
+        geometry, engine)
       let packed = try weights.packed(
-        weight, from: MemoryDescriptor(weights: weight.shape, groups: layer.groups), to: primitive.weights,
+        weight, from: MemoryDescriptor(weights: weight.shape, groups: groups), to: primitive.weights,
         for: operation.output)
       work = .primitive(
         primitive,
@@ -66,10 +70,10 @@ struct PreparedBackwardStep: Sendable {
             index: Argument.sourceGradient, descriptor: try MemoryDescriptor(images: input.batched(rowCount)),
             offset: targets[0]),
         ], constants: [(Argument.weights, packed)])
-    case (.weightGradient, .convolution(let layer, let weight, _)):
+    case (.weightGradient, .convolution(let geometry, let groups, let weight, _)):
       let primitive = try Primitive.convolutionWeightGradient(
-        input: input.batched(rowCount), weight: weight.shape, groups: layer.groups, output: output.batched(rowCount),
-        layer.geometry(for: input), engine)
+        input: input.batched(rowCount), weight: weight.shape, groups: groups, output: output.batched(rowCount),
+        geometry, engine)
       work = .weights(
         primitive,
         [
@@ -79,7 +83,8 @@ struct PreparedBackwardStep: Sendable {
           Operand(
             index: Argument.destinationGradient, descriptor: try MemoryDescriptor(images: output.batched(rowCount)),
             offset: sources[0]),
-        ], operation: index, weight: primitive.weightGradient, bias: try MemoryDescriptor(vector: weight.shape[3]))
+        ], operation: index, weight: primitive.weightGradient, bias: try MemoryDescriptor(vector: weight.shape[3]),
+        cotangent: (sources[0], rowCount * output[0] * output[1]))
     case (.inputGradient, .dense(let weight, _)):
       let rows = rowCount * input.elementCount / weight.shape[0]
       let primitive = try Primitive.productInputGradient(
@@ -110,7 +115,8 @@ struct PreparedBackwardStep: Sendable {
           Operand(
             index: Argument.destinationGradient, descriptor: try MemoryDescriptor(matrix: rows, weight.shape[1]),
             offset: sources[0]),
-        ], operation: index, weight: primitive.weightGradient, bias: try MemoryDescriptor(vector: weight.shape[1]))
+        ], operation: index, weight: primitive.weightGradient, bias: try MemoryDescriptor(vector: weight.shape[1]),
+        cotangent: nil)
     case (.inputGradient, .pooling(let kind, let geometry)):
       let image = output.asImage.batched(rowCount)
       let forward = try Primitive.pooling(
@@ -285,14 +291,14 @@ struct PreparedBackwardStep: Sendable {
     case .loop(let body): return .loop(body)
     case .primitive(let primitive, let operands, let constants):
       return .primitive(primitive, BoundArguments(try memories(primitive, operands) + constants))
-    case .weights(let primitive, let operands, let operation, let weightOrder, let biasOrder):
-      let results = [
-        (index: Argument.weightGradient, memory: try Memory(weightOrder, in: weight, engine)),
-        (index: Argument.biasGradient, memory: try Memory(biasOrder, in: bias, engine)),
-      ]
+    case .weights(let primitive, let operands, let operation, let weightOrder, let biasOrder, let cotangent):
+      var results = [(index: Argument.weightGradient, memory: try Memory(weightOrder, in: weight, engine))]
+      if cotangent == nil {
+        results.append((index: Argument.biasGradient, memory: try Memory(biasOrder, in: bias, engine)))
+      }
       return .weights(
         primitive, BoundArguments(try memories(primitive, operands) + results), operation: operation, weight: weight,
-        bias: bias)
+        bias: bias, cotangent: cotangent)
     }
   }
 }
@@ -300,15 +306,22 @@ struct PreparedBackwardStep: Sendable {
 /// A step of the way back that can run.
 enum BoundBackwardStep: Sendable {
   case primitive(Primitive, BoundArguments)
-  case weights(Primitive, BoundArguments, operation: Int, weight: AlignedBuffer, bias: AlignedBuffer)
+  case weights(
+    Primitive, BoundArguments, operation: Int, weight: AlignedBuffer, bias: AlignedBuffer,
+    cotangent: (offset: Int, pixelCount: Int)?)
   case loop(@Sendable (AlignedBuffer, GradientSums) -> Void)
 
   func run(_ stream: Stream, _ arena: AlignedBuffer, _ sums: GradientSums) throws(NumericalError) {
     switch self {
     case .primitive(let primitive, let arguments): unsafe try primitive.execute(on: stream, arguments.native)
-    case .weights(let primitive, let arguments, let operation, let weight, let bias):
+    case .weights(let primitive, let arguments, let operation, let weight, let bias, let cotangent):
       unsafe try primitive.execute(on: stream, arguments.native)
-      sums.add(weight: weight, bias: bias, of: operation)
+      if let cotangent {
+        sums.add(weight: weight, of: operation)
+        unsafe sums.add(pixels: arena.floats(at: cotangent.offset), count: cotangent.pixelCount, of: operation)
+      } else {
+        sums.add(weight: weight, bias: bias, of: operation)
+      }
     case .loop(let body): body(arena, sums)
     }
   }

@@ -173,9 +173,9 @@ final class TrainingBench: Sendable {
       let specs = frozen.network.parameterSpecs(of: operation.node)
       let own = tensors(of: operation.node, parameters)
       switch (operation.kind, frozen.network.nodes[operation.node].layer) {
-      case (.convolution(let layer, _, _), _):
+      case (.convolution(_, let groups, _, _), _):
         try unfold(
-          index, plain: MemoryDescriptor(weights: own[0].shape, groups: layer.groups), own, specs, sums, parameters,
+          index, plain: MemoryDescriptor(weights: own[0].shape, groups: groups), own, specs, sums, parameters,
           set)
       case (.dense, _):
         try unfold(

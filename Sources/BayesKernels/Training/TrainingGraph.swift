@@ -134,8 +134,8 @@ struct TrainingGraph: Sendable {
       for position in reached { add(.inputGradient, toInput: position) }
     case .pooling:
       for position in reached { add(.inputGradient, toInput: position) }
-    case .transposedConvolution:
-      preconditionFailure("Graphs for training leave transposed convolutions to their own functions.")
+    case .transposedConvolution, .resampling, .reorder:
+      preconditionFailure("Graphs for training leave \(operation.kind) to the layer's own function.")
     case .activation(let function):
       if derivative != nil {
         for position in reached { arriving[values[position], default: []].append(cotangent) }

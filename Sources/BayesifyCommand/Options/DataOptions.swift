@@ -107,6 +107,7 @@ struct CheckpointOptions: ParsableArguments {
 }
 
 extension Likelihood: ExpressibleByArgument {}
+extension InferencePrecision: ExpressibleByArgument {}
 extension KerasBackend: ExpressibleByArgument {}
 
 /// Numbers separated by commas.

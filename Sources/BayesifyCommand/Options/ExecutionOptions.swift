@@ -13,6 +13,9 @@ struct ExecutionOptions: ParsableArguments {
   @Option(help: "Rows a thread takes at once. (default: what fits the cache)")
   var batch: Int?
 
+  @Option(help: "The arithmetic of networks: float32, or bfloat16 on processors with AMX.")
+  var precision = InferencePrecision.float32
+
   @Flag(name: .shortAndLong, help: "No progress, no estimates; warnings and errors stay.")
   var quiet = false
 
@@ -23,6 +26,11 @@ struct ExecutionOptions: ParsableArguments {
     if let threads, !(1...1024).contains(threads) {
       throw ValidationError("--threads must be between 1 and 1024.")
     }
+    do {
+      try precision.requireSupport()
+    } catch {
+      throw ValidationError(error.message)
+    }
     // Rows are read and written in chunks of this size, so a larger slice would never be full.
     if let batch, !(1...ExitRecords.chunkRowCount).contains(batch) {
       throw ValidationError("--batch must be between 1 and \(ExitRecords.chunkRowCount).")
@@ -31,7 +39,7 @@ struct ExecutionOptions: ParsableArguments {
 
   var width: Int { threads ?? ProcessInfo.processInfo.activeProcessorCount }
 
-  func backend() throws -> NativeBackend { try NativeBackend(sliceRowCount: batch) }
+  func backend() throws -> NativeBackend { try NativeBackend(sliceRowCount: batch, precision: precision) }
 
   /// The context in which fits and predictions run.
   func context(_ backend: NativeBackend, _ progress: ProgressPrinter) -> ExecutionContext {

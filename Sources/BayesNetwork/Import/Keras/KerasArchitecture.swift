@@ -94,7 +94,7 @@ extension FrozenNetwork {
   public init(
     importing checkpoint: some Checkpoint, describedBy other: some Checkpoint, backend: KerasBackend? = nil
   ) throws(FileError) {
-    let imported = try KerasArchitecture.network(of: checkpoint, describedBy: other, backend: backend)
+    let imported = try ImportedArchitecture(of: checkpoint, describedBy: other, backend: backend)
     try self.init(imported.network, loading: checkpoint, from: imported.sources)
   }
 }

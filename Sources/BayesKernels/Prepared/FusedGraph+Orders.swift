@@ -1,0 +1,115 @@
+import BayesTensor
+
+extension FusedGraph {
+  /// The part of a network's multiply-adds in wide convolutions from which blocks of channels pay.
+  private static let widePart = 0.4
+  /// Channels from which a convolution is wide.
+  private static let wideChannelCount = 64
+
+  /// The graph with images in the order in which most of its work is done fastest, and operations between that bring
+  /// values from one order into another.
+  func inFavorableOrders() -> FusedGraph {
+    var (wide, whole) = (0, 0)
+    for operation in operations {
+      whole += operation.bandWork
+      if operation.isWideConvolution(from: Self.wideChannelCount) { wide += operation.bandWork }
+    }
+    guard Double(wide) > Self.widePart * Double(whole) else { return self }
+    var reordering = Reordering(self)
+    for operation in operations { reordering.append(operation) }
+    return reordering.finished(self)
+  }
+}
+
+extension FusedOperation {
+  fileprivate func isWideConvolution(from channelCount: Int) -> Bool {
+    guard case .convolution(let geometry, let groups, let weight, _) = kind else { return false }
+    return groups == 1 && geometry.window != Extent2D(height: 1, width: 1) && weight.shape[2] >= channelCount
+      && weight.shape[3] >= channelCount
+  }
+
+  /// The orders in which the operation is fastest, given whether all its inputs lie in blocks already.
+  fileprivate func favorableOrders(inputsAreBlocked: Bool) -> (input: ImageOrder, output: ImageOrder) {
+    let plain = (input: ImageOrder.channelsLast, output: ImageOrder.channelsLast)
+    let blocks = (input: ImageOrder.channelBlocks, output: ImageOrder.channelBlocks)
+    guard outputShape.asImage.rank == 3, outputShape.asImage[2] % ImageOrder.blockWidth == 0 else { return plain }
+    switch kind {
+    case .convolution(let geometry, let groups, _, _):
+      let channels = inputs[0].shape[2]
+      // Beyond this, oneDNN has no fast convolution of blocks.
+      guard max(geometry.padding.left, geometry.padding.right) <= 3 else { return plain }
+      if groups == 1, channels < ImageOrder.blockWidth { return (.planar, .channelBlocks) }
+      if groups > 1, groups != channels || groups != outputShape[2] { return plain }
+      return channels % ImageOrder.blockWidth == 0 ? blocks : plain
+    case .pooling, .activation, .merge, .channelMap, .resampling:
+      return inputsAreBlocked ? blocks : plain
+    case .concatenation(let axis): return inputsAreBlocked && axis == 2 ? blocks : plain
+    case .dense, .transposedConvolution, .border, .reorder, .layer: return plain
+    }
+  }
+}
+
+/// A graph in the making, with the order of every value.
+private struct Reordering {
+  private var operations: [FusedOperation] = []
+  private var elementCounts: [Int]
+  private var orders: [Int: ImageOrder] = [:]
+  /// The image that each value in blocks is.
+  private var images: [Int: Shape] = [:]
+  /// Values brought into another order.
+  private var rewritten: [Key: Int] = [:]
+
+  private struct Key: Hashable {
+    var value: Int
+    var order: ImageOrder
+  }
+
+  init(_ graph: FusedGraph) { elementCounts = graph.elementCounts }
+
+  mutating func append(_ operation: FusedOperation) {
+    var operation = operation
+    let inputsAreBlocked = operation.inputs.allSatisfy {
+      $0.shape.rank == 3 && ($0.shape.isOnePixel || orders[$0.value] == .channelBlocks)
+        && $0.shape[2] % ImageOrder.blockWidth == 0
+    }
+    operation.orders = operation.favorableOrders(inputsAreBlocked: inputsAreBlocked)
+    for (index, input) in operation.inputs.enumerated() {
+      operation.inputs[index].value = value(input.value, input.shape, in: operation.orders.input)
+    }
+    operation.residual = operation.residual.map { value($0, operation.outputShape, in: operation.orders.output) }
+    if operation.orders.output == .channelBlocks, !operation.outputShape.isOnePixel {
+      orders[operation.output] = .channelBlocks
+      images[operation.output] = operation.outputShape
+    }
+    operations.append(operation)
+  }
+
+  func finished(_ graph: FusedGraph) -> FusedGraph {
+    var copy = self
+    let outputs = graph.outputs.map { (value: copy.value($0.value, $0.shape, in: .channelsLast), shape: $0.shape) }
+    return graph.replacing(copy.operations, elementCounts: copy.elementCounts, outputs: outputs)
+  }
+
+  /// The value, or a copy of it, in an order.
+  private mutating func value(_ value: Int, _ shape: Shape, in order: ImageOrder) -> Int {
+    let current = orders[value] ?? .channelsLast
+    // What is read in another shape is brought back from blocks as the image that it was.
+    let image = images[value] ?? shape
+    guard current != order, !image.isOnePixel else { return value }
+    let key = Key(value: value, order: order)
+    if let known = rewritten[key] { return known }
+    elementCounts.append(elementCounts[value])
+    let result = elementCounts.count - 1
+    operations.append(
+      FusedOperation(
+        kind: .reorder, node: 0, inputs: [(value, image)], orders: (current, order), output: result,
+        outputShape: image))
+    rewritten[key] = result
+    return result
+  }
+}
+
+extension Shape {
+  /// Whether all orders of images with this shape are the same.
+  fileprivate var isOnePixel: Bool { rank == 1 || (rank == 3 && self[0] == 1 && self[1] == 1) }
+}

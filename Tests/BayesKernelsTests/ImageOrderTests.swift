@@ -1,0 +1,111 @@
+@testable import BayesKernels
+import BayesNetwork
+import BayesTensor
+import Testing
+import _BayesTestSupport
+
+/// Networks of wide convolutions, whose images lie in blocks of channels.
+@Suite struct ImageOrderTests {
+  private static let window = Extent2D(height: 3, width: 3)
+
+  private static func convolution(_ filters: Int, groups: Int = 1, dilation: Int = 1) -> Convolution {
+    Convolution(
+      filters: filters, window: window, dilation: Extent2D(height: dilation, width: dilation), padding: .same,
+      groups: groups)
+  }
+
+  private static func isBlocked(_ frozen: FrozenNetwork, _ outputs: [Int]) -> Bool {
+    FusedGraph(frozen, inputs: [0], outputs: outputs).mixingChannelsBeforeEnlarging().inFavorableOrders()
+      .operations.contains { $0.orders.output == .channelBlocks }
+  }
+
+  /// A stem, a wide convolution, some layers, and what follows.
+  private static func expectAgreement(
+    _ comment: String, image: Shape = [5, 4, 3], after add: (inout NetworkBuilder, Int, Int) -> [Int]
+  ) async throws {
+    var builder = NetworkBuilder(input: image)
+    builder.add(convolution(64))
+    builder.add(BatchNormalization(epsilon: 1e-3))
+    let stem = builder.add(Activation(.plainReLU))
+    let wide = builder.add(convolution(64))
+    let exits = add(&builder, stem, wide)
+    let frozen = try builder.frozen(exits: exits)
+    let outputs = frozen.network.exits.map(\.logits) + [wide]
+    #expect(isBlocked(frozen, outputs), "\(comment)")
+    // Sums of 576 products.
+    let rows = RandomKey(seed: 3).normals(image.batched(3), as: Float.self)
+    let expected = frozen.network.outputs(of: outputs, for: rows, parameters: frozen.parameters, on: ReferenceBackend())
+    let prepared = try NativeBackend().prepare(frozen, preprocessing: .identity, outputs: outputs)
+    let actual = try await prepared(RowBatch(rows), width: 2)
+    for (actual, expected) in zip(actual, expected) {
+      expectClose(actual, expected, tolerance: PreparedNetworkTests.tolerance, comment)
+    }
+    for width in [1, 2, 3] {
+      let alone = try await prepared(RowBatch(rows.rows(2..<3)), width: width)
+      for (alone, all) in zip(alone, actual) {
+        #expect(alone == all.rows(2..<3), "\(comment), one row on \(width) threads")
+      }
+    }
+  }
+
+  @Test func layersThatTakeBlocks() async throws {
+    try await Self.expectAgreement("residual, pooling, product") { builder, stem, wide in
+      let sum = builder.add(ElementwiseMerge(.add), after: wide, stem)
+      builder.add(Activation(.plainReLU), after: sum)
+      builder.add(Pooling(.maximum, window: Self.window, strides: Extent2D(height: 2, width: 2), padding: .same))
+      builder.add(Self.convolution(64, groups: 64))
+      builder.add(Activation(.tanh))
+      builder.add(GlobalPooling(.average))
+      return [builder.add(Dense(units: 5))]
+    }
+    try await Self.expectAgreement("normalisation before activation") { builder, stem, wide in
+      let sum = builder.add(ElementwiseMerge(.multiply), after: wide, stem)
+      builder.add(BatchNormalization(epsilon: 1e-3), after: sum)
+      builder.add(Activation(.plainReLU))
+      return [builder.add(Self.convolution(72))]
+    }
+    try await Self.expectAgreement("side by side, enlarged") { builder, stem, wide in
+      let both = builder.add(Concatenation(axis: 2), after: stem, wide, stem)
+      builder.add(Upsampling(factor: Extent2D(height: 2, width: 3), interpolation: .bilinear), after: both)
+      builder.add(Activation(.tanh))
+      return [builder.add(Self.convolution(64))]
+    }
+  }
+
+  @Test func layersThatDoNot() async throws {
+    try await Self.expectAgreement("flattened") { builder, _, _ in
+      builder.add(Reshape.flatten)
+      return [builder.add(Dense(units: 4))]
+    }
+    try await Self.expectAgreement("odd channels and back") { builder, _, wide in
+      let odd = builder.add(Self.convolution(13), after: wide)
+      let back = builder.add(Self.convolution(64), after: odd)
+      builder.add(ElementwiseMerge(.add), after: back, wide)
+      return [odd, builder.add(Self.convolution(64))]
+    }
+    try await Self.expectAgreement("groups, wide padding, other layers") { builder, _, wide in
+      let grouped = builder.add(Self.convolution(64, groups: 4), after: wide)
+      let far = builder.add(Self.convolution(64, dilation: 5), after: grouped)
+      builder.add(Upsampling(factor: Extent2D(height: 2, width: 2), interpolation: .nearest), after: far)
+      builder.add(Permutation(order: [1, 0, 2]))
+      builder.add(Concatenation(axis: 0), after: builder.add(Self.convolution(8)), builder.add(Self.convolution(8)))
+      return [grouped, builder.add(Dense(units: 3))]
+    }
+  }
+
+  @Test func aPixelwiseConvolutionMovesBeforeAnEnlargement() async throws {
+    try await Self.expectAgreement("moved") { builder, _, wide in
+      builder.add(Upsampling(factor: Extent2D(height: 3, width: 2), interpolation: .bilinear), after: wide)
+      return [builder.add(Convolution(filters: 5, window: Extent2D(height: 1, width: 1)))]
+    }
+    try await Self.expectAgreement("read twice, activated, or made smaller") { builder, _, wide in
+      let large = builder.add(
+        Upsampling(factor: Extent2D(height: 2, width: 2), interpolation: .bilinear), after: wide)
+      let first = builder.add(Convolution(filters: 5, window: Extent2D(height: 1, width: 1)), after: large)
+      let second = builder.add(Convolution(filters: 4, window: Extent2D(height: 1, width: 1)), after: large)
+      let active = builder.add(Activation(.plainReLU), after: second)
+      let small = builder.add(Resizing(to: Extent2D(height: 3, width: 3), interpolation: .bilinear), after: wide)
+      return [first, active, builder.add(Convolution(filters: 4, window: Extent2D(height: 1, width: 1)), after: small)]
+    }
+  }
+}
