@@ -21,35 +21,36 @@ import _BayesTestSupport
     #expect(try frozen("cyclic-groups.keras").parameters.count == 39)
   }
 
-  @Test(arguments: [
-    ("bomb.keras", "model.weights.h5", "more than 200-fold"),
-    ("bomb-config.keras", "config.json", "more than 200-fold"),
-    ("encrypted.keras", "metadata.json", "is encrypted"),
-    ("twice.keras", "config.json", "holds it 2 times"),
-    ("elsewhere.keras", "model.weights.h5", "The archive holds no weights"),
-    ("without-weights.keras", "model.weights.h5", "The archive holds no weights"),
-    ("numpy-weights.keras", "model.weights.h5", "in NumPy's format"),
-    ("not-hdf5.keras", nil, "a Python pickle, as PyTorch files do, which is never run"),
-    ("truncated.keras", nil, "truncated or damaged"),
-    ("lambda.keras", "model_config", "code (Lambda): it carries code, which is never run"),
-    ("saved-model.keras", "model_config", "served (TFSMLayer): it stands for a TensorFlow SavedModel"),
-    ("own-class.keras", "model_config", "own (Dense): it is a class of its author's own, 'evil>Dense'"),
-    ("deep.keras", "model_config", "no JSON that can be read"),
-    ("unfolding.keras", "model_config", "unfolds to more than 20000 layers"),
-    ("huge-layer.keras", "model_config", "[16000000, 16000000]"),
-    ("compressed.keras", "/layers/dense/vars/0", "more than 200-fold"),
-    ("never-written.keras", "/layers/dense/vars/0", "which a file of 10128 bytes cannot hold"),
-    ("gap.keras", nil, "these weights are missing: dense/bias of shape [4]"),
-    ("external-link.keras", "/layers/dense/vars", "a link to another file, which is not followed"),
-    ("soft-link.keras", "/layers/dense/vars/0", "a soft link, which is not followed"),
-    ("external-storage.keras", "/layers/dense/vars/0", "lie in other files, which are not followed"),
-    ("outside.weights.json", "weight_map", "'../sound.weights.h5', which is no file beside it"),
-    ("absolute.weights.json", "weight_map", "'/etc/passwd', which is no file beside it"),
-    ("absent.weights.json", nil, "There is no such file"),
-    ("senseless.weights.json", "weight_map", "names no files"),
-    ("sound.json", nil, "describes a network but holds no weights"),
-    ("sound.weights.h5", nil, "give one with --architecture FILE"),
-  ] as [(String, String?, String)])
+  @Test(
+    arguments: [
+      ("bomb.keras", "model.weights.h5", "more than 200-fold"),
+      ("bomb-config.keras", "config.json", "more than 200-fold"),
+      ("encrypted.keras", "metadata.json", "is encrypted"),
+      ("twice.keras", "config.json", "holds it 2 times"),
+      ("elsewhere.keras", "model.weights.h5", "The archive holds no weights"),
+      ("without-weights.keras", "model.weights.h5", "The archive holds no weights"),
+      ("numpy-weights.keras", "model.weights.h5", "in NumPy's format"),
+      ("not-hdf5.keras", nil, "a Python pickle, as PyTorch files do, which is never run"),
+      ("truncated.keras", nil, "truncated or damaged"),
+      ("lambda.keras", "model_config", "code (Lambda): it carries code, which is never run"),
+      ("saved-model.keras", "model_config", "served (TFSMLayer): it stands for a TensorFlow SavedModel"),
+      ("own-class.keras", "model_config", "own (Dense): it is a class of its author's own, 'evil>Dense'"),
+      ("deep.keras", "model_config", "no JSON that can be read"),
+      ("unfolding.keras", "model_config", "unfolds to more than 20000 layers"),
+      ("huge-layer.keras", "model_config", "[16000000, 16000000]"),
+      ("compressed.keras", "/layers/dense/vars/0", "more than 200-fold"),
+      ("never-written.keras", "/layers/dense/vars/0", "which a file of 10128 bytes cannot hold"),
+      ("gap.keras", nil, "these weights are missing: dense/bias of shape [4]"),
+      ("external-link.keras", "/layers/dense/vars", "a link to another file, which is not followed"),
+      ("soft-link.keras", "/layers/dense/vars/0", "a soft link, which is not followed"),
+      ("external-storage.keras", "/layers/dense/vars/0", "lie in other files, which are not followed"),
+      ("outside.weights.json", "weight_map", "'../sound.weights.h5', which is no file beside it"),
+      ("absolute.weights.json", "weight_map", "'/etc/passwd', which is no file beside it"),
+      ("absent.weights.json", nil, "There is no such file"),
+      ("senseless.weights.json", "weight_map", "names no files"),
+      ("sound.json", nil, "describes a network but holds no weights"),
+      ("sound.weights.h5", nil, "give one with --architecture FILE"),
+    ] as [(String, String?, String)])
   func hostileFilesAreRefused(_ name: String, _ object: String?, _ message: String) throws {
     let error = try #require(throws: FileError.self) { try frozen(name) }
     #expect(error.message.contains(message), "\(error)")
@@ -61,7 +62,10 @@ import _BayesTestSupport
   @Test func nothingIsLeftInTheFolderOfTemporaryFiles() throws {
     let folder = FileManager.default.temporaryDirectory.path(percentEncoded: false)
     func names() throws -> Set<String> {
-      Set(try FileManager.default.contentsOfDirectory(atPath: folder).filter { $0.hasPrefix("bayesify-") && !$0.hasPrefix("bayesify-tests") })
+      Set(
+        try FileManager.default.contentsOfDirectory(atPath: folder).filter {
+          $0.hasPrefix("bayesify-") && !$0.hasPrefix("bayesify-tests")
+        })
     }
     let before = try names()
     let checkpoint = try openCheckpoint(golden("HostileLayouts/deflated.keras"))

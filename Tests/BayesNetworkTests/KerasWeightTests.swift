@@ -69,7 +69,8 @@ struct KerasWeightTests {
 
   /// A layer used twice gets a node for each use, both with its weights.
   @Test func sharedLayersKeepTheirWeights() throws {
-    let twice = dense(4, "x").dropLast() + #", "name": "x", "inbound_nodes": [[["image", 0, 0, {}]], [["x", 0, 0, {}]]]}"#
+    let twice =
+      dense(4, "x").dropLast() + #", "name": "x", "inbound_nodes": [[["image", 0, 0, {}]], [["x", 0, 0, {}]]]}"#
     let json = KerasJSON.functional(
       KerasJSON.node("InputLayer", "image", #""batch_input_shape": [null, 4]"#), String(twice),
       outputs: #"["x", 1, 0]"#)
@@ -81,7 +82,8 @@ struct KerasWeightTests {
   /// Kernels that Theano made lie in another order and are turned round.
   @Test func kernelsOfTheanoAreTurned() throws {
     let json = KerasJSON.sequential(
-      KerasJSON.input("4, 4, 2"), KerasJSON.layer("Conv2D", "c", #""filters": 3, "kernel_size": [2, 3], "use_bias": false"#))
+      KerasJSON.input("4, 4, 2"),
+      KerasJSON.layer("Conv2D", "c", #""filters": 3, "kernel_size": [2, 3], "use_bias": false"#))
     var checkpoint = MemoryCheckpoint(json, weights: [("c", [("c_W", [3, 2, 2, 3])])])
     checkpoint.kerasVersion = 1
     let frozen = try FrozenNetwork(importing: checkpoint, backend: .theano)
@@ -97,7 +99,10 @@ struct KerasWeightTests {
   }
 
   /// Theano lays the border of such windows elsewhere.
-  @Test(arguments: [(#""kernel_size": [2, 2]"#, true), (#""kernel_size": [3, 3], "strides": [2, 2]"#, true), (#""kernel_size": [3, 3]"#, false)])
+  @Test(arguments: [
+    (#""kernel_size": [2, 2]"#, true), (#""kernel_size": [3, 3], "strides": [2, 2]"#, true),
+    (#""kernel_size": [3, 3]"#, false),
+  ])
   func unevenBordersOfTheanoAreRefused(_ settings: String, _ isRefused: Bool) throws {
     let size = settings.contains("[2, 2]") && !settings.contains("strides") ? 2 : 3
     let json = KerasJSON.sequential(
@@ -126,7 +131,8 @@ struct KerasWeightTests {
 
     // Versions before 2.15 count every layer twice.
     var older = MemoryCheckpoint(KerasJSON.sequential(KerasJSON.input("4"), layers))
-    older.put((0..<12).map { ("_layer_checkpoint_dependencies/dense" + ($0 == 0 ? "" : "_\(2 * $0)"), [[4, 4], [4]]) })
+    older.put(
+      (0..<12).map { ("_layer_checkpoint_dependencies/dense" + ($0 == 0 ? "" : "_\(2 * $0)"), [[4, 4], [4]]) })
     #expect(try sources(older)["layer10/weight"] == "_layer_checkpoint_dependencies/dense_20/vars/0")
   }
 

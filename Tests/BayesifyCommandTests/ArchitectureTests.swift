@@ -82,7 +82,11 @@ struct ArchitectureTests {
 
   @Test func tensorsOfWeightsAloneAreListed() async throws {
     struct Listing: Decodable {
-      struct Entry: Decodable { var name: String; var shape: [Int]; var type: String }
+      struct Entry: Decodable {
+        var name: String
+        var shape: [Int]
+        var type: String
+      }
       var format: String
       var parameters: Int
       var tensors: [Entry]
@@ -90,7 +94,8 @@ struct ArchitectureTests {
     let text = try await TestFolder().succeed("inspect", weights, "--json").output
     let listing = try JSONDecoder().decode(Listing.self, from: Data(text.utf8))
     #expect(listing.format == "Keras weights by objects, HDF5")
-    #expect(listing.tensors.contains { $0.name == "/layers/dense_10/vars/0" && $0.shape == [4, 4] && $0.type == "float32" })
+    #expect(
+      listing.tensors.contains { $0.name == "/layers/dense_10/vars/0" && $0.shape == [4, 4] && $0.type == "float32" })
     #expect(listing.parameters == listing.tensors.reduce(0) { $0 + $1.shape.reduce(1, *) })
   }
 

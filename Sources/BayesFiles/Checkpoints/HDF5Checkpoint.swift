@@ -2,10 +2,6 @@ public import BayesNetwork
 public import BayesTensor
 public import Foundation
 
-public import BayesNetwork
-public import BayesTensor
-public import Foundation
-
 /// A checkpoint in an HDF5 file: a model or weights saved by Keras 1, 2 or 3, or any named arrays.
 ///
 /// What the file is is judged by its content:

@@ -121,7 +121,8 @@ final class HDF5Array: StoredArray {
     let opaque = try Self.perform(file, object) { () throws(HDF5Failure) in
       try HDF5Handle<HDF5DatatypeResource>(H5Dget_type(handle.identifier))
     }
-    return ContiguousArray(try elements(rows, as: UInt16.self, read: opaque.identifier).map { UInt16(littleEndian: $0) })
+    let bits = try elements(rows, as: UInt16.self, read: opaque.identifier)
+    return ContiguousArray(bits.map { UInt16(littleEndian: $0) })
   }
 
   /// - Parameter memoryType: what the library converts elements to.

@@ -15,7 +15,7 @@ ROWS = 3
 def chain(keras, shape, layers, name=None):
     """A Sequential model."""
     model = keras.Sequential(name=name)
-    if keras.__version__.startswith("2.2."):
+    if getattr(keras, "__version__", "").startswith("2.2."):
         # Its descriptions forget shapes that are not the first layer's.
         settings = dict(layers[0].get_config(), batch_input_shape=(None,) + shape)
         layers = [type(layers[0]).from_config(settings)] + layers[1:]

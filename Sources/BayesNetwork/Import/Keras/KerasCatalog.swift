@@ -142,8 +142,8 @@ enum KerasCatalog {
     let padding = try options.text("padding", "border_mode", default: "valid")
     let isCausal = options.isAlongOneAxis && padding == "causal"
     return Convolution(
-      filters: filters, window: window, strides: try options.extent("strides", "subsample", "subsample_length", default: one),
-      dilation: dilation,
+      filters: filters, window: window,
+      strides: try options.extent("strides", "subsample", "subsample_length", default: one), dilation: dilation,
       padding: isCausal
         ? .explicit(SpatialPadding(left: dilation.width * (window.width - 1))) : try options.padding(),
       usesBias: try options.flag("use_bias", "bias", default: true))

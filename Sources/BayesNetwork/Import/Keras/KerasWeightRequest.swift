@@ -58,7 +58,8 @@ extension KerasModel {
       let kind = kinds[index]
       defer { ranks[kind, default: 0] += 1 }
       return KerasPlace(
-        name: layers[index].name, position: index, className: layers[index].kind, kind: kind, rank: ranks[kind] ?? 0, count: counts[kind] ?? 1)
+        name: layers[index].name, position: index, className: layers[index].kind, kind: kind, rank: ranks[kind] ?? 0,
+        count: counts[kind] ?? 1)
     }
   }
 
