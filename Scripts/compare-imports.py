@@ -23,14 +23,12 @@ def softmax(logits):
     return powers / powers.sum(axis=-1, keepdims=True)
 
 
-def difference(command, path, description, expected, scratch):
+def difference(command, path, options, expected, scratch):
     """The largest difference over the largest output, or the sentence of a refusal."""
     data, records = os.path.join(scratch, "x.npy"), os.path.join(scratch, "records.h5")
     np.save(data, expected["x"])
     arguments = [command, "extract", path, "--data", data, "-o", records, "--quiet", "--force"]
-    if description:
-        arguments += ["--architecture", description]
-    run = subprocess.run(arguments, capture_output=True, text=True)
+    run = subprocess.run(arguments + options, capture_output=True, text=True)
     if run.returncode != 0:
         return run.stderr.strip()
     worst = 0.0
@@ -58,9 +56,11 @@ def main(command, results, folders):
                 if not os.path.exists(path):
                     continue
                 alone = suffix in (".names.h5", "-numbers.h5", ".weights.h5", "-parts.weights.json")
-                description = os.path.join(folder, model + ".json") if alone else None
+                options = ["--architecture", os.path.join(folder, model + ".json")] if alone else []
+                if label.startswith("keras-1"):
+                    options += ["--keras-backend", label.split("-")[-1]]
                 with tempfile.TemporaryDirectory() as scratch:
-                    found = difference(command, path, description, expected, scratch)
+                    found = difference(command, path, options, expected, scratch)
                 table[label][model + suffix] = found
                 if not isinstance(found, float) or found > 1e-5:
                     print(label, model + suffix, found)

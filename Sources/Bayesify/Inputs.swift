@@ -30,10 +30,11 @@ public struct CheckpointModel: Sendable {
   public let digest: String
   public let frozen: FrozenNetwork
 
-  /// Imports a checkpoint.
+  /// Imports a checkpoint; where it carries rows and the answers to them, the network must give those.
   ///
   /// - Parameter reading: what the file itself does not say.
-  /// - Throws: `FileError` naming everything in the file that cannot be imported, and why.
+  /// - Throws: `FileError` naming everything in the file that cannot be imported, and why, or the answer that is
+  ///   another.
   public init(_ file: String, reading: CheckpointReading = CheckpointReading()) throws(FileError) {
     let checkpoint = try openCheckpoint(file)
     self.file = file
@@ -47,6 +48,7 @@ public struct CheckpointModel: Sendable {
       frozen = try FrozenNetwork(importing: checkpoint, backend: reading.backend)
       digest = try checkpoint.digest()
     }
+    try NumericSelfTest(of: checkpoint)?.require(frozen)
   }
 }
 

@@ -9,6 +9,9 @@ struct Inspect: AsyncParsableCommand {
       Of a file that holds weights alone, and where no --architecture is given, the tensors are listed. Values are \
       looked through in files of up to 64 MiB; of larger ones only names and shapes are checked.
 
+      --verify compares the network's answers with those of another library: a .npz or HDF5 file with the arrays \
+      'inputs', rows as they go into the network, and 'outputs', or one array an exit, by its name.
+
       Example: bayesify inspect model.h5 --json
       """)
 
@@ -16,6 +19,9 @@ struct Inspect: AsyncParsableCommand {
   var file: String
 
   @OptionGroup var options: CheckpointOptions
+
+  @Option(help: "Rows and the answers to them, to compare the network's with.")
+  var verify: String?
 
   @Flag(help: "JSON on standard output.")
   var json = false
@@ -34,6 +40,7 @@ struct Inspect: AsyncParsableCommand {
         return try show(ArchiveDescription(archive, format: format))
       }
     }
+    if let verify { return try self.verify(options.model(file), with: NumericSelfTest(goldenFile: verify)) }
     let checkpoint = try openCheckpoint(file)
     if checkpoint.architecture == nil, options.architecture == nil {
       return try show(WeightsDescription(checkpoint))
@@ -49,10 +56,23 @@ struct Inspect: AsyncParsableCommand {
     try show(NetworkDescription(imported.network, of: checkpoint))
   }
 
+  private func verify(_ model: CheckpointModel, with test: NumericSelfTest) throws {
+    try test.require(model.frozen)
+    let comparisons = try test.comparisons(with: model.frozen)
+    try printAnswer(
+      json
+        ? try jsonText(comparisons)
+        : textTable(
+          ["exit", "compared", "rows", "largest difference", "largest output"],
+          comparisons.map {
+            [$0.exit, $0.meaning.rawValue, "\($0.rows)", "\($0.largestDifference)", "\($0.largestOutput)"]
+          }, leading: 2))
+  }
+
   private func imported(
     _ checkpoint: some Checkpoint, describedBy other: some Checkpoint
   ) throws(FileError) -> ImportedArchitecture {
-    try KerasArchitecture.network(of: checkpoint, describedBy: other, backend: options.kerasBackend)
+    try ImportedArchitecture(of: checkpoint, describedBy: other, backend: options.kerasBackend)
   }
 
   /// The weights of larger files are not read, so that the answer comes at once.

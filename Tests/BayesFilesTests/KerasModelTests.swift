@@ -8,9 +8,9 @@ import _BayesTestSupport
 /// Real networks that others trained, where this machine has them, against the outputs of Keras.
 @Suite(.enabled(if: TestFiles.shared != nil))
 struct KerasModelTests {
-  private func checkpoint(_ file: String) throws -> HDF5Checkpoint {
+  private func checkpoint(_ file: String) throws -> any Checkpoint {
     let folder = TestFiles.shared ?? TestFiles.package
-    return try HDF5Checkpoint(folder.appending(path: "checkpoints/" + file).path(percentEncoded: false))
+    return try openCheckpoint(folder.appending(path: "checkpoints/" + file).path(percentEncoded: false))
   }
 
   /// Expects the answers of Keras to `numpy.random.RandomState(0).rand(2, *input_shape)`.
@@ -43,6 +43,12 @@ struct KerasModelTests {
       "msdnet-small-cifar10.h5", ["exit1", "exit2", "exit3", "exit4"], [128, 128, 128, 128],
       [.categorical, .categorical, .categorical, .categorical]
     ),
+    (
+      "msdnet-small-cifar10-overfit.keras", ["exit1", "exit2", "exit3", "exit4"], [128, 128, 128, 128],
+      [.categorical, .categorical, .categorical, .categorical]
+    ),
+    ("cifar10-cnn-keras3.keras", ["dense_1"], [64], [.categorical]),
+    ("outlier-exposure-mnist-tuned.keras", ["probs"], [50], [.categorical]),
   ] as [(String, [String], [Int], [Likelihood?])])
   func importsWithTheOutputsOfKeras(
     file: String, exits: [String], widths: [Int], likelihoods: [Likelihood?]
@@ -56,9 +62,32 @@ struct KerasModelTests {
   }
 
   @Test func weightsAloneFitTheDescriptionOfAnotherFile() throws {
-    let frozen = try FrozenNetwork(
-      importing: try checkpoint("mtcnn-48net-weights-only.h5"),
-      describedBy: try checkpoint("mtcnn-48net-full.h5"))
-    try expectKerasOutputs(frozen, "mtcnn-48net-full.h5")
+    try expectKerasOutputs(
+      importing(checkpoint("mtcnn-48net-weights-only.h5"), describedBy: checkpoint("mtcnn-48net-full.h5")),
+      "mtcnn-48net-full.h5")
+  }
+
+  @Test func weightsAloneFitTheDescriptionInJSON() throws {
+    let name = "digits-recognizer.weights.h5"
+    try expectKerasOutputs(
+      importing(
+        checkpoint(name), describedBy: openCheckpoint(golden("KerasModels/\(name).architecture.json"))), name)
+  }
+
+  private func importing(
+    _ checkpoint: some Checkpoint, describedBy other: some Checkpoint
+  ) throws(FileError) -> FrozenNetwork {
+    try FrozenNetwork(importing: checkpoint, describedBy: other)
+  }
+
+  @Test(arguments: [
+    ("fashion-tfsm-layer.keras", "(TFSMLayer): it stands for a TensorFlow SavedModel that is not in the file"),
+    ("resnet20-cifar10-state-dict.pt", "a Python pickle, as PyTorch files do, which is never run"),
+    ("mtcnn-48net-weights-only.h5", "give one with --architecture FILE"),
+    ("digits-recognizer.weights.h5", "give one with --architecture FILE"),
+  ])
+  func whatCannotBeImportedIsRefusedByName(_ file: String, _ message: String) throws {
+    let error = try #require(throws: FileError.self) { try FrozenNetwork(importing: try checkpoint(file)) }
+    #expect(error.message.contains(message), "\(error)")
   }
 }

@@ -464,7 +464,6 @@ import _BayesTestSupport
 
   /// A layer in a functional model of Keras 2 with its `inbound_nodes`, and the reason to refuse it.
   @Test(arguments: [
-    ("Dense", #""units": 4"#, #"[[["image", 0, 0, {}]], [["x", 0, 0, {}]]]"#, "it is used 2 times"),
     ("BatchNormalization", "", #"[[["image", 0, 0, {"training": true}]]]"#, "in training mode"),
     ("ReLU", "", #"[[["image", 0, 0, {"mask": [1]}]]]"#, "it is called with 'mask'"),
     (
@@ -492,10 +491,6 @@ import _BayesTestSupport
     ),
     ("ReLU", "", "[[]]", "without an input"),
     ("ReLU", "", #"[[["image", 0, 0, {}], ["image", 0, 0, {}]]]"#, "Activation takes 1 input(s)"),
-    (
-      "Sequential", #""layers": [{"class_name": "ReLU", "config": {"name": "r"}}]"#,
-      #"[[["image", 0, 0, {}]], [["image", 0, 0, {}]]]"#, "it is used 2 times"
-    ),
     ("Model", "", #"[[["image", 0, 0, {}]]]"#, "it does not say how the layers inside are joined"),
   ])
   func unsupportedCallsAreNamedWithTheReason(

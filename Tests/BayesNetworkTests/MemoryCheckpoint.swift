@@ -9,6 +9,9 @@ struct MemoryCheckpoint: Checkpoint {
   var architecture: Data?
   var entries: [CheckpointEntry] = []
   var layers: [CheckpointLayer] = []
+  var objects: [CheckpointObject] = []
+  var kerasVersion: Int?
+  var kerasBackend: String?
 
   /// - Parameter weights: for each layer its weights' names and shapes, in the order of the file.
   init(_ architecture: String?, weights: [(layer: String, weights: [(name: String, shape: Shape)])] = []) {
@@ -24,6 +27,15 @@ struct MemoryCheckpoint: Checkpoint {
   }
 
   func digest() -> String { "" }
+
+  /// Adds objects with the shapes of their tensors.
+  mutating func put(_ objects: [(path: String, shapes: [Shape])]) {
+    for (path, shapes) in objects {
+      let names = shapes.indices.map { "\(path)/vars/\($0)" }
+      self.objects.append(CheckpointObject(path: path, name: nil, entryNames: names))
+      entries += zip(names, shapes).map { CheckpointEntry(name: $0, shape: $1, scalarType: "float32") }
+    }
+  }
 
   /// Elements count up from zero.
   func tensor(named name: String) throws(FileError) -> Tensor<Float> {

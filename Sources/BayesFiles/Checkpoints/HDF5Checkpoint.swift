@@ -14,6 +14,7 @@ public import Foundation
 /// - Keras weights without a model: there is no architecture, and layers lie at the root;
 /// - the weights of Keras before 1.1: layers and their arrays have numbers for names;
 /// - Keras weights by objects, `.weights.h5`: there is no architecture, and no layers but `objects`;
+/// - a graph that `bayesify_torch.py` wrote: `architecture` is its description; no layers;
 /// - anything else: all arrays, and no layers.
 ///
 /// Weights that the model owns itself are a last layer named `top_level_model_weights`.
@@ -60,7 +61,7 @@ public struct HDF5Checkpoint: Checkpoint {
     case .model: format = "Keras \(version ?? "1") model, HDF5"
     case .weights, .positions: format = "Keras \(version ?? "1") weights, HDF5"
     case .objects: format = "Keras weights by objects, HDF5"
-    case .arrays: format = "HDF5"
+    case .arrays: format = root["bayesify_graph"] == nil ? "HDF5" : "Bayesify graph and weights, HDF5"
     }
     switch layout {
     case .model, .weights, .positions:
@@ -68,7 +69,7 @@ public struct HDF5Checkpoint: Checkpoint {
     case .objects, .arrays: kerasVersion = nil
     }
     kerasBackend = root["backend"]?.firstText ?? attributes["backend"]?.firstText
-    architecture = root["model_config"]?.firstText.map { Data($0.utf8) }
+    architecture = (root["model_config"] ?? root["bayesify_graph"])?.firstText.map { Data($0.utf8) }
     entries = contents.entries.filter { entry in
       !entry.path.hasPrefix("/optimizer_weights/") && !(layout == .objects && entry.path.hasPrefix("/optimizer/"))
     }.map { CheckpointEntry(name: $0.path, shape: $0.shape, scalarType: $0.scalarType) }

@@ -49,10 +49,7 @@ struct KerasArchive: Checkpoint {
     if let checkpoint = try checkpoint("model.weights.h5", in: archive) { return checkpoint }
     if let source = try archive.checkpointSource("model.weights.json") {
       let data = try KerasJSONFile.data(of: source, object: "model.weights.json")
-      let index: ShardIndex
-      do {
-        index = try ShardIndex(data)
-      } catch {
+      guard let index = try ShardIndex(of: data, file: archive.file, object: "model.weights.json") else {
         throw FileError(
           .malformed, file: archive.file, object: "model.weights.json",
           "It is no index of divided weights; save the model again.")

@@ -4,21 +4,17 @@ import Foundation
 
 /// A file of JSON that belongs to a Keras model: its description, or the index of its divided weights.
 enum KerasJSONFile {
-  /// No description is longer.
-  static let sizeLimit = 16 << 20
+  /// Reading JSON takes some thirty times its size in memory; descriptions of thousands of layers have less.
+  static let sizeLimit = 6 << 20
 
   /// - Throws: `FileError.Code.malformed` where the file is too long or is no JSON that can be read.
   static func open(_ reader: FileReader) throws(FileError) -> any Checkpoint {
     let data = try data(of: reader, object: nil)
-    let index: ShardIndex
-    do {
-      index = try ShardIndex(data)
-    } catch {
+    guard let index = try ShardIndex(of: data, file: reader.file) else {
       return DescriptionCheckpoint(file: reader.file, description: data)
     }
     let folder = URL(filePath: reader.file).deletingLastPathComponent()
-    let index2 = index
-    return try ShardedCheckpoint(file: reader.file, index: index2) { (name) throws(FileError) in
+    return try ShardedCheckpoint(file: reader.file, index: index) { (name) throws(FileError) in
       try HDF5Checkpoint(folder.appending(path: name).path(percentEncoded: false))
     }
   }

@@ -6,7 +6,14 @@ struct KerasObjectList {
   let objects: [CheckpointObject]
 
   /// Lists the objects of one file.
+  ///
+  /// - Throws: `FileError.Code.unsupported` where an object is a link, which Keras never writes.
   init(_ contents: HDF5File) throws(FileError) {
+    if let (path, link) = contents.links.min(by: { $0.key < $1.key }) {
+      throw FileError(
+        .unsupported, file: contents.file, object: path,
+        "This is \(link), which is not followed; write the arrays themselves into the file.")
+    }
     var objects: [CheckpointObject] = []
     for (path, entryNames) in Self.grouped(contents.entries.map(\.path)) {
       let name = try contents.attributes(of: path + "/" + Self.group)["name"]?.firstText

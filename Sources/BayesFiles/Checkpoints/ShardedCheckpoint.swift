@@ -25,8 +25,21 @@ struct ShardIndex: Decodable {
   /// For each object, the files that hold its arrays.
   private let weightMap: [String: Files]
 
-  init(_ data: Data) throws {
-    self = try JSONDecoder().decode(ShardIndex.self, from: data)
+  /// - Returns: `nil` for JSON that is something else.
+  /// - Throws: `FileError.Code.malformed` where the index makes no sense.
+  init?(of data: Data, file: String, object: String? = nil) throws(FileError) {
+    do {
+      self = try JSONDecoder().decode(ShardIndex.self, from: data)
+    } catch DecodingError.keyNotFound(CodingKeys.weightMap, _) {
+      return nil
+    } catch DecodingError.dataCorrupted {
+      // Descriptions may hold words that only Python writes.
+      return nil
+    } catch {
+      throw FileError(
+        .malformed, file: file, object: object ?? "weight_map",
+        "The index of divided weights names no files; copy or download it again.")
+    }
   }
 
   /// The files, each once.

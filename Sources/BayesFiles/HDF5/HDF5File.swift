@@ -15,7 +15,8 @@ final class HDF5File: Sendable {
   let entries: [ArchiveEntry]
 
   private let groups: Set<String>
-  private let links: [String: String]
+  /// What each path that is no object but a link to one stands for, in words.
+  let links: [String: String]
   private let handle: HDF5Handle<HDF5FileResource>
   // Arrays stay open between reads of row ranges, as their chunk caches live with them.
   private let openArrays = Mutex<[String: HDF5Array]>([:])

@@ -28,7 +28,7 @@ def cnn():
         k.Convolution2D(4, 3, 3, activation="relu", input_shape=(8, 8, 2) if K.image_dim_ordering() == "tf" else (2, 8, 8)),
         k.BatchNormalization(),
         k.MaxPooling2D(),
-        k.Convolution2D(3, 2, 2, border_mode="same", bias=False),
+        k.Convolution2D(3, 3, 3, border_mode="same", bias=False),
         k.ZeroPadding2D((1, 1)),
         k.Flatten(),
         k.Dropout(0.5),

@@ -28,12 +28,31 @@ FILES = {
     "mtcnn-48net-full.h5": tf_keras,
     "fashion-cnn.h5": keras,
     "msdnet-small-cifar10.h5": keras,
+    "cifar10-cnn-keras3.keras": keras,
+    "outlier-exposure-mnist-tuned.keras": keras,
+    "msdnet-small-cifar10-overfit.keras": keras,
+    "digits-recognizer.weights.h5": keras,
 }
+
+
+def digits_recognizer():
+    """The published file holds weights alone; this is a network that they fit."""
+    k = keras.layers
+    return keras.Sequential([
+        keras.Input((28, 28)), k.Flatten(), k.Dense(128, activation="relu"), k.Dense(64, activation="relu"),
+        k.Dense(10, activation="softmax", name="digit")], name="digits")
 
 if __name__ == "__main__":
     folder = golden.folder("KerasModels")
     for file, library in FILES.items():
-        model = library.models.load_model(os.path.join(sys.argv[1], file), compile=False)
+        path = os.path.join(sys.argv[1], file)
+        if file.endswith(".weights.h5"):
+            model = digits_recognizer()
+            model.load_weights(path)
+            with open(os.path.join(folder, file + ".architecture.json"), "w") as description:
+                description.write(model.to_json())
+        else:
+            model = library.models.load_model(path, compile=False)
         shape = tuple(model.input_shape[1:])
         x = np.random.RandomState(0).rand(2, *shape).astype(np.float32)
         outputs = model(x, training=False)

@@ -45,10 +45,36 @@ public enum KerasArchitecture {
           + "of model.to_json() or a Keras file that holds the whole model.")
     }
     let description = try KerasDescription(parsing: data, file: other.file)
-    return try KerasImporter(file: other.file).imported(description.model) { requests in
+    let imported = try KerasImporter(file: other.file).imported(description.model) { requests in
       checkpoint.objects.isEmpty
         ? KerasListedWeights(checkpoint, backend: backend).answers(to: requests)
         : KerasObjectWeights(checkpoint).answers(to: requests)
+    }
+    if (checkpoint.kerasBackend.flatMap(KerasBackend.init) ?? backend) == .theano {
+      try refuseBorders(of: imported.network, file: checkpoint.file)
+    }
+    return imported
+  }
+
+  /// Refuses windows whose `same` border Theano lays elsewhere than all others: those of even extent, and those
+  /// that skip places.
+  private static func refuseBorders(of network: Network, file: String) throws(FileError) {
+    func isUneven(_ window: Extent2D, _ strides: Extent2D) -> Bool {
+      window.height % 2 == 0 || window.width % 2 == 0 || strides.height > 1 || strides.width > 1
+    }
+    for node in network.nodes {
+      let isRefused =
+        switch node.layer {
+        case let layer as Convolution: layer.padding == .same && isUneven(layer.window, layer.strides)
+        case let layer as Pooling: layer.padding == .same
+        case let layer as TransposedConvolution: layer.padding == .same
+        default: false
+        }
+      guard isRefused else { continue }
+      throw FileError(
+        .unsupported, file: file, object: node.name,
+        "Theano computed the network, and lays the border 'same' of this layer elsewhere than other libraries do; "
+          + "rebuild the model with ZeroPadding2D and the border 'valid', load the weights into it and save it again.")
     }
   }
 }
@@ -68,7 +94,7 @@ extension FrozenNetwork {
   public init(
     importing checkpoint: some Checkpoint, describedBy other: some Checkpoint, backend: KerasBackend? = nil
   ) throws(FileError) {
-    let imported = try KerasArchitecture.network(of: checkpoint, describedBy: other, backend: backend)
+    let imported = try ImportedArchitecture(of: checkpoint, describedBy: other, backend: backend)
     try self.init(imported.network, loading: checkpoint, from: imported.sources)
   }
 }

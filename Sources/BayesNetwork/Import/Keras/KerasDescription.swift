@@ -62,6 +62,11 @@ struct KerasDescription {
   ///
   /// - Throws: `FileError` naming the layer whose description makes no sense.
   init(parsing data: Data, file: String) throws(FileError) {
+    guard data.count <= Self.sizeLimit else {
+      throw FileError(
+        .unsupported, file: file, object: "model_config",
+        "The description of the network has \(data.count) bytes; no more than \(Self.sizeLimit) are read.")
+    }
     let root: JSONValue
     do {
       root = try JSONValue(parsing: data)
@@ -82,6 +87,9 @@ struct KerasDescription {
     }
     self.model = model
   }
+
+  /// Reading takes some thirty times the size in memory; descriptions of thousands of layers have less.
+  private static let sizeLimit = 6 << 20
 
   /// The description names no version, but Keras 3 names the input's shape and its tensors anew.
   private static func generation(of root: JSONValue) -> KerasGeneration {

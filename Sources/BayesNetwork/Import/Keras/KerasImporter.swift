@@ -15,7 +15,7 @@ struct KerasImporter {
   private var problems: [String] = []
 
   /// Inner models that are used several times unfold; what claims more layers than this is no network.
-  private static let nodeLimit = 100_000
+  private static let nodeLimit = 20_000
 
   init(file: String) { self.file = file }
 
@@ -28,18 +28,13 @@ struct KerasImporter {
     let outputs = try lay(model, in: LayingPath(), on: try addInputs(of: model))
     var sources: [ParameterPath: ParameterSource] = [:]
     let answers = find(requests)
-    for (index, answer) in answers.enumerated() {
-      guard case .refused(let refusal) = answer else { continue }
-      let places = requests[index].places
-      problems.append(
-        "\(places.map(\.name).joined(separator: "/")) (\(places[places.count - 1].className)): \(refusal.reason)")
-    }
     guard problems.isEmpty else {
       throw error(
         .unsupported,
         "These layers cannot be imported: " + problems.joined(separator: "; ")
           + ". Rebuild the model without them and save it again.")
     }
+    try requireAnswers(answers)
     for (parameter, request) in destinations {
       // What is absent is listed when the weights are loaded.
       if case .found(let source) = answers[request] { sources[parameter] = source }
@@ -55,6 +50,27 @@ struct KerasImporter {
     } catch {
       throw self.error(.unsupported, error.message + " Rebuild the model and save it again.")
     }
+  }
+
+  /// Refuses weights of which the file does not tell where or how they lie; layers with one reason are listed
+  /// together.
+  private func requireAnswers(_ answers: [KerasWeightAnswer]) throws(FileError) {
+    var reasons: [(reason: String, layers: [String])] = []
+    for (request, answer) in zip(requests, answers) {
+      guard case .refused(let refusal) = answer else { continue }
+      let place = request.places.map(\.name).joined(separator: "/")
+      let layer = "\(place) (\(request.places[request.places.count - 1].className))"
+      if let index = reasons.firstIndex(where: { $0.reason == refusal.reason }) {
+        if !reasons[index].layers.contains(layer) { reasons[index].layers.append(layer) }
+      } else {
+        reasons.append((refusal.reason, [layer]))
+      }
+    }
+    guard !reasons.isEmpty else { return }
+    throw error(
+      .unsupported,
+      "The weights of these layers cannot be told: "
+        + reasons.map { "\($0.layers.joined(separator: ", ")): \($0.reason)" }.joined(separator: "; ") + ".")
   }
 
   private func error(_ code: FileError.Code, _ message: String) -> FileError {
@@ -260,7 +276,7 @@ struct KerasImporter {
     do {
       add(name, step.layer, inputs, try step.layer.outputShape(for: inputs.map { shapes[$0] }))
     } catch {
-      throw KerasRefusal(error.message)
+      throw KerasRefusal(error.message.hasSuffix(".") ? String(error.message.dropLast()) : error.message)
     }
     return nodes.count - 1
   }

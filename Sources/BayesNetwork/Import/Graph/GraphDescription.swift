@@ -1,0 +1,125 @@
+import BayesTensor
+import Foundation
+
+/// A network as JSON of Bayesify's own: nodes with their layers, exits, and where the weights are.
+///
+/// ```json
+/// {"format": "bayesify-graph", "version": 1, "source": "torch 2.5.0",
+///  "nodes": [{"name": "fc", "kind": "Dense", "layer": {"units": 10, "usesBias": true}, "inputs": ["input"],
+///             "weights": {"weight": {"entry": "/weights/fc/weight", "state": "fc.weight", "axes": [1, 0]}}}],
+///  "exits": [{"name": "exit1", "logits": "fc", "likelihood": "categorical"}]}
+/// ```
+///
+/// A node's `layer` holds the settings of its kind, as `Layer` types are coded.  `entry` is where the file with the
+/// graph keeps a weight, in the parameter's order of axes; `state` is its name in a state dictionary of PyTorch, and
+/// `axes` are that tensor's axes in the parameter's order.
+struct GraphDescription: Decodable {
+  static let format = "bayesify-graph"
+  static let version = 1
+
+  struct Weight: Decodable {
+    var entry: String?
+    var state: String?
+    var axes: [Int]?
+  }
+
+  struct NodeDescription: Decodable {
+    var name: String
+    var layer: any Layer
+    var inputs: [String]
+    var weights: [String: Weight]
+
+    private enum Key: String, CodingKey {
+      case name, kind, layer, inputs, weights
+    }
+
+    init(from decoder: any Decoder) throws {
+      let container = try decoder.container(keyedBy: Key.self)
+      name = try container.decode(String.self, forKey: .name)
+      let kind = try container.decode(String.self, forKey: .kind)
+      guard let type = GraphDescription.layers[kind] else {
+        throw DecodingError.dataCorruptedError(
+          forKey: .kind, in: container, debugDescription: "There is no layer '\(kind)'.")
+      }
+      layer = try container.decode(type, forKey: .layer)
+      inputs = try container.decode([String].self, forKey: .inputs)
+      weights = try container.decodeIfPresent([String: Weight].self, forKey: .weights) ?? [:]
+    }
+  }
+
+  struct ExitDescription: Decodable {
+    var name: String
+    var logits: String
+    var likelihood: Likelihood?
+  }
+
+  var version: Int
+  var nodes: [NodeDescription]
+  var exits: [ExitDescription]
+
+  /// The kinds of layers that a description may name.
+  private static let layers: [String: any Layer.Type] = {
+    let types: [any Layer.Type] = [
+      Input.self, Identity.self, Convolution.self, TransposedConvolution.self, Dense.self, BatchNormalization.self,
+      Rescaling.self, LayerNormalization.self, GroupNormalization.self, UnitNormalization.self, Activation.self,
+      ParametricReLU.self, Pooling.self, GlobalPooling.self, ElementwiseMerge.self, Concatenation.self, Reshape.self,
+      Permutation.self, Border.self, Upsampling.self, Resizing.self, Repetition.self, Embedding.self,
+    ]
+    return Dictionary(uniqueKeysWithValues: types.map { ($0.kind, $0) })
+  }()
+
+  private struct Header: Decodable {
+    var format: String
+  }
+
+  /// Whether JSON is a description of this kind.
+  static func describes(_ data: Data) -> Bool {
+    do {
+      return try JSONDecoder().decode(Header.self, from: data).format == format
+    } catch {
+      return false
+    }
+  }
+
+  /// - Throws: `FileError` naming the place in the JSON that is wrong.
+  init(parsing data: Data, file: String) throws(FileError) {
+    let description: GraphDescription
+    do {
+      description = try JSONDecoder().decode(GraphDescription.self, from: data)
+    } catch let error as DecodingError {
+      throw FileError(
+        .malformed, file: file, object: Self.object,
+        "The description of the network cannot be read: \(error.place). Write the file again with bayesify_torch.py.")
+    } catch {
+      throw FileError(
+        .malformed, file: file, object: Self.object,
+        "The description of the network cannot be read: \(error). Write the file again.")
+    }
+    guard description.version == Self.version else {
+      throw FileError(
+        .unsupported, file: file, object: Self.object,
+        "The description has version \(description.version); this program reads version \(Self.version). Write the "
+          + "file again with the script that came with this program.")
+    }
+    self = description
+  }
+
+  /// The attribute that holds a description.
+  static let object = "bayesify_graph"
+}
+
+extension DecodingError {
+  /// Where a description is wrong, and how.
+  fileprivate var place: String {
+    func words(_ context: Context) -> String {
+      let path = context.codingPath.map { $0.intValue.map { "[\($0)]" } ?? $0.stringValue }.joined(separator: ".")
+      return (path.isEmpty ? "" : "at \(path): ") + context.debugDescription
+    }
+    switch self {
+    case .keyNotFound(let key, let context): return words(context) + " ('\(key.stringValue)' is missing)"
+    case .typeMismatch(_, let context), .valueNotFound(_, let context), .dataCorrupted(let context):
+      return words(context)
+    @unknown default: return "\(self)"
+    }
+  }
+}
