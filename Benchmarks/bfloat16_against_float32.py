@@ -68,6 +68,9 @@ def main():
         with tempfile.TemporaryDirectory() as folder:
             for name in arguments.networks:
                 path = networks.file(name, arguments.shared, CACHE)
+                if path is None:
+                    print(f"{networks.title(name)} left out: its checkpoint is not in '{arguments.shared}/checkpoints'.")
+                    continue
                 try:
                     facts = sides[1].ask("load", path, arguments.precision)
                 except RuntimeError as error:
