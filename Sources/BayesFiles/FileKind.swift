@@ -91,8 +91,8 @@ enum FileKind: Equatable {
         case .keras:
           "a zip archive, as .keras files do; name it where a checkpoint is due"
         case .pytorch:
-          "a zip archive of pickles, as PyTorch files do, which are never run; load it in PyTorch and write its "
-            + "weights as HDF5"
+          "a zip archive of pickles, as PyTorch files do, which are never run; load the module in PyTorch and write "
+            + "it with bayesify_torch.py, which comes with this program"
         case .numpy:
           "a zip archive of NumPy arrays (.npz); write its arrays as HDF5, for instance with h5py"
         case .other, nil: "a zip archive; unpack it and name the HDF5 file in it"
@@ -102,7 +102,8 @@ enum FileKind: Equatable {
       case .idx: "an IDX header; that is a data file, not one of weights"
       case .png, .jpeg: "an image; that is data, not a file of weights"
       case .pickle:
-        "a Python pickle, as PyTorch files do, which is never run; load it in Python and write its weights as HDF5"
+        "a Python pickle, as PyTorch files do, which is never run; load the module in PyTorch and write it with "
+          + "bayesify_torch.py, which comes with this program"
       case .json: "JSON; name the file that holds the arrays"
       case .unknown(let start) where start.contains("version https://git-lfs"):
         "a Git LFS pointer; fetch the file it stands for with git lfs pull"

@@ -94,7 +94,9 @@ struct FusedGraph: Sendable {
     for index in network.nodes.indices where needed[index] && values[index] == nil {
       let node = network.nodes[index]
       let inputs = node.inputs.compactMap { input in
-        values[input].map { (value: $0, shape: network.shapes[borders[input] == nil ? input : network.nodes[input].inputs[0]]) }
+        // Within a border that is left to this layer lies the image without it.
+        let image = borders[input] == nil ? input : network.nodes[input].inputs[0]
+        return values[input].map { (value: $0, shape: network.shapes[image]) }
       }
       if node.layer is Identity || node.layer is Reshape {
         values[index] = inputs[0].value

@@ -112,8 +112,8 @@ private struct StateNames {
     guard complete.count <= 1 else {
       throw FileError(
         .unsupported, file: checkpoint.file,
-        "The weights are there \(complete.count) times, under \(complete.map { "'\($0)'" }.joined(separator: " and ")); "
-          + "keep one of them.")
+        "The weights are there \(complete.count) times, under "
+          + complete.map { "'\($0)'" }.joined(separator: " and ") + "; keep one of them.")
     }
     guard let prefix = complete.first else {
       let fewest = prefixes.min { (missing($0).count, $0) < (missing($1).count, $1) } ?? ""
