@@ -1,6 +1,6 @@
 """Imports files of the folders named with bayesify and compares its answers with those kept beside them.
 
-    python Scripts/compare-imports.py COMMAND RESULTS.json FOLDER...
+    python Scripts/compare-imports.py COMMAND RESULTS.json PAGE.md FOLDER...
 
 Every FOLDER holds <model>.npz (x and the outputs), <model>.json (the description) and files of that model.
 The outputs of all these models are probabilities; bayesify's records hold logits.
@@ -15,7 +15,18 @@ import tempfile
 import h5py
 import numpy as np
 
-SUFFIXES = [".model.h5", ".names.h5", "-numbers.h5", ".weights.h5", ".keras", "-hdf5.keras", "-parts.weights.json"]
+LAYOUTS = [
+    (".model.h5", "whole model, HDF5"),
+    (".keras", "`.keras`"),
+    ("-hdf5.keras", "HDF5 named `.keras`"),
+    (".names.h5", "weights by layers"),
+    ("-numbers.h5", "weights by numbers"),
+    (".weights.h5", "`.weights.h5`"),
+    ("-parts.weights.json", "in parts"),
+]
+SUFFIXES = [suffix for suffix, _ in LAYOUTS]
+ALONE = (".names.h5", "-numbers.h5", ".weights.h5", "-parts.weights.json")
+TOLERANCE = 1e-5
 
 
 def softmax(logits):
@@ -43,33 +54,106 @@ def difference(command, path, options, expected, scratch):
     return worst
 
 
-def main(command, results, folders):
-    table = {}
+def measured(command, folder):
+    """What became of every file in a folder."""
+    label, found = os.path.basename(folder.rstrip("/")), {}
+    for model in sorted(n[:-4] for n in os.listdir(folder) if n.endswith(".npz")):
+        expected = np.load(os.path.join(folder, model + ".npz"))
+        for suffix in SUFFIXES:
+            path = os.path.join(folder, model + suffix)
+            if not os.path.exists(path):
+                continue
+            options = ["--architecture", os.path.join(folder, model + ".json")] if suffix in ALONE else []
+            if label.startswith("keras-1"):
+                options += ["--keras-backend", label.split("-")[-1]]
+            with tempfile.TemporaryDirectory() as scratch:
+                found[model + suffix] = difference(command, path, options, expected, scratch)
+    return found
+
+
+def is_equal(value):
+    return isinstance(value, float) and value <= TOLERANCE
+
+
+def cell(found, suffix):
+    """The number of models of one layout, and their largest difference."""
+    values = {n[:-len(suffix)]: v for n, v in found.items() if n.endswith(suffix) and "." not in n[:-len(suffix)]}
+    # `.keras` also ends the names of files that are something else.
+    values = {n: v for n, v in values.items() if not n.endswith("-hdf5")}
+    if not values:
+        return "-"
+    equal = [v for v in values.values() if is_equal(v)]
+    text = "%d of %d" % (len(equal), len(values))
+    return text + (", %.1e" % max(equal) if equal else "")
+
+
+def page(table, writers):
+    lines = [
+        "# Which files import",
+        "",
+        "Written by `bash Scripts/import-matrix.sh`: every version of Keras writes small models in all layouts it has,",
+        "Bayesify imports each file, runs it, and its probabilities are compared with those that the same version computed.",
+        "A cell holds how many of the models agree, and the largest difference over the largest output; the limit is",
+        "%.0e. Weights alone were given a description (`--architecture`) from another session of that version, in which" % TOLERANCE,
+        "layers have other names.",
+        "",
+        "| writer | NumPy | " + " | ".join(title for _, title in LAYOUTS) + " |",
+        "|" + "---|" * (len(LAYOUTS) + 2),
+    ]
+    for label in sorted(table, key=order):
+        writer = writers[label]
+        cells = [cell(table[label], suffix) for suffix, _ in LAYOUTS]
+        lines.append("| %s %s | %s | %s |" % (writer["library"], writer["version"], writer["numpy"], " | ".join(cells)))
+    lines += [
+        "",
+        "The models: a chain of convolutions (`cnn`), two exits (`exits`), models inside a model with a frozen layer",
+        "(`nested`), two inputs and layers used twice (`shared`), recurrent layers and wrappers (`sequence`), a chain of",
+        "more than ten layers of a kind, some frozen (`frozen`), separable, depthwise and transposed convolutions",
+        "(`separable`), multi-head attention (`attention`), and weights of 16 bits (`float16`, `bfloat16`), whose answers",
+        "are those of a model of 32 bits with the same numbers. Their descriptions are",
+        "`Tests/Golden/generate/import_models.py` and `make_keras1_layouts.py`; a part of the files is in",
+        "`Tests/Golden/KerasLayouts`, where tests compare them again.",
+        "",
+        "## Refused",
+        "",
+    ]
+    for label in sorted(table, key=order):
+        for name, value in sorted(table[label].items()):
+            if not is_equal(value):
+                text = value.split(": ", 2)[-1] if isinstance(value, str) else "largest difference %.2g" % value
+                lines.append("- %s, `%s`: %s" % (label, name, text))
+    lines += ["", "## What the writers themselves cannot save", ""]
+    for label in sorted(table, key=order):
+        for name, reason in sorted(writers[label]["refused"].items()):
+            lines.append("- %s, `%s`: %s" % (label, name, reason))
+    return "\n".join(lines) + "\n"
+
+
+def order(label):
+    name, version = label.split("-")[0], label.split("-")[1]
+    return [int(part) for part in version.split(".")[:2]], name, label
+
+
+def main(command, results, document, folders):
+    table, writers = {}, {}
     for folder in folders:
         label = os.path.basename(folder.rstrip("/"))
-        table[label] = {}
-        models = sorted(n[:-4] for n in os.listdir(folder) if n.endswith(".npz"))
-        for model in models:
-            expected = np.load(os.path.join(folder, model + ".npz"))
-            for suffix in SUFFIXES:
-                path = os.path.join(folder, model + suffix)
-                if not os.path.exists(path):
-                    continue
-                alone = suffix in (".names.h5", "-numbers.h5", ".weights.h5", "-parts.weights.json")
-                options = ["--architecture", os.path.join(folder, model + ".json")] if alone else []
-                if label.startswith("keras-1"):
-                    options += ["--keras-backend", label.split("-")[-1]]
-                with tempfile.TemporaryDirectory() as scratch:
-                    found = difference(command, path, options, expected, scratch)
-                table[label][model + suffix] = found
-                if not isinstance(found, float) or found > 1e-5:
-                    print(label, model + suffix, found)
+        with open(os.path.join(folder, "refused.json")) as file:
+            writers[label] = json.load(file)
+        table[label] = measured(command, folder)
     with open(results, "w") as file:
         json.dump(table, file, indent=1, sort_keys=True)
+    os.makedirs(os.path.dirname(document), exist_ok=True)
+    with open(document, "w") as file:
+        file.write(page(table, writers))
     numbers = [v for files in table.values() for v in files.values()]
-    equal = [v for v in numbers if isinstance(v, float) and v <= 1e-5]
+    equal = [v for v in numbers if is_equal(v)]
     print("%d of %d files give the outputs of Keras; largest difference %.2g" % (len(equal), len(numbers), max(equal)))
+    # Only what must be refused may be.
+    unexpected = [n for label, files in table.items() for n, v in files.items() if not is_equal(v) and not n.startswith("th-")]
+    if unexpected:
+        sys.exit("These differ or were refused: " + ", ".join(unexpected))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3:])
+    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])

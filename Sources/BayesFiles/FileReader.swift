@@ -10,6 +10,8 @@ final class FileReader: Sendable {
   let descriptor: Int32
   /// Whether the file can be opened anew under its name.
   let hasName: Bool
+  /// Where the content starts.
+  let start: Int
 
   /// - Throws: `FileError.Code.cannotOpen`.
   init(_ file: String) throws(FileError) {
@@ -30,6 +32,7 @@ final class FileReader: Sendable {
     self.size = Int(status.st_size)
     self.descriptor = descriptor
     hasName = true
+    start = 0
   }
 
   /// Takes over a descriptor, for files that have no name.
@@ -38,6 +41,19 @@ final class FileReader: Sendable {
     self.size = size
     self.descriptor = descriptor
     hasName = false
+    start = 0
+  }
+
+  /// A range of another file, as a file without a name.
+  init(_ range: StoredRange, of file: FileReader) throws(FileError) {
+    descriptor = fcntl(file.descriptor, F_DUPFD_CLOEXEC, 0)
+    guard descriptor >= 0 else {
+      throw FileError(.cannotOpen, file: file.file, Self.explanation(of: errno))
+    }
+    self.file = file.file
+    size = range.size
+    hasName = false
+    start = range.offset
   }
 
   deinit { close(descriptor) }
@@ -63,7 +79,7 @@ final class FileReader: Sendable {
     var filled = 0
     while filled < count {
       let step = unsafe bytes.withUnsafeMutableBytes { buffer in
-        unsafe pread(descriptor, buffer.baseAddress! + filled, count - filled, off_t(offset + filled))
+        unsafe pread(descriptor, buffer.baseAddress! + filled, count - filled, off_t(start + offset + filled))
       }
       if step < 0, errno == EINTR { continue }
       guard step > 0 else {

@@ -43,17 +43,18 @@ struct Inspect: AsyncParsableCommand {
     if let verify { return try self.verify(options.model(file), with: NumericSelfTest(goldenFile: verify)) }
     let checkpoint = try openCheckpoint(file)
     if checkpoint.architecture == nil, options.architecture == nil {
-      return try show(WeightsDescription(checkpoint))
+      let sha256 = checkpoint.byteCount <= Self.readLimit ? try checkpoint.digest() : nil
+      return try show(WeightsDescription(checkpoint, sha256: sha256))
     }
     if checkpoint.byteCount <= Self.readLimit, !checkpoint.entries.isEmpty {
       let model = try options.model(file)
-      return try show(NetworkDescription(model.frozen.network, of: checkpoint))
+      return try show(NetworkDescription(model.frozen.network, of: checkpoint, sha256: try checkpoint.digest()))
     }
     var other = checkpoint
     if checkpoint.architecture == nil, let file = options.architecture { other = try openCheckpoint(file) }
     let imported = try imported(checkpoint, describedBy: other)
     if !checkpoint.entries.isEmpty { try imported.network.requireWeights(in: checkpoint, from: imported.sources) }
-    try show(NetworkDescription(imported.network, of: checkpoint))
+    try show(NetworkDescription(imported.network, of: checkpoint, sha256: nil))
   }
 
   private func verify(_ model: CheckpointModel, with test: NumericSelfTest) throws {
@@ -135,16 +136,17 @@ private struct NetworkDescription: Encodable, CustomStringConvertible {
 
   var file: String
   var format: String
-  var sha256: String
+  /// `nil` of a file that is too large to be read now.
+  var sha256: String?
   var inputShape: [Int]
   var parameters: Int
   var nodes: [NodeDescription]
   var exits: [ExitDescription]
 
-  init(_ network: Network, of checkpoint: some Checkpoint) throws(FileError) {
+  init(_ network: Network, of checkpoint: some Checkpoint, sha256: String?) {
     file = checkpoint.file
     format = checkpoint.format
-    sha256 = try checkpoint.digest()
+    self.sha256 = sha256
     inputShape = network.inputShape.dimensions
     parameters = network.nodes.indices.reduce(0) { $0 + network.parameterCount(of: $1) }
     nodes = network.nodes.indices.map { index in
@@ -181,7 +183,7 @@ private struct NetworkDescription: Encodable, CustomStringConvertible {
       }, leading: 4)
     return """
       \(file): \(format)
-      sha256 \(sha256)
+      \(sha256.map { "sha256 \($0)" } ?? "a large file, of which only names and shapes were checked")
       input \(Shape(inputShape)), \(parameters) parameters
 
       \(layers)
@@ -201,14 +203,15 @@ private struct WeightsDescription: Encodable, CustomStringConvertible {
 
   var file: String
   var format: String
-  var sha256: String
+  /// `nil` of a file that is too large to be read now.
+  var sha256: String?
   var parameters: Int
   var tensors: [TensorDescription]
 
-  init(_ checkpoint: some Checkpoint) throws(FileError) {
+  init(_ checkpoint: some Checkpoint, sha256: String?) {
     file = checkpoint.file
     format = checkpoint.format
-    sha256 = try checkpoint.digest()
+    self.sha256 = sha256
     parameters = checkpoint.entries.reduce(0) { $0 + $1.shape.elementCount }
     tensors = checkpoint.entries.map {
       TensorDescription(name: $0.name, shape: $0.shape.dimensions, type: $0.scalarType)
@@ -218,7 +221,7 @@ private struct WeightsDescription: Encodable, CustomStringConvertible {
   var description: String {
     """
     \(file): \(format), without a description of the network (give one with --architecture FILE)
-    sha256 \(sha256)
+    \(sha256.map { "sha256 \($0)" } ?? "a large file, of which no value was read")
     \(tensors.count) tensors, \(parameters) numbers
 
     """

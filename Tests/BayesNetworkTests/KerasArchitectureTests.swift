@@ -222,7 +222,9 @@ import _BayesTestSupport
         try KerasArchitecture.network(
           of: MemoryCheckpoint(json, weights: [("both", [(name, [4, 4]), (name, [4, 4])])]))
       }
-      #expect(error?.message.contains("both/one/d (Dense): the file does not tell which of") == true)
+      for part in ["both/one/d (Dense)", "both/two/d (Dense)", "the file does not tell which of"] {
+        #expect(error?.message.contains(part) == true)
+      }
     }
   }
 

@@ -78,6 +78,21 @@ final class ZipArchive: Sendable {
     return source
   }
 
+  /// Reads a member through to its end.
+  ///
+  /// - Throws: `FileError.Code.malformed` where its checksum is wrong.
+  func verify(_ member: Member) throws(FileError) {
+    var offset = 0
+    while offset < member.size {
+      let count = min(1 << 20, member.size - offset)
+      // From the start on, as a member is unpacked: only then is its checksum compared.
+      let read = state.withLock { $0.bytes(of: member.index, at: offset, count: count, seeks: false) != nil }
+      guard read else { throw damage(member) }
+      offset += count
+    }
+    guard state.withLock({ $0.finish(member.index) }) else { throw damage(member) }
+  }
+
   /// The first bytes of a member, enough for a header.
   func start(of member: Member) throws(FileError) -> any ByteSource {
     MemberStart(file: file, bytes: try bytes(of: member, at: 0, count: min(member.size, 1 << 16)))

@@ -42,7 +42,7 @@ final class HDF5File: Sendable {
         let access = try HDF5Handle<HDF5PropertiesResource>(
           reader.hasName
             ? H5Pcreate(bayesify_h5_file_access())
-            : bayesify_h5_view_access(reader.descriptor, 0, UInt64(reader.size)))
+            : bayesify_h5_view_access(reader.descriptor, UInt64(reader.start), UInt64(reader.size)))
         // The library crashes on some damaged files, so a child process tries first.
         guard unsafe bayesify_h5_survives(file, access.identifier) != 0 else { return nil }
         return try HDF5Handle(unsafe H5Fopen(file, bayesify_h5_read_only(), access.identifier))

@@ -49,7 +49,7 @@ def writers(model, stem):
     else:
         yield ".keras", lambda path: model.save(path)
     if GENERATION >= (3, 10):
-        yield "-parts.weights.json", lambda path: model.save_weights(path, max_shard_size=4e-7)
+        yield "-parts.weights.json", lambda path: model.save_weights(path, max_shard_size=6e-7)
 
 
 def write(model, description, name, folder, refused, answers=None):
@@ -90,9 +90,9 @@ def narrow(policy, folder, refused):
     keras.backend.clear_session()
     plain = import_models.cnn(keras)
     import_models.randomise(plain, name)
-    set_policy(policy)
+    keras.backend.clear_session()
+    set_policy(policy)  # Which clearing the session would undo.
     try:
-        keras.backend.clear_session()
         model = import_models.cnn(keras)
         for layer, source in zip(model.layers, plain.layers):
             layer.set_weights(source.get_weights())

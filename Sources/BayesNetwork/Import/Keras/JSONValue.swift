@@ -9,12 +9,9 @@ enum JSONValue: Sendable, Equatable {
   case list([JSONValue])
   case table([String: JSONValue])
 
-  /// Parses a document; nesting beyond a few hundred levels is refused by Foundation.
-  init(parsing data: Data) throws {
-    let decoder = JSONDecoder()
-    // Python writes infinities and NaN as bare words, which JSON lacks and JSON5 has.
-    decoder.allowsJSON5 = true
-    self = try decoder.decode(JSONValue.self, from: data)
+  /// Parses a document; nesting beyond a few hundred levels is refused.
+  init(parsing data: Data) throws(JSONFailure) {
+    self = try JSONReader.value(of: data)
   }
 
   /// The entry of a table; `nil` where there is none, where it is null, or where this is no table.
@@ -44,34 +41,6 @@ enum JSONValue: Sendable, Equatable {
 
   var table: [String: JSONValue]? {
     if case .table(let table) = self { table } else { nil }
-  }
-}
-
-extension JSONValue: Decodable {
-  init(from decoder: any Decoder) throws {
-    let container = try decoder.singleValueContainer()
-    if container.decodeNil() {
-      self = .null
-      return
-    }
-    // Only a mismatch of types leads on to the next kind; anything else is damage.
-    do {
-      self = .text(try container.decode(String.self))
-      return
-    } catch DecodingError.typeMismatch {}
-    do {
-      self = .number(try container.decode(Double.self))
-      return
-    } catch DecodingError.typeMismatch {}
-    do {
-      self = .boolean(try container.decode(Bool.self))
-      return
-    } catch DecodingError.typeMismatch {}
-    do {
-      self = .list(try container.decode([JSONValue].self))
-      return
-    } catch DecodingError.typeMismatch {}
-    self = .table(try container.decode([String: JSONValue].self))
   }
 }
 
