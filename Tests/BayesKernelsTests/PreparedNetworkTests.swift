@@ -119,6 +119,28 @@ import _BayesTestSupport
     }
   }
 
+  /// Geometries that oneDNN has no compiled kernel for, and computes by matrix products, with something to add.
+  @Test(arguments: [(3, 1, 3), (3, 4, 1), (11, 1, 1)])
+  func unusualConvolutionsWithSomethingAdded(window: Int, dilation: Int, groups: Int) async throws {
+    for size in [6, 20] {
+      for function in [ActivationFunction.linear, .plainReLU] {
+        var builder = NetworkBuilder(input: [size, size, 12])
+        let shortcut = builder.add(Convolution(filters: 18, window: Extent2D(height: 1, width: 1)))
+        let branch = builder.add(
+          Convolution(
+            filters: 18, window: Extent2D(height: window, width: window),
+            dilation: Extent2D(height: dilation, width: dilation), padding: .same, groups: groups), after: 0)
+        builder.add(ElementwiseMerge(.add), after: branch, shortcut)
+        let first = builder.add(Activation(function))
+        // Where the shortcut lives on, nothing can be added in its place.
+        let last = builder.add(ElementwiseMerge(.multiply), after: first, shortcut)
+        let frozen = try builder.frozen(exits: [last])
+        try await Self.expectAgreement(frozen, outputs: [first], rows: 3, "\(function), alone")
+        try await Self.expectAgreement(frozen, outputs: [first, last], rows: 3, "\(function)")
+      }
+    }
+  }
+
   @Test func mergesConcatenationsAndRearrangements() async throws {
     for operation in [ElementwiseMerge.Operation.add, .subtract, .multiply, .average, .maximum, .minimum] {
       var builder = NetworkBuilder(input: [4, 3, 4])

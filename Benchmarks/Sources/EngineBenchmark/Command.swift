@@ -1,9 +1,11 @@
+import Bayesify
+
 /// What the driver may ask for.
 ///
 /// A further mode adds its cases here and a file that extends `Session` with them.
 enum Command: String, CaseIterable {
-  /// `load FILE [SLICE]`: imports a checkpoint and prepares the logits of every exit; SLICE fixes the
-  /// rows that one thread runs at once.
+  /// `load FILE [PRECISION] [SLICE]`: imports a checkpoint and prepares the logits of every exit, in float32 or
+  /// bfloat16; SLICE fixes the rows that one thread runs at once.
   case load
   /// `inputs FILE`: reads rows, already preprocessed, from the array `x` of an HDF5 file.
   case inputs
@@ -57,6 +59,13 @@ struct Arguments {
       throw CommandError("'\(command.rawValue)' lacks its \(meaning).")
     }
     return word
+  }
+
+  /// The next word as a precision, where it is one.
+  mutating func precision() -> InferencePrecision? {
+    guard let word = words.first, let precision = InferencePrecision(rawValue: word) else { return nil }
+    words.removeFirst()
+    return precision
   }
 
   /// The next word as a whole number from one.

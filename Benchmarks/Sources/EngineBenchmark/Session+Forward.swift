@@ -7,10 +7,11 @@ struct ForwardPlan {
   let sliceRowCount: Int?
   let prepared: any PreparedNetwork
 
-  init(_ file: String, sliceRowCount: Int?) throws {
+  init(_ file: String, sliceRowCount: Int?, precision: InferencePrecision) throws {
+    let backend = try NativeBackend(sliceRowCount: sliceRowCount, precision: precision)
     frozen = try CheckpointModel(file).frozen
     self.sliceRowCount = sliceRowCount
-    prepared = try NativeBackend(sliceRowCount: sliceRowCount).prepare(
+    prepared = try backend.prepare(
       frozen, preprocessing: .identity, outputs: frozen.network.exits.map(\.logits))
   }
 
@@ -44,9 +45,10 @@ private struct RowCount: Encodable {
 extension Session {
   mutating func load(_ arguments: inout Arguments) throws -> some Encodable {
     let file = try arguments.text("file")
+    let precision = arguments.precision() ?? .float32
     let slice = arguments.isEmpty ? nil : try arguments.count("rows of a slice")
     forward = nil  // the last network's memory is free before the next one needs its own
-    let plan = try ForwardPlan(file, sliceRowCount: slice)
+    let plan = try ForwardPlan(file, sliceRowCount: slice, precision: precision)
     forward = plan
     let network = plan.network
     return NetworkFacts(

@@ -90,6 +90,15 @@ struct ActivationKernel: Sendable, Equatable {
     unsafe dnnl_primitive_desc_destroy(descriptor)
   }
 
+  /// Whether the library has no kernel for the operation but computes it by general products of matrices.
+  var isComputedByMatrixProducts: Bool {
+    var name: UnsafePointer<CChar>?
+    guard unsafe dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &name) == dnnl_success,
+      let name = unsafe name
+    else { return false }
+    return unsafe String(cString: name).contains("gemm")
+  }
+
   /// The order in which the operation gives the gradient of its weights.
   var weightGradient: MemoryDescriptor {
     unsafe MemoryDescriptor(dnnl_primitive_desc_query_md(descriptor, dnnl_query_diff_weights_md, 0).pointee)

@@ -9,11 +9,22 @@ struct Operand: Sendable {
   var offset: Int
 }
 
+/// A value's bytes that are copied to where another value lies.
+struct ArenaCopy: Sendable {
+  var source: Int
+  var target: Int
+  var byteCount: Int
+}
+
 /// One compiled operation, not yet bound to any worker's memory.
 struct PreparedStep: Sendable {
   private enum Work: Sendable {
     /// A primitive over one block of rows after another.
-    case primitive(Primitive, arguments: [Operand], constants: [(index: Int32, memory: Memory)], blockCount: Int)
+    ///
+    /// Where a copy is given, it comes first.
+    case primitive(
+      Primitive, arguments: [Operand], constants: [(index: Int32, memory: Memory)], blockCount: Int,
+      copy: ArenaCopy? = nil)
     case loop(@Sendable (AlignedBuffer) -> Void)
   }
 
@@ -21,7 +32,7 @@ struct PreparedStep: Sendable {
 
   /// Bytes of scratch memory that a run needs.
   var scratchByteCount: Int {
-    if case .primitive(let primitive, _, _, _) = work { primitive.scratchpad.byteCount } else { 0 }
+    if case .primitive(let primitive, _, _, _, _) = work { primitive.scratchpad.byteCount } else { 0 }
   }
 
   /// Compiles one operation for slices of `rowCount` rows.
@@ -52,18 +63,30 @@ struct PreparedStep: Sendable {
       plan.offsets[$0] + displacement.output * MemoryLayout<Float>.stride
     }
 
-    var postOperations: [PostOperation] = []
-    if operation.residual != nil { postOperations.append(accumulates ? .accumulate : .add) }
-    if let kernel = operation.activation.flatMap({ ActivationKernel($0) }) {
-      postOperations.append(.activation(kernel))
+    let activation = operation.activation.flatMap { ActivationKernel($0) }.map { [PostOperation.activation($0)] } ?? []
+    let addition: [PostOperation] = operation.residual == nil ? [] : [accumulates ? .accumulate : .add]
+
+    /// A linear map with what is to be added to its result, and what must be copied there beforehand.
+    func linearMap(_ compile: ([PostOperation]) throws(NumericalError) -> Primitive)
+      throws(NumericalError) -> (primitive: Primitive, addend: Int?, copy: ArenaCopy?)
+    {
+      let primitive = try compile(addition + activation)
+      guard let addend, primitive.isComputedByMatrixProducts else { return (primitive, addend, nil) }
+      // There oneDNN adds the wrong elements of another tensor, but the right ones of what the target holds.
+      let byteCount = rowCount * output.elementCount * MemoryLayout<Float>.stride
+      return (
+        try compile([.accumulate] + activation), nil, ArenaCopy(source: addend, target: target, byteCount: byteCount)
+      )
     }
 
     switch operation.kind {
     case .convolution(let geometry, let groups, let weight, let bias):
-      let primitive = try Primitive.convolution(
-        input: input.batched(rowCount), inputOrder: operation.orders.input, weight: weight.shape, groups: groups,
-        output: output.batched(rowCount), outputOrder: operation.orders.output, geometry, usesBias: bias != nil,
-        postOperations: postOperations, engine)
+      let (primitive, addend, copy) = try linearMap { postOperations throws(NumericalError) in
+        try Primitive.convolution(
+          input: input.batched(rowCount), inputOrder: operation.orders.input, weight: weight.shape, groups: groups,
+          output: output.batched(rowCount), outputOrder: operation.orders.output, geometry, usesBias: bias != nil,
+          postOperations: postOperations, engine)
+      }
       let plain = try MemoryDescriptor(weights: weight.shape, groups: groups)
       return .primitive(
         primitive,
@@ -71,7 +94,8 @@ struct PreparedStep: Sendable {
           from: sources[0], try MemoryDescriptor(images: input.batched(rowCount), operation.orders.input), to: target,
           try MemoryDescriptor(images: output.batched(rowCount), operation.orders.output), adding: addend),
         constants: try Self.constants(
-          primitive, weight, plain, bias, weights, of: operation, from: displacement.filter), blockCount: 1)
+          primitive, weight, plain, bias, weights, of: operation, from: displacement.filter), blockCount: 1,
+        copy: copy)
     case .transposedConvolution(let layer, let weight, let bias):
       let primitive = try Primitive.transposedConvolution(
         input: input.batched(rowCount), weight: weight.shape, output: output.batched(rowCount),
@@ -87,9 +111,11 @@ struct PreparedStep: Sendable {
     case .dense(let weight, let bias):
       let block = operation.rowBlock
       let rows = block * input.elementCount / weight.shape[0]
-      let primitive = try Primitive.product(
-        rows: rows, inputs: weight.shape[0], outputs: weight.shape[1], usesBias: bias != nil,
-        postOperations: postOperations, engine)
+      let (primitive, addend, copy) = try linearMap { postOperations throws(NumericalError) in
+        try Primitive.product(
+          rows: rows, inputs: weight.shape[0], outputs: weight.shape[1], usesBias: bias != nil,
+          postOperations: postOperations, engine)
+      }
       let plain = try MemoryDescriptor(weights: [1, 1, weight.shape[0], weight.shape[1]], groups: 1)
       return .primitive(
         primitive,
@@ -98,7 +124,7 @@ struct PreparedStep: Sendable {
           try MemoryDescriptor(images: [1, 1, rows, weight.shape[1]]), adding: addend),
         constants: try Self.constants(
           primitive, weight, plain, bias, weights, of: operation, from: displacement.filter),
-        blockCount: (rowCount + block - 1) / block)
+        blockCount: (rowCount + block - 1) / block, copy: copy)
     case .pooling(let kind, let geometry):
       let spatial = output.asImage
       let order = operation.orders.input
@@ -303,7 +329,7 @@ struct PreparedStep: Sendable {
   {
     switch work {
     case .loop(let body): return .loop(body)
-    case .primitive(let primitive, let arguments, let constants, let blockCount):
+    case .primitive(let primitive, let arguments, let constants, let blockCount, let copy):
       let scratchpad = try Memory(primitive.scratchpad, in: scratch, engine)
       var blocks: [BoundArguments] = []
       for block in 0..<blockCount {
@@ -314,7 +340,7 @@ struct PreparedStep: Sendable {
         }
         blocks.append(BoundArguments(memories))
       }
-      return .primitive(primitive, blocks)
+      return .primitive(primitive, blocks, copy: copy)
     }
   }
 }
@@ -332,12 +358,15 @@ struct PreparedStep: Sendable {
 
 /// A step that can run.
 enum BoundStep: Sendable {
-  case primitive(Primitive, [BoundArguments])
+  case primitive(Primitive, [BoundArguments], copy: ArenaCopy?)
   case loop(@Sendable (AlignedBuffer) -> Void)
 
   func run(_ stream: Stream, _ arena: AlignedBuffer) throws(NumericalError) {
     switch self {
-    case .primitive(let primitive, let blocks):
+    case .primitive(let primitive, let blocks, let copy):
+      if let copy {
+        unsafe (arena.pointer + copy.target).copyMemory(from: arena.pointer + copy.source, byteCount: copy.byteCount)
+      }
       for block in blocks { unsafe try primitive.execute(on: stream, block.native) }
     case .loop(let body): body(arena)
     }
