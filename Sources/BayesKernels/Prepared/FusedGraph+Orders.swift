@@ -3,16 +3,18 @@ import BayesTensor
 extension FusedGraph {
   /// The part of a network's multiply-adds in wide convolutions from which blocks of channels pay.
   private static let widePart = 0.4
-  /// Channels from which a convolution is wide.
-  private static let wideChannelCount = 64
 
   /// The graph with images in the order in which most of its work is done fastest, and operations between that bring
   /// values from one order into another.
-  func inFavorableOrders() -> FusedGraph {
+  ///
+  /// - Parameter isShared: whether threads share a row.  They share lines of images that lie channels last better
+  ///   than blocks of few channels.
+  func inFavorableOrders(sharingRows isShared: Bool = false) -> FusedGraph {
+    let wideChannelCount = isShared ? 64 : 16
     var (wide, whole) = (0, 0)
     for operation in operations {
       whole += operation.bandWork
-      if operation.isWideConvolution(from: Self.wideChannelCount) { wide += operation.bandWork }
+      if operation.isWideConvolution(from: wideChannelCount) { wide += operation.bandWork }
     }
     guard Double(wide) > Self.widePart * Double(whole) else { return self }
     var reordering = Reordering(self)

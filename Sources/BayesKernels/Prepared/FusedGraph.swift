@@ -103,7 +103,11 @@ struct FusedGraph: Sendable {
         continue
       }
       if let border = node.layer as? Border, !wanted.contains(index),
-        consumers[index].allSatisfy({ border.isPadding(of: network.nodes[$0].layer) })
+        consumers[index].allSatisfy({
+          border.isPadding(
+            of: network.nodes[$0].layer,
+            ofNonnegative: purpose == .inference && network.isNonnegative(node.inputs[0]))
+        })
       {
         values[index] = inputs[0].value
         borders[index] = border.padding
@@ -177,7 +181,7 @@ struct FusedGraph: Sendable {
     case let layer as Dense:
       return .dense(weight: parameters[0], bias: layer.usesBias ? parameters[1] : nil)
     case let layer as Pooling:
-      return .pooling(layer.operation, layer.geometry(for: inputs[0]))
+      return .pooling(layer.operation, layer.geometry(for: inputs[0], within: border))
     case let layer as GlobalPooling:
       return .pooling(
         layer.operation, WindowGeometry(window: Extent2D(height: inputs[0][0], width: inputs[0][1])))
@@ -247,26 +251,64 @@ struct FusedGraph: Sendable {
 }
 
 extension Border {
-  /// Whether this border can be left to a layer that reads it: a convolution whose window is wider than it.
-  fileprivate func isPadding(of layer: any Layer) -> Bool {
-    guard let layer = layer as? Convolution else { return false }
-    let height = layer.dilation.height * (layer.window.height - 1)
-    let width = layer.dilation.width * (layer.window.width - 1)
+  /// Whether this border can be left to a layer that reads it: a convolution or, of numbers that are not negative, a
+  /// maximum, whose window is wider than the border.
+  fileprivate func isPadding(of layer: any Layer, ofNonnegative isNonnegative: Bool) -> Bool {
+    let (height, width): (Int, Int)
+    switch layer {
+    case let layer as Convolution:
+      height = layer.dilation.height * (layer.window.height - 1)
+      width = layer.dilation.width * (layer.window.width - 1)
+    case let layer as Pooling where layer.operation == .maximum && isNonnegative:
+      // A zero of the border wins only where all else is zero.
+      (height, width) = (layer.window.height - 1, layer.window.width - 1)
+    default: return false
+    }
     return (0...height).contains(padding.top) && (0...height).contains(padding.bottom)
       && (0...width).contains(padding.left) && (0...width).contains(padding.right)
+  }
+}
+
+extension Network {
+  /// Whether a node's values cannot be below zero.
+  fileprivate func isNonnegative(_ node: Int) -> Bool {
+    guard let activation = nodes[node].layer as? Activation,
+      case .relu(_, let negativeSlope, let threshold) = activation.function
+    else { return false }
+    return negativeSlope == 0 && threshold >= 0
+  }
+}
+
+extension Shape {
+  /// The shape of an image with a border around it.
+  fileprivate func within(_ border: SpatialPadding) -> Shape {
+    [self[0] + border.top + border.bottom, self[1] + border.left + border.right, self[2]]
+  }
+}
+
+extension WindowGeometry {
+  /// The same movement over an image whose border is part of the padding.
+  fileprivate func including(_ border: SpatialPadding) -> WindowGeometry {
+    var geometry = self
+    geometry.padding.top += border.top
+    geometry.padding.bottom += border.bottom
+    geometry.padding.left += border.left
+    geometry.padding.right += border.right
+    return geometry
   }
 }
 
 extension Convolution {
   /// The window's movement over an image that lies within a border of zeros.
   fileprivate func geometry(for image: Shape, within border: SpatialPadding) -> WindowGeometry {
-    var geometry = geometry(
-      for: [image[0] + border.top + border.bottom, image[1] + border.left + border.right, image[2]])
-    geometry.padding.top += border.top
-    geometry.padding.bottom += border.bottom
-    geometry.padding.left += border.left
-    geometry.padding.right += border.right
-    return geometry
+    geometry(for: image.within(border)).including(border)
+  }
+}
+
+extension Pooling {
+  /// The window's movement over an image that lies within a border.
+  fileprivate func geometry(for image: Shape, within border: SpatialPadding) -> WindowGeometry {
+    geometry(for: image.within(border)).including(border)
   }
 }
 

@@ -10,8 +10,8 @@ import Synchronization
 final class NativePreparedNetwork: PreparedNetwork {
   /// What goes in and comes out.
   private let graph: FusedGraph
-  /// The whole graph for plans that are compiled later; folded weights beside packed ones would cost as much again.
-  private let wholeGraph: @Sendable () -> FusedGraph
+  /// The whole graph, for plans that are compiled later; folded weights beside packed ones would cost as much again.
+  private let sharedGraph: @Sendable () -> FusedGraph
   private let loaders: [InputLoader]
   private let indices: IndexRequirement
   /// From the smallest to the largest; the largest serves rows in bulk.
@@ -29,11 +29,12 @@ final class NativePreparedNetwork: PreparedNetwork {
     _ frozen: FrozenNetwork, map: InputMap?, inputs: [Int], outputs: [Int], sliceRowCount: Int?, _ engine: Engine
   ) throws(NumericalError) {
     let wholeGraph = { @Sendable in
-      FusedGraph(frozen, inputs: inputs, outputs: outputs).mixingChannelsBeforeEnlarging().inFavorableOrders()
+      FusedGraph(frozen, inputs: inputs, outputs: outputs).mixingChannelsBeforeEnlarging()
     }
     indices = IndexRequirement(of: frozen.network, given: inputs, for: outputs, map: map)
     let weights = PackedWeights(engine)
-    let (graph, sized) = try Self.slicePlans(wholeGraph(), sliceRowCount, weights, engine)
+    let (graph, sized) = try Self.slicePlans(
+      wholeGraph().inFavorableOrders(), sliceRowCount, weights, engine)
     var plans = sized
     let probe = Probe(inputs.map { frozen.network.shapes[$0] })
     if let largest = plans.popLast() {
@@ -44,7 +45,7 @@ final class NativePreparedNetwork: PreparedNetwork {
     }
     self.plans = plans
     self.graph = graph
-    self.wholeGraph = wholeGraph
+    sharedGraph = { wholeGraph().inFavorableOrders(sharingRows: true) }
     self.weights = weights
     self.probe = probe
     self.engine = engine
@@ -82,7 +83,7 @@ final class NativePreparedNetwork: PreparedNetwork {
   /// same bits.
   private func cooperativePlan(width: Int) throws(NumericalError) -> CooperativePlan? {
     if let known = cooperativePlans.withLock({ $0[width] }) { return known }
-    let plan = try CooperativePlan(wholeGraph(), width: width, weights, engine)
+    let plan = try CooperativePlan(sharedGraph(), width: width, weights, engine)
     var isOfUse = plan.sharedPart > 0.5
     if isOfUse { isOfUse = try probe.agrees(plan, with: probe.outputs(of: plans[0], graph), graph) }
     cooperativePlans.withLock { $0[width] = .some(isOfUse ? plan : nil) }
