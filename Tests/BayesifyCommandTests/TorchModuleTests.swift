@@ -49,6 +49,50 @@ struct TorchModuleTests {
     }
   }
 
+  /// With an architecture of Keras, layers find their tensors by shape, and the dense layer behind the flattened image
+  /// its rows in the order of channels last.
+  @Test(arguments: ["flat", "nested", "prefixed"])
+  func stateDictionariesFitArchitecturesOfKeras(form: String) throws {
+    let reading = CheckpointReading(architecture: golden("TorchModules/VGG-keras.json"))
+    let model = try CheckpointModel(Self.file("VGG-\(form)"), reading: reading)
+    let test = try #require(try NumericSelfTest(of: openCheckpoint(Self.file("VGG"))))
+    let expected = try #require(test.outputs["exit1"])
+    let network = model.frozen.network
+    let actual = network.outputs(
+      of: network.exits.map(\.logits), for: test.inputs, parameters: model.frozen.parameters, on: ReferenceBackend())
+    expectClose(actual[0], expected, tolerance: 1e-5)
+  }
+
+  /// Two layers of one shape are told apart by their names, and by nothing else.
+  @Test func layersOfOneShapeNeedNames() throws {
+    let folder = try TestFolder()
+    let file = folder.path("state.h5")
+    let writer = try HDF5ArchiveWriter(file, replacing: true)
+    for (index, module) in ["model.encoder.first", "model.encoder.second"].enumerated() {
+      let weight = Tensor<Float>(shape: [2, 2], [1, 2, 3, 4].map { $0 + Float(10 * index) })
+      try writer.write(weight, at: "/\(module).weight")
+      try writer.write(Tensor<Float>(shape: [2], [0, 1]), at: "/\(module).bias")
+    }
+    try writer.finish()
+    func architecture(_ first: String, _ second: String) throws -> CheckpointReading {
+      func dense(_ name: String) -> String {
+        #"{"class_name": "Dense", "config": {"name": "\#(name)", "units": 2, "activation": "linear", "use_bias": true}}"#
+      }
+      let input = #"{"class_name": "InputLayer", "config": {"name": "in", "batch_shape": [null, 2]}}"#
+      let text =
+        #"{"class_name": "Sequential", "config": {"name": "s", "layers": ["#
+        + [input, dense(first), dense(second)].joined(separator: ", ") + #"]}, "keras_version": "3.15.1"}"#
+      let file = folder.path("\(first).json")
+      try text.write(toFile: file, atomically: true, encoding: .utf8)
+      return CheckpointReading(architecture: file)
+    }
+    let named = try CheckpointModel(file, reading: architecture("encoder_second", "first")).frozen
+    let weight = try #require(named.parameters[ParameterPath(node: "encoder_second", parameter: "weight")])
+    #expect(weight == Tensor(shape: [2, 2], [11, 13, 12, 14]))
+    let error = #expect(throws: FileError.self) { try CheckpointModel(file, reading: architecture("a", "b")) }
+    #expect(error?.description.contains("could be those of 'model.encoder.first' or 'model.encoder.second'") == true)
+  }
+
   @Test func stateDictionariesThatDoNotFitAreRefused() throws {
     func refusal(_ name: String, architecture: String = "VGG") -> String {
       let reading = CheckpointReading(architecture: Self.file(architecture))

@@ -6,6 +6,8 @@ public struct ParameterSource: Hashable, Sendable {
   public var entries: [String]
   /// The shape that each entry must have; once arranged, its elements are read in the parameter's shape.
   public var storedShape: Shape
+  /// The extents as which the stored elements are seen before their axes are exchanged; `nil` for the stored ones.
+  public var extents: Shape?
   /// The stored axes in the parameter's order; `nil` where they are in order.
   public var axes: [Int]?
   /// Stored axes along which the parameter runs the other way.
@@ -34,10 +36,11 @@ public struct ParameterSource: Hashable, Sendable {
     for entry in entries { parts.append(try checkpoint.tensor(named: entry).reversed(along: reversedAxes)) }
     let joined = parts.count == 1 ? parts[0] : Tensor(joiningLastAxis: parts)
     guard let axes else { return joined }
+    let seen = extents ?? joined.shape
     // The layer permutes the axes of rows; the whole tensor is one.
     return Permutation(order: axes)
-      .forward([joined.reshaped(to: joined.shape.batched(1))], parameters: [], on: ReferenceBackend())
-      .reshaped(to: Shape(axes.map { joined.shape[$0] }))
+      .forward([joined.reshaped(to: seen.batched(1))], parameters: [], on: ReferenceBackend())
+      .reshaped(to: Shape(axes.map { seen[$0] }))
   }
 }
 

@@ -219,6 +219,18 @@ def randomized(module):
     return module.eval()
 
 
+def keras_vgg():
+    """The same network as Keras describes it: channels last, so that flattened features come in another order."""
+    os.environ.setdefault("KERAS_BACKEND", "torch")
+    import keras
+    layers = keras.layers
+    return keras.Sequential([
+        keras.Input((16, 18, 3)), layers.Conv2D(6, 3, padding="same"), layers.BatchNormalization(epsilon=1e-5),
+        layers.ReLU(), layers.MaxPooling2D(), layers.Conv2D(7, 3, padding="same", activation="relu"),
+        layers.MaxPooling2D(padding="same"), layers.Flatten(), layers.Dense(9, activation="relu"), layers.Dropout(0.5),
+        layers.Dense(4, activation="softmax")]).to_json()
+
+
 def main(folder):
     os.makedirs(folder, exist_ok=True)
     shapes = {"VGG": (3, 16, 18), "ConvNeXt": (3, 16, 20), "Perceptron": (6,)}
@@ -258,6 +270,8 @@ def main(folder):
     write("VGG-incomplete.h5", lambda key: "a/" + key)
     with h5py.File(f"{folder}/VGG-incomplete.h5", "a") as out:
         del out["a/classifier.3.bias"]
+    with open(f"{folder}/VGG-keras.json", "w") as out:
+        out.write(keras_vgg())
 
 
 if __name__ == "__main__":

@@ -45,11 +45,14 @@ public enum KerasArchitecture {
           + "of model.to_json() or a Keras file that holds the whole model.")
     }
     let description = try KerasDescription(parsing: data, file: other.file)
-    let imported = try KerasImporter(file: other.file).imported(description.model) { requests in
-      checkpoint.objects.isEmpty
+    let isStateDictionary = checkpoint.objects.isEmpty && checkpoint.layers.isEmpty
+    var imported = try KerasImporter(file: other.file).imported(description.model) { requests in
+      if isStateDictionary { return KerasStateWeights(checkpoint).answers(to: requests) }
+      return checkpoint.objects.isEmpty
         ? KerasListedWeights(checkpoint, backend: backend).answers(to: requests)
         : KerasObjectWeights(checkpoint).answers(to: requests)
     }
+    if isStateDictionary { imported.readFlattenedImagesChannelsFirst() }
     if (checkpoint.kerasBackend.flatMap(KerasBackend.init) ?? backend) == .theano {
       try refuseBorders(of: imported.network, file: checkpoint.file)
     }
