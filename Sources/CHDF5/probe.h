@@ -7,9 +7,11 @@
 #include <malloc.h>
 #endif
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -108,8 +110,35 @@ static inline herr_t bayesify_probe_object(
   return 0;
 }
 
-static inline void bayesify_probe_all(const char *path, hid_t access) {
-  H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+// Notes whether an error is one of memory.
+static inline herr_t bayesify_probe_error(unsigned position, const H5E_error2_t *error, void *refused) {
+  (void)position;
+  if (error->maj_num == H5E_RESOURCE) *(int *)refused = 1;
+  return 0;
+}
+
+static inline herr_t bayesify_probe_errors(hid_t stack, void *refused) {
+  return H5Ewalk2(stack, H5E_WALK_DOWNWARD, bayesify_probe_error, refused);
+}
+
+// Gives this process so many bytes of memory more than it has.
+static inline void bayesify_probe_limit_memory(rlim_t more) {
+  unsigned long pages = 0;
+  FILE *status = fopen("/proc/self/statm", "r");
+  if (status == NULL) return;
+  if (fscanf(status, "%*u %*u %*u %*u %*u %lu", &pages) == 1) {
+    struct rlimit data = {pages * (rlim_t)sysconf(_SC_PAGESIZE) + more, RLIM_INFINITY};
+    getrlimit(RLIMIT_DATA, &data);
+    data.rlim_cur = pages * (rlim_t)sysconf(_SC_PAGESIZE) + more;
+    setrlimit(RLIMIT_DATA, &data);
+  }
+  fclose(status);
+}
+
+// Whether the walk needed no more memory than there was.
+static inline int bayesify_probe_all(const char *path, hid_t access) {
+  int refused = 0;
+  H5Eset_auto2(H5E_DEFAULT, bayesify_probe_errors, &refused);
   // On errors the library frees pointers that it never set; what lies there must not be zero by luck.
   H5garbage_collect();
   H5set_free_list_limits(0, 0, 0, 0, 0, 0);
@@ -120,7 +149,7 @@ static inline void bayesify_probe_all(const char *path, hid_t access) {
     for (int piece = 0; piece < 64; piece++) (void)!malloc(size);
 #endif
   hid_t file = H5Fopen(path, H5F_ACC_RDONLY, access);
-  if (file < 0) return;  // An orderly refusal, which the caller will meet again.
+  if (file < 0) return !refused;  // An orderly refusal, which the caller will meet again.
 #if H5_VERSION_GE(1, 12, 0)
   H5Ovisit3(file, H5_INDEX_NAME, H5_ITER_INC, bayesify_probe_object, NULL, H5O_INFO_BASIC);
 #else
@@ -128,28 +157,32 @@ static inline void bayesify_probe_all(const char *path, hid_t access) {
 #endif
   // Some damage shows when caches are given up.
   H5Fclose(file);
+  return !refused;
 }
 
-// Whether the library survives a walk through the file: 0 where it does not, 1 where it does or where no
-// child could be made.  The caller keeps other threads out of the library meanwhile.
+// Whether the library survives a walk through the file, with 96 MiB and twice the file's size of memory and in a few
+// seconds: 0 where it does not, 1 where it does or where no child could be made.  The caller keeps other threads
+// out of the library meanwhile.
 static inline int bayesify_h5_survives(const char *path, hid_t access) {
+  struct stat facts;
+  rlim_t size = stat(path, &facts) == 0 ? (rlim_t)facts.st_size : 0;
   pid_t child = fork();
   if (child < 0) return 1;
   if (child == 0) {
     // Die quietly: no reports, no core, no handlers of the parent, no endless loop.
     static const int deaths[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGTRAP, SIGXCPU};
     for (size_t i = 0; i < sizeof(deaths) / sizeof(deaths[0]); i++) signal(deaths[i], SIG_DFL);
-    struct rlimit none = {0, 0}, seconds = {8, 8};
+    struct rlimit none = {0, 0}, seconds = {3 + (size >> 28), 3 + (size >> 28)};
     setrlimit(RLIMIT_CORE, &none);
     setrlimit(RLIMIT_CPU, &seconds);
+    bayesify_probe_limit_memory((96 << 20) + 2 * size);
     int quiet = open("/dev/null", O_WRONLY);
     if (quiet >= 0) dup2(quiet, STDERR_FILENO);
-    bayesify_probe_all(path, access);
-    _exit(0);
+    _exit(bayesify_probe_all(path, access) ? 0 : 1);
   }
   int status = 0;
   pid_t done;
   do done = waitpid(child, &status, 0);
   while (done < 0 && errno == EINTR);
-  return done != child || !WIFSIGNALED(status);
+  return done != child || (WIFEXITED(status) && WEXITSTATUS(status) == 0);
 }
