@@ -128,6 +128,8 @@ struct TorchModuleTests {
     #expect(
       try refusal(replacing: "\"inputs\": [\"features.0\"]", with: "\"inputs\": [\"classifier.3\"]")
         .contains("does not precede it"))
+    let brackets = "[" + String(repeating: "[],", count: 800_000) + "0]"
+    #expect(try refusal(replacing: "\"source\": ", with: "\"more\": \(brackets), \"source\": ").contains("2097152"))
     #expect(try refusal(replacing: "\"axes\": [1, 0]", with: "\"axes\": [1, 1]").contains("no order of axes"))
   }
 

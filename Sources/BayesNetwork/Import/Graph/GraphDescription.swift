@@ -68,21 +68,22 @@ struct GraphDescription: Decodable {
     return Dictionary(uniqueKeysWithValues: types.map { ($0.kind, $0) })
   }()
 
-  private struct Header: Decodable {
-    var format: String
-  }
+  /// No network's description is longer, and one of hostile brackets takes Foundation seconds a megabyte.
+  private static let sizeLimit = 2 << 20
 
-  /// Whether JSON is a description of this kind.
+  /// Whether JSON is a description of this kind, which begins by saying so; other JSON is not parsed for it.
   static func describes(_ data: Data) -> Bool {
-    do {
-      return try JSONDecoder().decode(Header.self, from: data).format == format
-    } catch {
-      return false
-    }
+    data.prefix(64).range(of: Data(#""format": "\#(format)""#.utf8)) != nil
   }
 
   /// - Throws: `FileError` naming the place in the JSON that is wrong.
   init(parsing data: Data, file: String) throws(FileError) {
+    guard data.count <= Self.sizeLimit else {
+      throw FileError(
+        .malformed, file: file, object: Self.object,
+        "The description has \(data.count) bytes, and none of a network has more than \(Self.sizeLimit). Write the file "
+          + "again.")
+    }
     let description: GraphDescription
     do {
       description = try JSONDecoder().decode(GraphDescription.self, from: data)
