@@ -48,8 +48,6 @@ import _BayesTestSupport
       ("absolute.weights.json", "weight_map", "'/etc/passwd', which is no file beside it"),
       ("absent.weights.json", nil, "There is no such file"),
       ("senseless.weights.json", "weight_map", "names no files"),
-      // Reading it takes the library a gigabyte: file 1334 of Scripts/fuzz-import.py with seed 1.
-      ("wants-memory.h5", nil, "so that the HDF5 library cannot read it"),
       ("sound.json", nil, "describes a network but holds no weights"),
       ("sound.weights.h5", nil, "give one with --architecture FILE"),
     ] as [(String, String?, String)])
