@@ -25,6 +25,7 @@ let package = Package(
   targets: [
     // C libraries, one module each; only the adaptors import them.
     .systemLibrary(name: "CHDF5", pkgConfig: "hdf5", providers: [.apt(["libhdf5-dev"])]),
+    .target(name: "CHDF5Files", dependencies: ["CHDF5"]),  // How HDF5 opens a file of ours.
     .systemLibrary(name: "COneDNN", providers: [.apt(["libdnnl-dev"])]),  // ships no .pc file
     .systemLibrary(
       name: "COpenBLAS", pkgConfig: "openblas",
@@ -60,7 +61,9 @@ let package = Package(
       swiftSettings: settings),
     .target(
       name: "BayesFiles",
-      dependencies: ["BayesTensor", "BayesNetwork", "CHDF5", "CZip", "CZlib", "CCrypto", "CPNG", "CJPEG"],
+      dependencies: [
+        "BayesTensor", "BayesNetwork", "CHDF5", "CHDF5Files", "CZip", "CZlib", "CCrypto", "CPNG", "CJPEG",
+      ],
       swiftSettings: settings),
     .target(
       name: "BayesMPI",

@@ -1,9 +1,6 @@
 #pragma once
 #include <hdf5.h>
 
-#include "probe.h"
-#include "view.h"
-
 // Macros that call a function or cast are invisible to Swift.
 static inline hid_t bayesify_h5_native_float(void) { return H5T_NATIVE_FLOAT; }
 static inline hid_t bayesify_h5_native_double(void) { return H5T_NATIVE_DOUBLE; }

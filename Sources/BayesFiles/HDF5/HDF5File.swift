@@ -1,5 +1,6 @@
 import BayesTensor
 import CHDF5
+import CHDF5Files
 import Foundation
 import Synchronization
 

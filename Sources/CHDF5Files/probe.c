@@ -1,5 +1,4 @@
-#pragma once
-#include <hdf5.h>
+#include "CHDF5Files.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -19,7 +18,7 @@
 // random.  So a file is first walked through in a child process, which such a file takes down alone.
 
 // Reads an attribute's value as this package does.
-static inline herr_t bayesify_probe_attribute(
+static herr_t bayesify_probe_attribute(
     hid_t object, const char *name, const H5A_info_t *info, void *unused) {
   (void)info, (void)unused;
   hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
@@ -55,7 +54,7 @@ static inline herr_t bayesify_probe_attribute(
 
 // Walks through the index of a dataset's chunks and reads its first element, or all of a small one: a
 // chunk that unpacks to fewer bytes than it should is only found by reading it.
-static inline void bayesify_probe_dataset(hid_t dataset) {
+static void bayesify_probe_dataset(hid_t dataset) {
   hid_t type = H5Dget_type(dataset), space = H5Dget_space(dataset);
   hid_t properties = H5Dget_create_plist(dataset);
   H5T_class_t class = H5Tget_class(type);
@@ -99,7 +98,7 @@ typedef H5O_info2_t bayesify_object_info;
 typedef H5O_info_t bayesify_object_info;
 #endif
 
-static inline herr_t bayesify_probe_object(
+static herr_t bayesify_probe_object(
     hid_t root, const char *path, const bayesify_object_info *info, void *unused) {
   (void)unused;
   hid_t object = H5Oopen(root, path, H5P_DEFAULT);
@@ -111,18 +110,18 @@ static inline herr_t bayesify_probe_object(
 }
 
 // Notes whether an error is one of memory.
-static inline herr_t bayesify_probe_error(unsigned position, const H5E_error2_t *error, void *refused) {
+static herr_t bayesify_probe_error(unsigned position, const H5E_error2_t *error, void *refused) {
   (void)position;
   if (error->maj_num == H5E_RESOURCE) *(int *)refused = 1;
   return 0;
 }
 
-static inline herr_t bayesify_probe_errors(hid_t stack, void *refused) {
+static herr_t bayesify_probe_errors(hid_t stack, void *refused) {
   return H5Ewalk2(stack, H5E_WALK_DOWNWARD, bayesify_probe_error, refused);
 }
 
 // Gives this process so many bytes of memory more than it has.
-static inline void bayesify_probe_limit_memory(rlim_t more) {
+static void bayesify_probe_limit_memory(rlim_t more) {
   unsigned long pages = 0;
   FILE *status = fopen("/proc/self/statm", "r");
   if (status == NULL) return;
@@ -136,7 +135,7 @@ static inline void bayesify_probe_limit_memory(rlim_t more) {
 }
 
 // Whether the walk needed no more memory than there was.
-static inline int bayesify_probe_all(const char *path, hid_t access) {
+static int bayesify_probe_all(const char *path, hid_t access) {
   int refused = 0;
   H5Eset_auto2(H5E_DEFAULT, bayesify_probe_errors, &refused);
   // On errors the library frees pointers that it never set; what lies there must not be zero by luck.
@@ -160,10 +159,7 @@ static inline int bayesify_probe_all(const char *path, hid_t access) {
   return !refused;
 }
 
-// Whether the library survives a walk through the file, with 96 MiB and twice the file's size of memory and in a few
-// seconds: 0 where it does not, 1 where it does or where no child could be made.  The caller keeps other threads
-// out of the library meanwhile.
-static inline int bayesify_h5_survives(const char *path, hid_t access) {
+int bayesify_h5_survives(const char *path, hid_t access) {
   struct stat facts;
   rlim_t size = stat(path, &facts) == 0 ? (rlim_t)facts.st_size : 0;
   pid_t child = fork();

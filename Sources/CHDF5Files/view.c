@@ -1,13 +1,12 @@
-#pragma once
-#include <hdf5.h>
+#include "CHDF5Files.h"
+
 #if H5_VERSION_GE(1, 13, 0)
 #include <H5FDdevelop.h>
 #endif
-
 #include <errno.h>
 #include <fcntl.h>
-#include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 // A file driver that reads a range of a file that is open already, so that a file needs no name and may lie
@@ -24,7 +23,7 @@ typedef struct {
   haddr_t end_of_addresses;
 } bayesify_h5_view_file;
 
-static inline H5FD_t *bayesify_h5_view_open(const char *name, unsigned flags, hid_t access, haddr_t most) {
+static H5FD_t *bayesify_h5_view_open(const char *name, unsigned flags, hid_t access, haddr_t most) {
   (void)name, (void)most;
   const bayesify_h5_view *view = (const bayesify_h5_view *)H5Pget_driver_info(access);
   if (view == NULL || (flags & H5F_ACC_RDWR)) return NULL;
@@ -37,40 +36,40 @@ static inline H5FD_t *bayesify_h5_view_open(const char *name, unsigned flags, hi
   return NULL;
 }
 
-static inline herr_t bayesify_h5_view_close(H5FD_t *file) {
+static herr_t bayesify_h5_view_close(H5FD_t *file) {
   close(((bayesify_h5_view_file *)file)->view.descriptor);
   free(file);
   return 0;
 }
 
 // Every opening is a file of its own.
-static inline int bayesify_h5_view_compare(const H5FD_t *first, const H5FD_t *second) {
+static int bayesify_h5_view_compare(const H5FD_t *first, const H5FD_t *second) {
   return first < second ? -1 : first > second;
 }
 
-static inline herr_t bayesify_h5_view_query(const H5FD_t *file, unsigned long *flags) {
+static herr_t bayesify_h5_view_query(const H5FD_t *file, unsigned long *flags) {
   (void)file;
   *flags = H5FD_FEAT_ACCUMULATE_METADATA | H5FD_FEAT_DATA_SIEVE;
   return 0;
 }
 
-static inline haddr_t bayesify_h5_view_get_eoa(const H5FD_t *file, H5FD_mem_t type) {
+static haddr_t bayesify_h5_view_get_eoa(const H5FD_t *file, H5FD_mem_t type) {
   (void)type;
   return ((const bayesify_h5_view_file *)file)->end_of_addresses;
 }
 
-static inline herr_t bayesify_h5_view_set_eoa(H5FD_t *file, H5FD_mem_t type, haddr_t address) {
+static herr_t bayesify_h5_view_set_eoa(H5FD_t *file, H5FD_mem_t type, haddr_t address) {
   (void)type;
   ((bayesify_h5_view_file *)file)->end_of_addresses = address;
   return 0;
 }
 
-static inline haddr_t bayesify_h5_view_get_eof(const H5FD_t *file, H5FD_mem_t type) {
+static haddr_t bayesify_h5_view_get_eof(const H5FD_t *file, H5FD_mem_t type) {
   (void)type;
   return ((const bayesify_h5_view_file *)file)->view.size;
 }
 
-static inline herr_t bayesify_h5_view_read(
+static herr_t bayesify_h5_view_read(
     H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t address, size_t size, void *buffer) {
   (void)type, (void)transfer;
   const bayesify_h5_view *view = &((bayesify_h5_view_file *)file)->view;
@@ -87,14 +86,13 @@ static inline herr_t bayesify_h5_view_read(
   return 0;
 }
 
-static inline herr_t bayesify_h5_view_write(
+static herr_t bayesify_h5_view_write(
     H5FD_t *file, H5FD_mem_t type, hid_t transfer, haddr_t address, size_t size, const void *buffer) {
   (void)file, (void)type, (void)transfer, (void)address, (void)size, (void)buffer;
   return -1;
 }
 
-// Access properties for a view; the caller closes them.  Negative on failure.
-static inline hid_t bayesify_h5_view_access(int descriptor, uint64_t offset, uint64_t size) {
+hid_t bayesify_h5_view_access(int descriptor, uint64_t offset, uint64_t size) {
   static hid_t driver = -1;  // The caller holds the library.
   if (driver < 0) {
     static const H5FD_class_t view_class = {
