@@ -40,6 +40,13 @@ public struct HDF5Checkpoint: Checkpoint {
     try self.init(HDF5File(file))
   }
 
+  /// Reads an open archive as a checkpoint.
+  ///
+  /// - Throws: `FileError` when it names a layer that it does not hold.
+  public init(_ archive: HDF5Archive) throws(FileError) {
+    try self.init(archive.contents)
+  }
+
   init(_ contents: HDF5File) throws(FileError) {
     let root = try contents.attributes(of: "/")
     let layout = Layout(of: contents, root)

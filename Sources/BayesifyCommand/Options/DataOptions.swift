@@ -91,8 +91,13 @@ struct CheckpointOptions: ParsableArguments {
   /// Imports a checkpoint.
   ///
   /// - Throws: `FileError`, also where an architecture is named that is not needed.
-  func model(_ file: String) throws(FileError) -> CheckpointModel {
-    let model = try CheckpointModel(file, reading: reading)
+  func model(_ file: String) throws(FileError) -> CheckpointModel { try model(openCheckpoint(file)) }
+
+  /// Imports a checkpoint that is open.
+  ///
+  /// - Throws: as `model(_:)`.
+  func model(_ checkpoint: some Checkpoint) throws(FileError) -> CheckpointModel {
+    let model = try CheckpointModel(checkpoint, reading: reading)
     try requireUse(by: [model])
     return model
   }
