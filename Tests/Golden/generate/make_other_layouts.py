@@ -1,19 +1,17 @@
 """One network in the layouts of other libraries.
 
-    python make_other_layouts.py
+    python make_other_layouts.py [FOLDER]
 
-writes Tests/Golden/OtherLayouts/. The network is the VGG of make_torch_modules.py, whose weights
+writes Tests/Golden/OtherLayouts/, or to another folder the layouts of the network alone. The network is the VGG of make_torch_modules.py, whose weights
 (TorchModules/VGG-flat.h5) and answers (in TorchModules/VGG.h5) PyTorch gave: every file here must give the same
 answers. safetensors writes its own files and hdf5storage those of MATLAB 7.3; Caffe's and Hugging Face's are
 written as their libraries write them, by h5py, and `weights-npz.keras` by Keras.  Nothing is random but Keras's
-network (seed 5).  Needs numpy, h5py, safetensors 0.8.0, hdf5storage 0.2.2, keras 3.15.1 and torch.
+network (seed 5).  Needs numpy, h5py, safetensors 0.8.0 and hdf5storage 0.2.2, and without FOLDER keras 3.15.1 and torch.
 """
 
 import json
 import os
-import shutil
-
-os.environ.setdefault("KERAS_BACKEND", "torch")
+import sys
 
 import h5py
 import hdf5storage
@@ -22,7 +20,7 @@ from safetensors.numpy import save_file
 
 import golden
 
-FOLDER = golden.folder("OtherLayouts")
+FOLDER = sys.argv[1] if len(sys.argv) > 1 else golden.folder("OtherLayouts")
 # The image that is flattened before the first dense layer: channels, height, width.
 IMAGE = (7, 4, 5)
 
@@ -169,6 +167,7 @@ def hugging_face(state):
 
 def numpy_archive():
     """A `.keras` archive with its weights in NumPy's format, which pickles Keras's own objects."""
+    os.environ.setdefault("KERAS_BACKEND", "torch")
     import keras
     from keras.src.saving import saving_lib
     keras.utils.set_random_seed(5)
@@ -177,25 +176,34 @@ def numpy_archive():
         saving_lib._save_model_to_fileobj(model, file, "npz")
 
 
+def refused():
+    """What people hand over by mistake."""
+    with h5py.File(path("VGG.solverstate.h5"), "w") as file:
+        file["iter"], file["current_step"] = 100, 0
+        file["learned_net"] = "VGG.caffemodel.h5"
+        file["history/0"] = np.zeros((6, 3, 3, 3), "float32")
+    matlab("cells.mat", {"layers": np.array([np.ones((2, 2)), np.ones(3)], dtype=object), "name": "VGG"})
+    numpy_archive()
+
+
 def main():
-    shutil.rmtree(FOLDER)
-    golden.folder("OtherLayouts")
+    os.makedirs(FOLDER, exist_ok=True)
+    for name in os.listdir(FOLDER):
+        os.remove(path(name))
     state = weights()
     safetensors(state)
-    types()
     caffe("VGG.caffemodel.h5", state)
     caffe("VGG-old.caffemodel.h5", state, root="", old=True, numbers="%03d")
     caffe("VGG-plain.h5", state, root="", rename=lambda layer: "net/" + layer, plain=True)
     layers = matlab_layers(state)
     matlab("VGG-fields.mat", layers)
     matlab("VGG-names.mat", {module + "_" + word: values for module, arrays in layers.items() for word, values in arrays.items()})
-    matlab("cells.mat", {"layers": np.array([np.ones((2, 2)), np.ones(3)], dtype=object), "name": "VGG"})
     hugging_face(state)
-    numpy_archive()
-    with h5py.File(path("VGG.solverstate.h5"), "w") as file:
-        file["iter"], file["current_step"] = 100, 0
-        file["learned_net"] = "VGG.caffemodel.h5"
-        file["history/0"] = np.zeros((6, 3, 3, 3), "float32")
+    if len(sys.argv) == 1:
+        types()
+        refused()
+    for name in os.listdir(FOLDER):
+        os.chmod(path(name), 0o644)
     golden.write_json(path("versions.json"), {
         "script": "make_other_layouts.py", "versions": golden.versions("numpy", "h5py", "safetensors", "hdf5storage", "keras", "torch")})
     golden.report(FOLDER)
