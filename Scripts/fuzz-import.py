@@ -2,10 +2,11 @@
 """Changes checkpoints at random and imports them: each must be imported or refused in one sentence.
 
     python Scripts/fuzz-import.py [--count 100000] [--first 0] [--seed 1] [--workers 2] [--failures FOLDER]
+        [--others] [--command .build/release/bayesify]
 
-Files of five layouts are the start.  Changes are flipped bits, overwritten bytes, truncations and pieces copied
-from elsewhere in the file; two of three hit what is not numbers: HDF5 headers, attributes and names, JSON, and the
-directories of zip archives.  A change is a failure when the command ends by a signal, takes more than ten seconds,
+Files of five layouts are the start, or with --others those of four other libraries.  Changes are flipped bits,
+overwritten bytes, truncations and pieces copied from elsewhere in the file; two of three hit what is not numbers: HDF5
+headers, attributes and names, JSON, and the directories of zip archives.  A change is a failure when the command ends by a signal, takes more than ten seconds,
 takes more memory than 256 MiB and four times the file, ends with a code that is none of its own, or says more or
 less than one line.  Failing files are kept, and their numbers make them again.  A run is divided, or goes on after it
 was stopped, with --first.  Each file has a process of its own, forked from one in which all libraries are loaded
@@ -37,6 +38,12 @@ STARTS = [
     ("KerasLayouts/tf_keras-2.21/nested.names.h5", "KerasLayouts/tf_keras-2.21/nested.json"),
     ("TorchModules/TwoExits.h5", None),
 ]
+OTHERS = [
+    ("OtherLayouts/VGG.safetensors", "TorchModules/VGG-keras.json"),
+    ("OtherLayouts/VGG.caffemodel.h5", "TorchModules/VGG-keras.json"),
+    ("OtherLayouts/VGG-fields.mat", "TorchModules/VGG-keras.json"),
+    ("OtherLayouts/tf_model.h5", "TorchModules/VGG.h5"),
+]
 SECONDS = 10
 TRIES = 3
 CODES = (0, 64, 65, 66, 69, 70, 73, 74)
@@ -52,6 +59,8 @@ def numbers(data):
                     start = data.find(archive.read(member))
                     ranges += [(start + a, start + b) for a, b in numbers(archive.read(member))]
         return ranges
+    if data[8:9] == b"{":
+        return [(8 + int.from_bytes(data[:8], "little"), len(data))]
 
     def visit(_, item):
         if isinstance(item, h5py.Dataset) and item.id.get_offset() is not None:
@@ -70,9 +79,9 @@ def structure(data):
     return [position for position, flag in enumerate(inside) if not flag]
 
 
-def load():
+def load(files):
     starts = []
-    for name, architecture in STARTS:
+    for name, architecture in files:
         with open(os.path.join(GOLDEN, name), "rb") as file:
             data = file.read()
         options = ["--architecture", os.path.join(GOLDEN, architecture)] if architecture else []
@@ -143,9 +152,9 @@ class Server:
         self.process.stdout.close()
 
 
-def run(numbers, command, library, seed, failures):
+def run(numbers, files, command, library, seed, failures):
     """Imports the files of some numbers."""
-    starts = load()
+    starts = load(files)
     counts, problems, worst, largest, structural = {}, [], 0.0, 0, 0
     with tempfile.TemporaryDirectory() as folder, open(os.path.join(folder, "errors"), "a+b") as errors:
         file = os.path.join(folder, "mutated")
@@ -191,12 +200,14 @@ def main():
     parser.add_argument("--count", type=int, default=100_000)
     parser.add_argument("--first", type=int, default=0, help="the number of the first file")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--others", action="store_true", help="start with the layouts of other libraries")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--failures", help="where failing files are kept")
     parser.add_argument("--command", default=os.path.join(ROOT, ".build", "release", "bayesify"))
     arguments = parser.parse_args()
     if not os.path.exists(arguments.command):
         sys.exit(f"{arguments.command} is missing; run: make release")
+    files = OTHERS if arguments.others else STARTS
     last = arguments.first + arguments.count
     step = max(1, min(1000, arguments.count // arguments.workers))
     jobs = [range(a, min(a + step, last)) for a in range(arguments.first, last, step)]
@@ -205,12 +216,13 @@ def main():
         library = os.path.join(folder, "fork-server.so")
         source = os.path.join(ROOT, "Scripts", "fork-server.c")
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
-        job = partial(run, command=arguments.command, library=library, seed=arguments.seed, failures=arguments.failures)
+        job = partial(run, files=files, command=arguments.command, library=library, seed=arguments.seed,
+                      failures=arguments.failures)
         for numbers, (codes, found, seconds, memory, hits) in zip(jobs, pool.imap(job, jobs)):
             for code, number in codes.items():
                 counts[code] = counts.get(code, 0) + number
             for number, problem in found:
-                print(f"file {number} ({STARTS[number % len(STARTS)][0]}): {problem}", flush=True)
+                print(f"file {number} ({files[number % len(files)][0]}): {problem}", flush=True)
             problems += found
             worst, largest, structural = max(worst, seconds), max(largest, memory), structural + hits
             print(f"up to {numbers.stop}: {len(problems)} failures, {structural} changed in their structure, codes "
