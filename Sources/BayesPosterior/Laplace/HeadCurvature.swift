@@ -10,18 +10,28 @@ package struct FeatureProjection: Sendable {
   var squaredNorms: [Double] = []
 }
 
+/// What the marginal likelihood needs of a curvature.
+package protocol DeterminantRatio: Sendable {
+  /// The number of weights and biases.
+  var parameterCount: Int { get }
+
+  /// `log |P| − log |P₀|`: how much the data sharpen the prior, in nats; never negative.
+  func logDeterminantRatio(priorPrecision: Double) -> Double
+
+  /// The derivative of `logDeterminantRatio` with respect to `log δ`; never positive.
+  func logDeterminantRatioDerivative(priorPrecision: Double) -> Double
+}
+
 /// The curvature of one head, from which the Gaussian of its logits follows at any prior precision.
 ///
 /// Inputs are `a = [φ; c]` with `c` the `biasScale`: the bias then has prior precision `δ / c²` while all
 /// weights have `δ`.
-package protocol HeadCurvature: Sendable, Equatable {
+package protocol HeadCurvature: DeterminantRatio, Equatable {
   var logitCount: Int { get }
   /// The number of features, the appended one not counted.
   var featureCount: Int { get }
   /// Whether the head has a bias.
   var hasBias: Bool { get }
-  /// The number of weights and biases.
-  var parameterCount: Int { get }
   /// `c`.
   var biasScale: Double { get }
 
@@ -43,12 +53,6 @@ package protocol HeadCurvature: Sendable, Equatable {
   /// - Shapes: features `[rows, features]` to `[rows · logits, rows · logits]`, the logit running faster.
   func jointCovariance(features: Tensor<Double>, priorPrecision: Double, on backend: any Backend)
     -> Tensor<Double>
-
-  /// `log |P| − log |P₀|`: how much the data sharpen the prior, in nats; never negative.
-  func logDeterminantRatio(priorPrecision: Double) -> Double
-
-  /// The derivative of `logDeterminantRatio` with respect to `log δ`; never positive.
-  func logDeterminantRatioDerivative(priorPrecision: Double) -> Double
 
   /// One draw of the deviation of the weights from their mean, to be multiplied by `[φ; 1]` (`φ` without bias).
   ///

@@ -11,13 +11,13 @@ import RealModule
 /// - Units: nats, summed over the training rows.
 /// - Source: MacKay 1992; Immer et al. 2021, arXiv:2104.04975.
 public struct MarginalLikelihood: Sendable {
-  let curvature: any HeadCurvature
+  let curvature: any DeterminantRatio
   private let labelLikelihood: Double
   let squaredNorm: Double
   let residuals: GaussianResiduals?
 
   package init(
-    curvature: any HeadCurvature, logLikelihood: Double, squaredNorm: Double, residuals: GaussianResiduals? = nil
+    curvature: any DeterminantRatio, logLikelihood: Double, squaredNorm: Double, residuals: GaussianResiduals? = nil
   ) {
     self.curvature = curvature
     labelLikelihood = logLikelihood
