@@ -129,11 +129,27 @@ public struct ExitRecords: Sendable, Equatable {
   public var exits: [Exit]
   /// One class index a row, where known.
   public var labels: [Int]?
+  /// `[rows, outputs]`, where known: real numbers for Gaussian exits, zeros and ones for multilabel ones.
+  public var targets: Tensor<Double>?
+  /// The standard deviation of each row's targets, in units of a common one, where rows differ.
+  public var noise: [Double]?
 
-  public init(firstRow: Int, exits: [Exit], labels: [Int]?) {
+  public init(
+    firstRow: Int, exits: [Exit], labels: [Int]?, targets: Tensor<Double>? = nil, noise: [Double]? = nil
+  ) {
     self.firstRow = firstRow
     self.exits = exits
     self.labels = labels
+    self.targets = targets
+    self.noise = noise
+  }
+
+  /// A range of these rows.
+  public func rows(_ range: Range<Int>) -> ExitRecords {
+    ExitRecords(
+      firstRow: firstRow + range.lowerBound,
+      exits: exits.map { Exit(features: $0.features?.rows(range), logits: $0.logits.rows(range)) },
+      labels: labels.map { Array($0[range]) }, targets: targets?.rows(range), noise: noise.map { Array($0[range]) })
   }
 
   /// The number of rows.
@@ -156,8 +172,15 @@ public protocol ExitRecordSource: Sendable {
   /// Whether the rows carry labels.
   var hasLabels: Bool { get }
 
+  /// Whether the rows carry targets.
+  var hasTargets: Bool { get }
+
   /// Calls `body` with every chunk in row order: `ExitRecords.chunkRowCount` rows each, fewer in the last.
   func forEachChunk(_ body: (ExitRecords) async throws -> Void) async throws
+}
+
+extension ExitRecordSource {
+  public var hasTargets: Bool { false }
 }
 
 /// Records held in memory.
@@ -173,18 +196,13 @@ public struct InMemoryExitRecords: ExitRecordSource {
 
   public var rowCount: Int { records.rowCount }
   public var hasLabels: Bool { records.labels != nil }
+  public var hasTargets: Bool { records.targets != nil }
 
   public func forEachChunk(_ body: (ExitRecords) async throws -> Void) async throws {
     for first in stride(from: 0, to: rowCount, by: ExitRecords.chunkRowCount) {
       try Task.checkCancellation()
       let rows = first..<min(first + ExitRecords.chunkRowCount, rowCount)
-      try await body(
-        ExitRecords(
-          firstRow: records.firstRow + first,
-          exits: records.exits.map {
-            ExitRecords.Exit(features: $0.features?.rows(rows), logits: $0.logits.rows(rows))
-          },
-          labels: records.labels.map { Array($0[rows]) }))
+      try await body(records.rows(rows))
     }
   }
 }

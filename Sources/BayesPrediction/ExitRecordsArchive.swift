@@ -5,6 +5,8 @@ private enum RecordsLayout {
   static let format = "bayesify-records"
   static let version = 1
   static let labels = "/labels"
+  static let targets = "/targets"
+  static let noise = "/noise"
   static let rowDigests = "/rowDigests"
   static func exit(_ index: Int) -> String { "/exits/\(index)" }
   static func features(_ index: Int) -> String { exit(index) + "/features" }
@@ -34,6 +36,10 @@ public struct ExitRecordsWriter: Sendable {
       try archive.append(exit.logits, to: RecordsLayout.logits(index))
     }
     if let labels = records.labels { try archive.append(labels, to: RecordsLayout.labels) }
+    if let targets = records.targets { try archive.append(targets, to: RecordsLayout.targets) }
+    if let noise = records.noise {
+      try archive.append(Tensor(shape: [noise.count], noise), to: RecordsLayout.noise)
+    }
     if let rowDigests { try archive.append(rowDigests, to: RecordsLayout.rowDigests) }
   }
 
@@ -196,6 +202,8 @@ public struct ArchivedExitRecords: ExitRecordSource {
   public private(set) var description: RecordsDescription
   public let rowCount: Int
   public let hasLabels: Bool
+  public let hasTargets: Bool
+  private let hasNoise: Bool
   private let archive: any ArrayArchive
   private let rows: Range<Int>
 
@@ -224,6 +232,20 @@ public struct ArchivedExitRecords: ExitRecordSource {
       throw FileError(
         .shape, file: archive.file, object: RecordsLayout.labels,
         "There are \(labels.shape.elementCount) labels for \(count) rows; make the records anew.")
+    }
+    let targets = archive.entry(RecordsLayout.targets)
+    hasTargets = targets != nil
+    if let targets, ![1, 2].contains(targets.shape.rank) || targets.shape[0] != count {
+      throw FileError(
+        .shape, file: archive.file, object: RecordsLayout.targets,
+        "Targets are [rows, outputs]; these are \(targets.shape) for \(count) rows.")
+    }
+    let noise = archive.entry(RecordsLayout.noise)
+    hasNoise = noise != nil
+    if let noise, noise.shape.elementCount != count {
+      throw FileError(
+        .shape, file: archive.file, object: RecordsLayout.noise,
+        "There are \(noise.shape.elementCount) standard deviations for \(count) rows; give one a row.")
     }
     guard count > 0 else {
       throw FileError(.value, file: archive.file, object: RecordsLayout.logits(0), "There are no rows.")
@@ -284,7 +306,13 @@ public struct ArchivedExitRecords: ExitRecordSource {
             logits: try archive.read(RecordsLayout.logits(index), rows: chunk, as: Float.self)))
       }
       let labels = hasLabels ? try archive.readIntegers(RecordsLayout.labels, rows: chunk) : nil
-      try await body(ExitRecords(firstRow: first, exits: exits, labels: labels))
+      var records = ExitRecords(firstRow: first, exits: exits, labels: labels)
+      if hasTargets {
+        let targets = try archive.read(RecordsLayout.targets, rows: chunk, as: Double.self)
+        records.targets = targets.reshaped(to: [chunk.count, targets.shape.row.elementCount])
+      }
+      if hasNoise { records.noise = Array(try archive.read(RecordsLayout.noise, rows: chunk, as: Double.self).elements) }
+      try await body(records)
     }
   }
 }

@@ -3,7 +3,7 @@ import RealModule
 
 /// The probabilities of a batch and the split of its uncertainty.
 public struct UncertaintySplit: Sendable, Equatable {
-  /// Mean over samples, `[batch, classes]`; rows sum to one.
+  /// Mean over samples, `[batch, classes]`; rows sum to one.  For labels, the probability of each, `[batch, labels]`.
   public var probabilities: Tensor<Double>
   /// `H[mean p]`, `[batch]`, nats.
   public var total: Tensor<Double>
@@ -23,7 +23,9 @@ extension Prediction {
   ///
   /// - Shapes: `[batch, classes]` and `[batch]`.
   /// - Units: nats.
-  /// - Precondition: the likelihood is categorical or binary.
+  /// Labels are yes or no each by itself, and their entropies are added up.
+  ///
+  /// - Precondition: the likelihood is not Gaussian.
   /// - Source: Depeweg et al. 2018, arXiv:1710.07283.
   public func uncertaintySplit() -> UncertaintySplit {
     if let closedForm {
@@ -34,6 +36,7 @@ extension Prediction {
         probabilities: closedForm.probabilities, total: closedForm.total, aleatoric: aleatoric,
         epistemic: epistemic)
     }
+    if likelihood == .multilabel { return labelSplit() }
     precondition(
       likelihood == .categorical || likelihood == .binary,
       "A \(likelihood.rawValue) output has no distribution over classes.")
@@ -82,6 +85,38 @@ extension Prediction {
         aleatoric[row] = min(total[row], conditional[row])
         epistemic[row] = max(0, total[row] - conditional[row])
       }
+    }
+    return UncertaintySplit(
+      probabilities: probabilities, total: total, aleatoric: aleatoric, epistemic: epistemic)
+  }
+
+  /// The split where each logit is a yes or no of its own.
+  private func labelSplit() -> UncertaintySplit {
+    var probabilities = Tensor<Double>(zeros: [rowCount, logitCount])
+    var (total, aleatoric) = (Tensor<Double>(zeros: [rowCount]), Tensor<Double>(zeros: [rowCount]))
+    for sample in 0..<sampleCount {
+      let weight = sampleWeights?[sample] ?? 1 / Double(sampleCount)
+      for row in 0..<rowCount {
+        for k in 0..<logitCount {
+          let z = Double(logits[(sample * rowCount + row) * logitCount + k])
+          let decay = Double.exp(-abs(z))
+          probabilities[row * logitCount + k] += weight * (z >= 0 ? 1 : decay) / (1 + decay)
+          // −p log p − (1 − p) log (1 − p) with p = σ(z).
+          aleatoric[row] += weight * (Double.log(onePlus: decay) + abs(z) * decay / (1 + decay))
+        }
+      }
+    }
+    for row in 0..<rowCount {
+      for k in 0..<logitCount {
+        let p = probabilities[row * logitCount + k]
+        total[row] += entropy([p, 1 - p])
+      }
+    }
+    if sampleCount == 1 { aleatoric = total }
+    var epistemic = total
+    for row in 0..<rowCount {
+      aleatoric[row] = min(total[row], aleatoric[row])
+      epistemic[row] = total[row] - aleatoric[row]
     }
     return UncertaintySplit(
       probabilities: probabilities, total: total, aleatoric: aleatoric, epistemic: epistemic)

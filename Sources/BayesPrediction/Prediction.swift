@@ -14,7 +14,7 @@ public struct Prediction: Sendable, Equatable {
 
   /// Probabilities and the split of their uncertainty that a closed form gives without draws.
   public struct ClosedForm: Sendable, Equatable {
-    /// `[batch, classes]`
+    /// `[batch, classes]`; for labels the probability of each.
     public var probabilities: Tensor<Double>
     /// Entropy of the mean probabilities, `[batch]`, nats.
     public var total: Tensor<Double>
@@ -25,6 +25,22 @@ public struct Prediction: Sendable, Equatable {
       self.probabilities = probabilities
       self.total = total
       self.aleatoric = aleatoric
+    }
+  }
+
+  /// The Gaussian of real-valued targets, its variance in the two parts it has.
+  public struct Regression: Sendable, Equatable {
+    /// `[batch, outputs]`
+    public var mean: Tensor<Double>
+    /// The variance of the mean under the posterior, `[batch, outputs]`, in the targets' units squared.
+    public var epistemicVariance: Tensor<Double>
+    /// The variance of a target around its mean, `[batch, outputs]`, in the targets' units squared.
+    public var noiseVariance: Tensor<Double>
+
+    public init(mean: Tensor<Double>, epistemicVariance: Tensor<Double>, noiseVariance: Tensor<Double>) {
+      self.mean = mean
+      self.epistemicVariance = epistemicVariance
+      self.noiseVariance = noiseVariance
     }
   }
 
@@ -39,10 +55,12 @@ public struct Prediction: Sendable, Equatable {
   public let sampleWeights: [Double]?
   /// The probabilities and uncertainty of a closed form, which then stand for those of `logits`.
   public let closedForm: ClosedForm?
+  /// Mean and variances of Gaussian targets; `logits` then holds the means.
+  public let regression: Regression?
 
   public init(
     logits: Tensor<Float>, likelihood: Likelihood, exit: Int, scale: Scale = .logits,
-    sampleWeights: [Double]? = nil, closedForm: ClosedForm? = nil
+    sampleWeights: [Double]? = nil, closedForm: ClosedForm? = nil, regression: Regression? = nil
   ) {
     precondition(
       logits.shape.rank == 3, "Logits of a prediction are [samples, batch, logits]; got \(logits.shape).")
@@ -54,11 +72,12 @@ public struct Prediction: Sendable, Equatable {
     self.scale = scale
     self.sampleWeights = sampleWeights
     self.closedForm = closedForm
+    self.regression = regression
   }
 
   public var sampleCount: Int { logits.shape[0] }
   public var rowCount: Int { logits.shape[1] }
   public var logitCount: Int { logits.shape[2] }
-  /// The number of columns of `probabilities()`: two where one logit says yes or no.
+  /// The number of columns of `probabilities()`: two where one logit says yes or no, one a label.
   public var classCount: Int { likelihood == .binary ? 2 : logitCount }
 }

@@ -3,7 +3,8 @@ public import BayesTensor
 /// Writes the predictions of every exit to an archive, block by block.
 ///
 /// `/exits/<k>/` holds `logits` (the mean over draws) `[rows, logits]`, `probabilities`
-/// `[rows, classes]`, and `total`, `aleatoric`, `epistemic` `[rows]` in nats; `/labels` where known.
+/// `[rows, classes]`, and `total`, `aleatoric`, `epistemic` `[rows]` in nats; for Gaussian targets `mean`,
+/// `epistemicVariance` and `noiseVariance`, `[rows, outputs]`, in the targets' units; `/labels` where known.
 public struct PredictionsWriter: Sendable {
   static let format = "bayesify-predictions"
 
@@ -23,6 +24,12 @@ public struct PredictionsWriter: Sendable {
   public func append(_ predictions: [Prediction], labels: [Int]?) throws(FileError) {
     for prediction in predictions {
       let path = "/exits/\(prediction.exit)"
+      if let regression = prediction.regression {
+        try archive.append(regression.mean, to: path + "/mean")
+        try archive.append(regression.epistemicVariance, to: path + "/epistemicVariance")
+        try archive.append(regression.noiseVariance, to: path + "/noiseVariance")
+        continue
+      }
       let split = prediction.uncertaintySplit()
       try archive.append(prediction.meanLogits, to: path + "/logits")
       try archive.append(split.probabilities, to: path + "/probabilities")
@@ -59,5 +66,5 @@ extension Prediction {
 
 extension ArrayArchive {
   /// Whether the file holds predictions that `PredictionsWriter` wrote.
-  public var holdsPredictions: Bool { entry("/exits/0/probabilities") != nil }
+  public var holdsPredictions: Bool { entry("/exits/0/probabilities") != nil || entry("/exits/0/mean") != nil }
 }

@@ -10,7 +10,7 @@ public enum ModelInput: Sendable {
   /// The network as it was trained.
   case checkpoint(CheckpointModel)
   /// A fitted posterior, and the checkpoint it was fitted to.
-  case posterior(KroneckerLaplacePosterior, file: String, checkpoint: RecordedCheckpoint)
+  case posterior(LastLayerLaplacePosterior, file: String, checkpoint: RecordedCheckpoint)
 
   /// Opens a checkpoint or a posterior.
   ///
@@ -18,9 +18,9 @@ public enum ModelInput: Sendable {
   public init(_ file: String, reading: CheckpointReading = CheckpointReading()) throws(FileError) {
     if try HDF5Archive.recognizes(file) {
       let archive = try HDF5Archive(file)
-      if try archive.optionalText("format") == KroneckerLaplacePosterior.formatName {
+      if try archive.optionalText("format") == LastLayerLaplacePosterior.formatName {
         self = .posterior(
-          try KroneckerLaplacePosterior(from: archive), file: file,
+          try LastLayerLaplacePosterior(from: archive), file: file,
           checkpoint: RecordedCheckpoint(
             file: try archive.optionalText("checkpointFile"),
             architecture: try archive.optionalText("architectureFile"),

@@ -33,6 +33,7 @@ public final class SpooledRecords: ExitRecordSource {
 
   public var rowCount: Int { archived.rowCount }
   public var hasLabels: Bool { archived.hasLabels }
+  public var hasTargets: Bool { archived.hasTargets }
 
   public func forEachChunk(_ body: (ExitRecords) async throws -> Void) async throws {
     try await archived.forEachChunk(body)

@@ -117,6 +117,7 @@ struct Evaluate: AsyncParsableCommand {
     for index in lineup.groups.indices {
       let group = lineup.groups[index]
       let source = try await records(test, data, group, "test", session)
+      try session.require([.categorical, .binary], in: source.description)
       guard source.hasLabels else {
         throw FileError(.missing, file: test.file, "The test rows have no labels; give them with --labels.")
       }
@@ -203,7 +204,6 @@ struct Evaluate: AsyncParsableCommand {
     for entry in group.entries {
       switch entry.model {
       case .checkpoint, nil:
-        try session.requireClasses(source.description)
         contestants.append(Contestant(predictor: .map, evaluation: evaluation(entry.name, .map) { _ in [:] }))
         guard let held, let validation else { continue }
         let records = try await records(held, validation, group, "validation", session)
@@ -233,7 +233,7 @@ struct Evaluate: AsyncParsableCommand {
         contestants.append(
           Contestant(
             predictor: try session.predictor(model, for: source.description),
-            evaluation: evaluation(entry.name, ModelKind("laplace " + posterior.form.rawValue)) {
+            evaluation: evaluation(entry.name, ModelKind("laplace " + posterior.structure.rawValue)) {
               [
                 "temperature": posterior.exits[$0].temperature,
                 "priorPrecision": posterior.exits[$0].priorPrecision,

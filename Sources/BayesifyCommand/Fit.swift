@@ -17,9 +17,16 @@ struct FitLaplace: AsyncParsableCommand {
       prior precision and temperature are chosen on --validation (rows it was not trained on) or, for the \
       prior, by the marginal likelihood.
 
-      Forms: kronecker (bias a block of its own, as laplace-torch), kronecker-folded (bias folded in, \
-      exact), kronecker-factored (prior inside each factor, as in Meronen et al.). Prior precisions of \
-      different forms are different quantities.
+      Structures: kronecker (bias a block of its own, as laplace-torch), kronecker-folded (bias folded in, \
+      exact), kronecker-factored (prior inside each factor, as in Meronen et al.), full (small heads), \
+      diagonal, low-rank (leading eigenvectors, the prior elsewhere). Prior precisions of different \
+      structures are different quantities.
+
+      Predictives: whitened, antithetic (shared draws), function-space (each row's own), weights (draws of all \
+      weights), probit, centred-probit, mean-field, bridge, bridge-normalized (closed forms), plain.
+
+      Multilabel and Gaussian exits need records with /targets [rows, outputs]; Gaussian ones have a noise in place \
+      of a temperature, and may have one a row, /noise [rows].
 
       Example: bayesify fit laplace model.h5 --data train.h5 --validation test.h5 --validation-rows 0:5000 \
       --scale 255 -o posterior.h5
@@ -50,20 +57,44 @@ struct FitLaplace: AsyncParsableCommand {
   @Option(help: "Validation rows to use, first:end.")
   var validationRows: RowRange?
 
-  @Option(help: "kronecker, kronecker-folded or kronecker-factored.")
-  var form: KroneckerForm = .kronecker
+  @Option(
+    name: [.long, .customLong("form")],
+    help: "kronecker, kronecker-folded, kronecker-factored, full, diagonal or low-rank. (default: kronecker)")
+  var structure: LaplaceStructure?
 
-  @Option(help: "whitened (shared draws), probit, or plain (no variance).")
+  @Option(help: "How probabilities are made; see above.")
   var predictive: LaplacePredictive = .whitened
 
-  @Option(help: "Draws of 'whitened'; best at least twice the number of classes.")
+  @Option(help: "Draws of predictives that draw; best at least twice the number of classes.")
   var draws = 50
+
+  @Option(help: "For low-rank: the share of the curvature to keep, between 0 and 1.")
+  var explained = 0.95
+
+  @Option(help: "For low-rank: the most eigenvectors.")
+  var rank = 100
 
   @Option(help: "'validation', 'marginal-likelihood', or a number for every exit.")
   var priorPrecision: PriorChoice = PriorChoice(choice: .validation)
 
   @Option(help: "'validation', or a number for every exit.")
   var temperature: TemperatureOption = TemperatureOption(choice: .validation)
+
+  @Option(help: "Where the prior lies: zero, or checkpoint (the trained weights).")
+  var priorMean: PriorMean = .zero
+
+  @Option(
+    help: "What shares a prior precision that the marginal likelihood chooses: shared (all exits), exit, or group (weights and bias apart).")
+  var priorScope: PriorScope = .exit
+
+  @Option(help: "For Gaussian targets: 'learned', or their standard deviation.")
+  var noise: NoiseOption = NoiseOption(choice: .learned)
+
+  @Flag(help: "Tune exits greedily as the mean of all exits up to each, and predict so.")
+  var greedyEnsemble = false
+
+  @Option(name: .customLong("continue"), help: "A posterior of the same checkpoint, to which these training rows are added.")
+  var earlier: String?
 
   @Option(name: .shortAndLong, help: "The posterior, HDF5.")
   var output: String
@@ -76,32 +107,61 @@ struct FitLaplace: AsyncParsableCommand {
 
   func validate() throws {
     if draws < 2 { throw ValidationError("--draws must be at least 2.") }
-    let recipe = recipe
-    if recipe.needsValidation && validation == nil {
+    if !(explained > 0 && explained <= 1) { throw ValidationError("--explained must be above 0 and at most 1.") }
+    if rank < 1 { throw ValidationError("--rank must be at least 1.") }
+    if priorScope != .exit, priorPrecision.choice != .marginalLikelihood {
       throw ValidationError(
-        "Prior precision and temperature are chosen on validation rows; give --validation DATA, or "
-          + "--prior-precision marginal-likelihood --temperature 1.")
+        "--prior-scope is for --prior-precision marginal-likelihood; validation chooses one prior precision an exit.")
     }
+    if priorMean == .checkpoint, priorPrecision.choice == .marginalLikelihood {
+      throw ValidationError(
+        "With the prior at the checkpoint the marginal likelihood rises with the prior precision without end; choose it "
+          + "by validation, or give a number.")
+    }
+    if greedyEnsemble, validation == nil {
+      throw ValidationError("--greedy-ensemble chooses on validation rows; give --validation DATA.")
+    }
+    if recipe(.kronecker).needsValidation([.gaussian]) && validation == nil { throw Self.missingValidation }
   }
 
-  private var recipe: LastLayerLaplace {
-    LastLayerLaplace(
-      form: form, predictive: predictive, sampleCount: draws, priorPrecision: priorPrecision.choice,
+  private static let missingValidation = ValidationError(
+    "Prior precision and temperature are chosen on validation rows; give --validation DATA, or "
+      + "--prior-precision marginal-likelihood --temperature 1.")
+
+  private func recipe(_ structure: LaplaceStructure) -> LastLayerLaplace {
+    var recipe = LastLayerLaplace(
+      structure: structure, predictive: predictive, sampleCount: draws, priorPrecision: priorPrecision.choice,
       temperature: temperature.choice)
+    recipe.priorMean = priorMean
+    recipe.priorScope = priorScope
+    recipe.noise = noise.choice
+    recipe.explained = explained
+    recipe.rankLimit = rank
+    recipe.ensembles = greedyEnsemble
+    return recipe
   }
 
   func run() async throws {
     try model.requireTable(among: data, labels, validation, validationLabels)
     try execution.requireWritable(
       output, apartFrom: [
-        source, data, labels, validation, validationLabels, model.classNames, model.checkpoint.architecture,
+        source, data, labels, validation, validationLabels, model.classNames, model.checkpoint.architecture, earlier,
       ])
     let progress = execution.progress()
     let session = Session(model, execution, progress)
+    let continued = try earlier.map { try LastLayerLaplacePosterior(from: HDF5Archive($0)) }
+    let recipe = recipe(structure ?? continued?.structure ?? .kronecker)
     let input = try TrainingInput(self, session)
     var warnings: [String] = []
 
-    let training = try await input.records(input.training, input.trainingSpecification, "training", session)
+    var training = try await input.records(input.training, input.trainingSpecification, "training", session)
+    if validation == nil, recipe.needsValidation(training.description.exits.map(\.likelihood)) {
+      throw Self.missingValidation
+    }
+    // A low rank reads the rows several times; the network runs once.
+    if recipe.structure == .lowRank, let records = training as? NetworkRecords {
+      training = try await SpooledRecords(records)
+    }
     var held: (any ExitRecordSource)?
     if let validation = input.validation, let specification = self.validation {
       if let warning = try session.warningOfRecurrence(
@@ -110,7 +170,7 @@ struct FitLaplace: AsyncParsableCommand {
         warnings.append(warning)
       }
       let records = try await input.records(validation, specification, "validation", session)
-      guard records.hasLabels else {
+      guard records.hasLabels || records.hasTargets else {
         throw FileError(
           .missing, file: validation.file, "The validation rows have no labels; give them with --validation-labels.")
       }
@@ -123,7 +183,8 @@ struct FitLaplace: AsyncParsableCommand {
     }
 
     let context = execution.context(try execution.backend(), progress)
-    let posterior = try await recipe.fit(training: training, validation: held, in: context)
+    let posterior = try await recipe.fit(
+      training: training, validation: held, continuing: continued, in: context)
     progress.finishLine()
     try Task.checkCancellation()
     let writer = try HDF5ArchiveWriter(output, replacing: execution.force)
@@ -213,24 +274,34 @@ private struct FitSummary: Encodable, CustomStringConvertible {
   struct ExitSummary: Encodable {
     var name: String
     var priorPrecision: Double
+    /// Where it is not that of the weights.
+    var biasPriorPrecision: Double?
     var temperature: Double
+    /// Of Gaussian targets.
+    var noise: Double?
+    /// Of a low rank.
+    var rank: Int?
+    var explainedShare: Double?
     var validationNLL: Double?
     var validationNLLOfTemperatureAlone: Double?
     var logMarginalLikelihood: Double?
   }
 
   var output: String
-  var form: String
+  var structure: String
   var exits: [ExitSummary]
   var warnings: [String]
 
-  init(_ posterior: KroneckerLaplacePosterior, output: String, warnings: [String]) {
+  init(_ posterior: LastLayerLaplacePosterior, output: String, warnings: [String]) {
     self.output = output
     self.warnings = warnings
-    form = posterior.form.rawValue
+    structure = posterior.structure.rawValue
     exits = posterior.exits.map {
       ExitSummary(
-        name: $0.description.name, priorPrecision: $0.priorPrecision, temperature: $0.temperature,
+        name: $0.description.name, priorPrecision: $0.priorPrecision,
+        biasPriorPrecision: $0.biasPriorPrecision == $0.priorPrecision ? nil : $0.biasPriorPrecision,
+        temperature: $0.temperature, noise: $0.description.likelihood == .gaussian ? $0.noise : nil,
+        rank: $0.rank, explainedShare: $0.explainedShare,
         validationNLL: $0.tuning.chosen?.negativeLogLikelihood,
         validationNLLOfTemperatureAlone: $0.tuning.withoutVariance?.negativeLogLikelihood,
         logMarginalLikelihood: $0.logMarginalLikelihood)
@@ -238,19 +309,35 @@ private struct FitSummary: Encodable, CustomStringConvertible {
   }
 
   var description: String {
-    textTable(
-      ["exit", "name", "prior precision", "temperature", "validation NLL", "temperature alone"],
+    let isGaussian = exits.contains { $0.noise != nil }
+    return textTable(
+      [
+        "exit", "name", "prior precision", isGaussian ? "noise" : "temperature", "validation NLL",
+        isGaussian ? "noise alone" : "temperature alone",
+      ],
       exits.enumerated().map { index, exit in
         [
-          "\(index)", exit.name, exit.priorPrecision.significantDigits(), exit.temperature.significantDigits(),
+          "\(index)", exit.name,
+          exit.priorPrecision.significantDigits()
+            + (exit.biasPriorPrecision.map { " (bias \($0.significantDigits()))" } ?? ""),
+          (exit.noise ?? exit.temperature).significantDigits(),
           exit.validationNLL.map { $0.significantDigits() } ?? "-",
           exit.validationNLLOfTemperatureAlone.map { $0.significantDigits() } ?? "-",
         ]
-      }, leading: 2) + "\nwrote \(output)"
+      }, leading: 2)
+      + exits.compactMap { exit in
+        exit.rank.flatMap { rank in
+          exit.explainedShare.map {
+            "\n\(exit.name): \(rank) eigenvectors, \(($0 * 1000).rounded() / 10) % of the curvature"
+          }
+        }
+      }.joined() + "\nwrote \(output)"
   }
 }
 
-extension KroneckerForm: ExpressibleByArgument {}
+extension LaplaceStructure: ExpressibleByArgument {}
+extension PriorMean: ExpressibleByArgument {}
+extension PriorScope: ExpressibleByArgument {}
 extension LaplacePredictive: ExpressibleByArgument {}
 
 /// `validation`, `marginal-likelihood` or a number.
@@ -288,4 +375,22 @@ struct TemperatureOption: ExpressibleByArgument {
   }
 
   var defaultValueDescription: String { "validation" }
+}
+
+/// `learned` or a number.
+struct NoiseOption: ExpressibleByArgument {
+  var choice: NoiseChoice
+
+  init(choice: NoiseChoice) { self.choice = choice }
+
+  init?(argument: String) {
+    if argument == "learned" {
+      choice = .learned
+    } else {
+      guard let value = Double(argument), LastLayerLaplace.allowedRange.contains(value) else { return nil }
+      choice = .fixed(value)
+    }
+  }
+
+  var defaultValueDescription: String { "learned" }
 }

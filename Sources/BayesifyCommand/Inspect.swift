@@ -33,8 +33,8 @@ struct Inspect: AsyncParsableCommand {
     if try HDF5Archive.recognizes(file) {
       let archive = try HDF5Archive(file)
       let format = try archive.optionalText("format")
-      if format == KroneckerLaplacePosterior.formatName {
-        return try show(PosteriorDescription(try KroneckerLaplacePosterior(from: archive)))
+      if format == LastLayerLaplacePosterior.formatName {
+        return try show(PosteriorDescription(try LastLayerLaplacePosterior(from: archive)))
       }
       if archive.holdsExitRecords || archive.holdsPredictions {
         return try show(ArchiveDescription(archive, format: format))
@@ -258,17 +258,17 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
     var trainingRows: Int
   }
 
-  var format = KroneckerLaplacePosterior.formatName
+  var format = LastLayerLaplacePosterior.formatName
   var method = "laplace"
-  var form: String
+  var structure: String
   var predictive: String
   var draws: Int
   var checkpointDigest: String?
   var warnings: [String]
   var exits: [ExitDescription]
 
-  init(_ posterior: KroneckerLaplacePosterior) {
-    form = posterior.form.rawValue
+  init(_ posterior: LastLayerLaplacePosterior) {
+    structure = posterior.structure.rawValue
     predictive = posterior.predictive.rawValue
     draws = posterior.sampleCount
     checkpointDigest = posterior.source.checkpointDigest
@@ -293,8 +293,8 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
         ]
       }, leading: 2)
     return """
-      Laplace posterior of the last layers: \(form), predictions \(predictive)\
-      \(predictive == LaplacePredictive.whitened.rawValue ? " with \(draws) draws" : "")
+      Laplace posterior of the last layers: \(structure), predictions \(predictive)\
+      \(LaplacePredictive(rawValue: predictive)?.usesDraws == true ? " with \(draws) draws" : "")
       checkpoint sha256 \(checkpointDigest ?? "unknown")
 
       \(table)

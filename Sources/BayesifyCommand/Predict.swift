@@ -102,22 +102,22 @@ extension Session {
       .requireSameExits(as: description)
   }
 
-  /// Refuses outputs that are no distribution over classes.
-  func requireClasses(_ description: RecordsDescription) throws(FileError) {
-    for (index, exit) in description.exits.enumerated()
-    where exit.likelihood != .categorical && exit.likelihood != .binary {
+  /// Refuses outputs of other likelihoods than those allowed.
+  func require(_ likelihoods: [Likelihood], in description: RecordsDescription) throws(FileError) {
+    for (index, exit) in description.exits.enumerated() where !likelihoods.contains(exit.likelihood) {
       throw FileError(
         .unsupported, file: description.file, object: "exit \(index) ('\(exit.name)')",
-        "Predictions of \(exit.likelihood.rawValue) outputs are not made by this version; categorical and "
-          + "binary ones are.")
+        "Outputs of likelihood \(exit.likelihood.rawValue) are not handled here; "
+          + likelihoods.map(\.rawValue).joined(separator: ", ") + " ones are.")
     }
   }
 
   /// The way from records to predictions that a model stands for.
   func predictor(_ model: ModelInput, for description: RecordsDescription) throws -> Predictor {
-    try requireClasses(description)
     switch model {
-    case .checkpoint: return .map
+    case .checkpoint:
+      try require([.categorical, .binary, .multilabel], in: description)
+      return .map
     case .posterior(let posterior, _, _):
       return .laplace(
         try posterior.predictor(for: description, in: execution.context(try execution.backend(), progress)))

@@ -63,12 +63,40 @@ struct LaplaceFailureTests {
     #expect(await failure { $0 = $0.rows([]) }.contains("There are no training rows"))
   }
 
-  @Test(arguments: [Likelihood.multilabel, .gaussian])
-  func otherLikelihoodsAreRefused(likelihood: Likelihood) async {
-    var description = ToyProblem(exitCount: 2).description
-    description.exits[0].likelihood = likelihood
+  @Test func softmaxOverOneLogitIsRefusedWithAdvice() async {
+    var description = ToyProblem(classCount: 2, exitCount: 2, likelihood: .binary).description
+    description.exits[0].likelihood = .categorical
     let message = await failure(description: description)
-    #expect(message.contains("works for categorical and binary exits; this one is \(likelihood.rawValue)"))
+    #expect(message.contains("always says 1") && message.contains("--likelihood binary"))
+  }
+
+  @Test(arguments: [Likelihood.multilabel, .gaussian])
+  func targetsAreNeededAndNamed(likelihood: Likelihood) async {
+    var description = ToyProblem(exitCount: 2).description
+    for exit in 0..<2 { description.exits[exit].likelihood = likelihood }
+    let recipe = LastLayerLaplace(priorPrecision: .marginalLikelihood, temperature: .fixed(1))
+    #expect(await failure(recipe, description: description).contains("The training rows have no targets"))
+    let message = await failure(recipe, description: description) {
+      var targets = Tensor<Double>(zeros: [50, 3])
+      targets[7, 1] = likelihood == .gaussian ? .nan : 0.5
+      $0.targets = targets
+    }
+    #expect(message.contains("Row 7, counted from 0, has the target"))
+    let noise = await failure(recipe, description: description) {
+      $0.targets = Tensor(zeros: [50, 3])
+      $0.noise = [Double](repeating: 1, count: 49) + [0]
+    }
+    #expect(likelihood == .multilabel || noise.contains("Row 49, counted from 0, has the noise 0.0"))
+  }
+
+  @Test func largeHeadsAreRefusedFullCurvature() async {
+    let problem = ToyProblem(rowCount: 4, featureCount: 600, classCount: 7)
+    await #expect {
+      try await LastLayerLaplace(structure: .full, priorPrecision: .fixed(1), temperature: .fixed(1)).fit(
+        training: problem.records(), validation: nil, in: .test())
+    } throws: {
+      "\($0)".contains("4207 parameters") && "\($0)".contains("--structure kronecker or low-rank")
+    }
   }
 
   @Test func marginalLikelihoodNeedsLabels() async {

@@ -69,8 +69,9 @@ struct LaplaceGoldenTests {
   private func factors(_ golden: GoldenValue) -> KroneckerFactors {
     KroneckerFactors(
       Curvature(
-        features: golden["features"].tensor(), logits: golden["logits"].tensor(),
-        labels: golden["labels"]["values"].numbers.map { Int($0) }, likelihood: .categorical, on: backend),
+        of: HeadRows(
+          features: golden["features"].tensor(), logits: golden["logits"].tensor(),
+          labels: golden["labels"]["values"].numbers.map { Int($0) }), .categorical, on: backend),
       likelihood: .categorical, hasLabels: true)
   }
 
@@ -79,7 +80,7 @@ struct LaplaceGoldenTests {
   ) -> MarginalLikelihood {
     let parameters = golden["weight"]["values"].numbers + golden["bias"]["values"].numbers
     return MarginalLikelihood(
-      spectrum: spectrum, logLikelihood: factors.logLikelihood ?? .nan,
+      curvature: spectrum, logLikelihood: factors.logLikelihood ?? .nan,
       squaredNorm: parameters.reduce(0) { $0 + $1 * $1 })
   }
 }

@@ -13,15 +13,16 @@ struct LaplaceTorchTests {
   func factors() -> KroneckerFactors {
     KroneckerFactors(
       Curvature(
-        features: TinyNetwork.trainingFeatures, logits: TinyNetwork.logits(TinyNetwork.trainingFeatures),
-        labels: TinyNetwork.labels, likelihood: .categorical, on: backend),
+        of: HeadRows(
+          features: TinyNetwork.trainingFeatures, logits: TinyNetwork.logits(TinyNetwork.trainingFeatures),
+          labels: TinyNetwork.labels), .categorical, on: backend),
       likelihood: .categorical, hasLabels: true)
   }
 
   func marginalLikelihood() throws -> MarginalLikelihood {
     let factors = factors()
     return MarginalLikelihood(
-      spectrum: try factors.spectrum(form: .kronecker, hasBias: true, on: backend),
+      curvature: try factors.spectrum(form: .kronecker, hasBias: true, on: backend),
       logLikelihood: try #require(factors.logLikelihood), squaredNorm: TinyNetwork.squaredNorm)
   }
 

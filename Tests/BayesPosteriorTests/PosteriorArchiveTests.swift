@@ -6,9 +6,9 @@ import _BayesTestSupport
 
 struct PosteriorArchiveTests {
   static func posterior(
-    form: KroneckerForm = .kronecker, likelihood: Likelihood = .categorical, hasBias: Bool = true
+    structure: LaplaceStructure = .kronecker, likelihood: Likelihood = .categorical, hasBias: Bool = true
   )
-    async throws -> KroneckerLaplacePosterior
+    async throws -> LastLayerLaplacePosterior
   {
     func rows(_ seed: UInt64) -> InMemoryExitRecords {
       ToyProblem(
@@ -16,24 +16,24 @@ struct PosteriorArchiveTests {
         hasBias: hasBias, seed: seed
       ).records()
     }
-    return try await LastLayerLaplace(form: form, sampleCount: 8, priorPrecision: .fixed(1)).fit(
+    return try await LastLayerLaplace(structure: structure, sampleCount: 8, priorPrecision: .fixed(1)).fit(
       training: rows(7), validation: rows(8), in: .test())
   }
 
-  static func archive(_ posterior: KroneckerLaplacePosterior) throws -> MemoryArchive {
+  static func archive(_ posterior: LastLayerLaplacePosterior) throws -> MemoryArchive {
     let archive = MemoryArchive()
     try posterior.write(to: archive)
     return archive
   }
 
-  @Test(arguments: KroneckerForm.allCases, [Likelihood.categorical, .binary])
-  func roundTripKeepsEveryBit(form: KroneckerForm, likelihood: Likelihood) async throws {
+  @Test(arguments: LaplaceStructure.allCases, [Likelihood.categorical, .binary])
+  func roundTripKeepsEveryBit(structure: LaplaceStructure, likelihood: Likelihood) async throws {
     for hasBias in [true, false] {
-      let posterior = try await Self.posterior(form: form, likelihood: likelihood, hasBias: hasBias)
+      let posterior = try await Self.posterior(structure: structure, likelihood: likelihood, hasBias: hasBias)
       let archive = try Self.archive(posterior)
-      let read = try KroneckerLaplacePosterior(from: archive)
+      let read = try LastLayerLaplacePosterior(from: archive)
       #expect(read.exits == posterior.exits)
-      #expect(read.form == form)
+      #expect(read.structure == structure)
       #expect(read.predictive == posterior.predictive)
       #expect(read.sampleCount == posterior.sampleCount)
       #expect(read.drawsKey == posterior.drawsKey)
@@ -56,7 +56,7 @@ struct PosteriorArchiveTests {
   @Test func untunedPosteriorHasNoTrail() async throws {
     let posterior = try await LastLayerLaplace(priorPrecision: .fixed(2), temperature: .fixed(1)).fit(
       training: ToyProblem().records(), validation: nil, in: .test())
-    let read = try KroneckerLaplacePosterior(from: Self.archive(posterior))
+    let read = try LastLayerLaplacePosterior(from: Self.archive(posterior))
     #expect(read.exits == posterior.exits)
   }
 
@@ -69,9 +69,9 @@ struct PosteriorArchiveTests {
   static let damages:
     [(name: String, damage: @Sendable (MemoryArchive) -> Void, code: FileError.Code, words: String)] = [
       ("format", { $0.set("format", .text("other"), of: "/") }, .malformed, "not a posterior"),
-      ("version", { $0.set("version", .integer(2), of: "/") }, .unsupported, "format version 2"),
+      ("version", { $0.set("version", .integer(1), of: "/") }, .unsupported, "format version 1"),
       ("method", { $0.set("method", .text("swag"), of: "/") }, .unsupported, "'swag'"),
-      ("form", { $0.set("form", .text("diagonal"), of: "/") }, .unsupported, "'diagonal'"),
+      ("structure", { $0.set("structure", .text("round"), of: "/") }, .unsupported, "'round'"),
       ("draws", { $0.set("draws", .integer(0), of: "/") }, .value, "draws is 0"),
       ("key", { $0.set("drawsKey", .text("{}"), of: "/") }, .malformed, "'drawsKey' is '{}'"),
       ("no exits", { $0.set("exitCount", .integer(0), of: "/") }, .value, "exits is 0"),
@@ -79,7 +79,7 @@ struct PosteriorArchiveTests {
       ("prior", { $0.set("priorPrecision", .number(-1), of: "/exits/1") }, .value, "-1.0"),
       ("temperature", { $0.set("temperature", .number(.nan), of: "/exits/1") }, .value, "nan"),
       ("minute", { $0.set("temperature", .number(1e-210), of: "/exits/1") }, .value, "'temperature' is 1e-210"),
-      ("likelihood", { $0.set("likelihood", .text("gaussian"), of: "/exits/0") }, .unsupported, "gaussian"),
+      ("likelihood", { $0.set("likelihood", .text("cauchy"), of: "/exits/0") }, .unsupported, "cauchy"),
       ("no weight", { $0.remove("/exits/0/weight") }, .missing, "/exits/0/weight"),
       (
         "shape", { $0.put(Tensor(zeros: [4, 4]), at: "/exits/0/inputVectors") }, .shape,
@@ -93,6 +93,8 @@ struct PosteriorArchiveTests {
         "negative", { $0.put(Tensor(repeating: -1, shape: [3]), at: "/exits/0/outputValues") }, .value,
         "eigenvalue"
       ),
+      ("sums", { $0.put(Tensor(zeros: [2, 3]), at: "/exits/0/sums/0") }, .shape, "/exits/0/sums/0"),
+      ("row count", { $0.put(Tensor(zeros: [9]), at: "/exits/1/sums/totals") }, .value, "/exits/1/sums/totals"),
       ("trail", { $0.put(Tensor(zeros: [2, 4]), at: "/exits/0/trail") }, .value, "/exits/0/trail"),
     ]
 
@@ -102,7 +104,7 @@ struct PosteriorArchiveTests {
     let archive = try Self.archive(try await Self.posterior())
     damage.damage(archive)
     let error = #expect(throws: FileError.self, "\(damage.name)") {
-      try KroneckerLaplacePosterior(from: archive)
+      try LastLayerLaplacePosterior(from: archive)
     }
     #expect(error?.code == damage.code, "\(damage.name)")
     #expect("\(error.map(String.init(describing:)) ?? "")".contains(damage.words), "\(damage.name)")

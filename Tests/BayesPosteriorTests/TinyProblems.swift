@@ -109,6 +109,7 @@ struct RechunkedRecords: ExitRecordSource {
   var description: RecordsDescription { base.description }
   var rowCount: Int { base.rowCount }
   var hasLabels: Bool { base.hasLabels }
+  var hasTargets: Bool { base.hasTargets }
 
   func forEachChunk(_ body: (ExitRecords) async throws -> Void) async throws {
     for first in stride(from: 0, to: rowCount, by: chunkRowCount) {
@@ -122,7 +123,8 @@ extension ExitRecords {
     ExitRecords(
       firstRow: firstRow + (indices.first ?? 0),
       exits: exits.map { Exit(features: $0.features?.rows(indices), logits: $0.logits.rows(indices)) },
-      labels: labels.map { labels in indices.map { labels[$0] } })
+      labels: labels.map { labels in indices.map { labels[$0] } }, targets: targets?.rows(indices),
+      noise: noise.map { noise in indices.map { noise[$0] } })
   }
 }
 

@@ -164,7 +164,7 @@ extension Network {
 
 extension Optional {
   /// Adds a tensor to a sum that is `nil` before its first term.
-  fileprivate mutating func add<Scalar: TensorScalar>(_ term: Tensor<Scalar>) where Wrapped == Tensor<Scalar> {
+  mutating func add<Scalar: TensorScalar>(_ term: Tensor<Scalar>) where Wrapped == Tensor<Scalar> {
     guard var sum = take() else {
       self = term
       return

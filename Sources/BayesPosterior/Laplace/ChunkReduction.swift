@@ -17,31 +17,33 @@ extension ExitRecordSource {
       try Task.checkCancellation()
       window.append(chunk)
       guard window.count == context.width else { return }
-      for value in try await partials(of: window, partial) { combine(value) }
+      for value in try await inOrder(window, partial) { combine(value) }
       completed += window.reduce(0) { $0 + $1.rowCount }
       window.removeAll(keepingCapacity: true)
       context.report(StageProgress(stage: stage, completed: completed, total: rowCount))
     }
     guard !window.isEmpty else { return }
-    for value in try await partials(of: window, partial) { combine(value) }
+    for value in try await inOrder(window, partial) { combine(value) }
     completed += window.reduce(0) { $0 + $1.rowCount }
     context.report(StageProgress(stage: stage, completed: completed, total: rowCount))
   }
+}
 
-  /// The values of some chunks, in order, each computed in a task of its own.
-  private func partials<Partial: Sendable>(
-    of chunks: [ExitRecords], _ partial: @escaping @Sendable (ExitRecords) throws -> Partial
-  ) async throws -> [Partial] {
-    if chunks.count == 1 { return [try partial(chunks[0])] }
-    // Failures are kept as values so that the earliest chunk's is reported at any width.
-    let results = await withTaskGroup(of: (Int, Result<Partial, any Error>).self) { group in
-      for (index, chunk) in chunks.enumerated() {
-        group.addTask { (index, Result { try partial(chunk) }) }
-      }
-      var results = [Result<Partial, any Error>?](repeating: nil, count: chunks.count)
-      for await (index, result) in group { results[index] = result }
-      return results
+/// The values of some elements, in their order, each computed in a task of its own.
+///
+/// - Throws: what is thrown for the earliest element that fails.
+func inOrder<Element: Sendable, Value: Sendable>(
+  _ elements: [Element], _ value: @escaping @Sendable (Element) throws -> Value
+) async throws -> [Value] {
+  if elements.count == 1 { return [try value(elements[0])] }
+  // Failures are kept as values so that the earliest is reported at any width.
+  let results = await withTaskGroup(of: (Int, Result<Value, any Error>).self) { group in
+    for (index, element) in elements.enumerated() {
+      group.addTask { (index, Result { try value(element) }) }
     }
-    return try results.compactMap { try $0?.get() }
+    var results = [Result<Value, any Error>?](repeating: nil, count: elements.count)
+    for await (index, result) in group { results[index] = result }
+    return results
   }
+  return try results.compactMap { try $0?.get() }
 }

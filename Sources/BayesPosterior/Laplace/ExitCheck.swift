@@ -3,16 +3,6 @@ import BayesTensor
 
 /// What the rows of one exit must satisfy before a last-layer method may use them.
 struct ExitCheck: Sendable {
-  /// The rows of one exit of a chunk, found fit for use, in `Double`.
-  struct Rows {
-    /// `[rows, features]`
-    var features: Tensor<Double>
-    /// `[rows, logits]`
-    var logits: Tensor<Double>
-    /// `[rows]`
-    var labels: [Int]?
-  }
-
   /// How far logits may lie from `features · weight + bias`, relative to one plus the row's largest
   /// logit: wide enough for features kept in half precision, far below what another head would give.
   static let headTolerance = 1e-2
@@ -22,10 +12,8 @@ struct ExitCheck: Sendable {
   let name: String
   let likelihood: Likelihood
   let head: ExitHead
-  private let weight: Tensor<Double>
 
-  /// - Throws: `FileError` when the likelihood has no closed form here or the head is missing or
-  ///   misshapen.
+  /// - Throws: `FileError` when the head is missing or misshapen, or its likelihood does not fit it.
   init(_ description: ExitDescription, exit: Int, file: String) throws(FileError) {
     self.file = file
     self.exit = exit
@@ -33,14 +21,6 @@ struct ExitCheck: Sendable {
     self.likelihood = description.likelihood
     func failure(_ code: FileError.Code, _ message: String) -> FileError {
       FileError(code, file: file, object: "exit \(exit) ('\(description.name)')", message)
-    }
-    switch description.likelihood {
-    case .categorical, .binary: break
-    case .multilabel, .gaussian:
-      throw failure(
-        .unsupported,
-        "Last-layer Laplace works for categorical and binary exits; this one is "
-          + "\(description.likelihood.rawValue).")
     }
     guard let head = description.head else {
       throw failure(
@@ -61,11 +41,33 @@ struct ExitCheck: Sendable {
     guard description.likelihood != .binary || description.logitCount == 1 else {
       throw failure(.shape, "A binary exit has one logit a row; this one has \(description.logitCount).")
     }
+    guard description.likelihood != .categorical || description.logitCount > 1 else {
+      throw failure(
+        .value,
+        "A softmax over one logit always says 1, so there is nothing to be uncertain of; if the output means yes or "
+          + "no, use --likelihood binary.")
+    }
     guard head.weight.firstNonFinite == nil, head.bias.firstNonFinite == nil else {
       throw failure(.value, "The head holds a weight that is infinite or not a number.")
     }
     self.head = head
-    self.weight = doublePrecision(head.weight)
+  }
+
+  /// The number of inputs of the head, the one of the bias counted.
+  var inputCount: Int { head.weight.shape[0] + (head.hasBias ? 1 : 0) }
+
+  /// What rows of this exit are compared with.
+  var answerName: String { likelihood == .categorical || likelihood == .binary ? "labels" : "targets" }
+
+  /// Refuses a head that is too large for a structure.
+  func requireSize(for structure: LaplaceStructure) throws(FileError) {
+    let parameterCount = inputCount * head.weight.shape[1]
+    guard structure != .full || parameterCount <= LaplaceStructure.fullParameterLimit else {
+      throw failure(
+        .unsupported,
+        "The head has \(parameterCount) parameters, and the structure 'full' is for at most "
+          + "\(LaplaceStructure.fullParameterLimit); use --structure kronecker or low-rank.")
+    }
   }
 
   /// The checks of all exits.
@@ -84,7 +86,7 @@ struct ExitCheck: Sendable {
   ///
   /// - Throws: `FileError` naming the exit and the first row that is not finite, has a label that is
   ///   no class, or does not belong to the head.
-  func rows(of chunk: ExitRecords, on backend: any Backend) throws(FileError) -> Rows {
+  func rows(of chunk: ExitRecords, on backend: any Backend) throws(FileError) -> HeadRows {
     guard exit < chunk.exits.count else {
       throw failure(.shape, "The rows have \(chunk.exits.count) exits only.")
     }
@@ -93,14 +95,19 @@ struct ExitCheck: Sendable {
         .missing,
         "The rows hold no features of this exit. Extract the records again, features included.")
     }
-    let rows = Rows(
-      features: doublePrecision(features), logits: doublePrecision(chunk.exits[exit].logits),
-      labels: chunk.labels)
-    try check(rows, firstRow: chunk.firstRow, on: backend)
+    let logits = chunk.exits[exit].logits
+    let isClassified = likelihood == .categorical || likelihood == .binary
+    let rows = HeadRows(
+      features: doublePrecision(features), logits: doublePrecision(logits),
+      labels: isClassified ? chunk.labels : nil, targets: isClassified ? nil : chunk.targets,
+      noise: likelihood == .gaussian ? chunk.noise : nil)
+    try check(rows, firstRow: chunk.firstRow)
+    try checkAnswers(of: rows, firstRow: chunk.firstRow)
+    try checkHead(features, logits, firstRow: chunk.firstRow, on: backend)
     return rows
   }
 
-  private func check(_ rows: Rows, firstRow: Int, on backend: any Backend) throws(FileError) {
+  private func check(_ rows: HeadRows, firstRow: Int) throws(FileError) {
     let (featureCount, logitCount) = (head.weight.shape[0], head.weight.shape[1])
     let rowCount = rows.logits.rowCount
     guard rows.features.shape == [rowCount, featureCount], rows.logits.shape == [rowCount, logitCount]
@@ -124,6 +131,10 @@ struct ExitCheck: Sendable {
           + "\(position % logitCount)) that is infinite or not a number. Remove the row, or find out "
           + "where the network overflows.")
     }
+  }
+
+  private func checkAnswers(of rows: HeadRows, firstRow: Int) throws(FileError) {
+    let logitCount = head.weight.shape[1]
     let classCount = likelihood == .binary ? 2 : logitCount
     if let labels = rows.labels, let row = labels.firstIndex(where: { !(0..<classCount).contains($0) }) {
       throw failure(
@@ -131,19 +142,59 @@ struct ExitCheck: Sendable {
         "Row \(firstRow + row), counted from 0, has label \(labels[row]); there are \(classCount) "
           + "classes, counted from 0.")
     }
-    let products = backend.product(rows.features, weight)
-    for row in 0..<rowCount {
-      var scale = 1.0
-      for column in 0..<logitCount { scale = max(scale, 1 + abs(rows.logits[row, column])) }
-      for column in 0..<logitCount {
-        let expected = products[row, column] + Double(head.bias[column])
-        guard abs(rows.logits[row, column] - expected) <= Self.headTolerance * scale else {
-          throw failure(
-            .value,
-            "Row \(firstRow + row), counted from 0, has logit \(rows.logits[row, column]) for class "
-              + "\(column), but its features and the head give \(expected). The rows and the head are "
-              + "of different networks; extract the records again.")
+    if let targets = rows.targets {
+      guard targets.shape == rows.logits.shape else {
+        throw failure(
+          .shape,
+          "The targets have shape \(targets.shape) where the outputs have \(rows.logits.shape); give one target an output.")
+      }
+      let isAllowed: (Double) -> Bool = likelihood == .multilabel ? { $0 == 0 || $0 == 1 } : { $0.isFinite }
+      if let position = targets.elements.firstIndex(where: { !isAllowed($0) }) {
+        throw failure(
+          .value,
+          "Row \(firstRow + position / logitCount), counted from 0, has the target \(targets[position]) for output "
+            + "\(position % logitCount); targets of this exit are "
+            + (likelihood == .multilabel ? "zeros and ones." : "finite numbers."))
+      }
+    }
+    if let noise = rows.noise, let row = noise.firstIndex(where: { !($0 > 0 && $0.isFinite) }) {
+      throw failure(
+        .value,
+        "Row \(firstRow + row), counted from 0, has the noise \(noise[row]); a standard deviation is positive and finite.")
+    }
+  }
+
+  /// Refuses rows whose logits are not the head's.
+  ///
+  /// Single precision does: the difference that is allowed is far larger than its rounding.
+  private func checkHead(
+    _ features: Tensor<Float>, _ logits: Tensor<Float>, firstRow: Int, on backend: any Backend
+  ) throws(FileError) {
+    let logitCount = head.weight.shape[1]
+    let products = backend.product(features, head.weight)
+    for row in 0..<logits.rowCount {
+      let worst: (column: Int, expected: Float)? = logits.withSpan { logits in
+        products.withSpan { products in
+          head.bias.withSpan { bias in
+            let start = row * logitCount
+            var scale: Float = 1
+            for column in 0..<logitCount { scale = max(scale, 1 + abs(logits[start + column])) }
+            for column in 0..<logitCount {
+              let expected = products[start + column] + bias[column]
+              guard abs(logits[start + column] - expected) <= Float(Self.headTolerance) * scale else {
+                return (column, expected)
+              }
+            }
+            return nil
+          }
         }
+      }
+      if let worst {
+        throw failure(
+          .value,
+          "Row \(firstRow + row), counted from 0, has logit \(logits[row, worst.column]) for class "
+            + "\(worst.column), but its features and the head give \(worst.expected). The rows and the head are "
+            + "of different networks; extract the records again.")
       }
     }
   }

@@ -10,10 +10,11 @@ public import BayesTensor
 ///
 /// - Source: Ritter et al. 2018; Daxberger et al. 2021, arXiv:2106.14806.
 public struct KroneckerFactors: Sendable, Equatable {
-  /// `B`, `[logits, logits]`; for a binary head the one number `Σ p (1 − p)`.
+  /// `B`, `[logits, logits]`; for binary and multilabel heads the diagonal `Σ p (1 − p)`, for Gaussian ones `Σ w I`
+  /// with the rows' weights `w` (one without noise of their own).
   public let output: Tensor<Double>
   /// `A` with the one appended, `[features + 1, features + 1]`; without its last row and column it
-  /// is the mean of `φ φᵀ`.
+  /// is the mean of `φ φᵀ`.  Rows with noise of their own count with their weight.
   public let input: Tensor<Double>
   /// The number of rows, `N`.
   public let rowCount: Int
@@ -26,14 +27,14 @@ public struct KroneckerFactors: Sendable, Equatable {
   ///
   /// - Precondition: there is at least one row.
   package init(_ curvature: Curvature, likelihood: Likelihood, hasLabels: Bool) {
-    let rowCount = curvature.totals[0]
+    rowCount = curvature.rowCount
     precondition(rowCount > 0, "Kronecker factors need at least one row.")
-    self.rowCount = Int(rowCount)
-    input = curvature.inputSum.map { $0 / rowCount }
-    logLikelihood = hasLabels ? curvature.totals[1] : nil
-    accuracy = hasLabels ? curvature.totals[2] / rowCount : nil
-    var output = curvature.outputSum
-    if likelihood != .binary {
+    let weight = curvature[.weight]
+    input = curvature.parts[1].map { $0 / weight }
+    logLikelihood = hasLabels ? curvature[.logLikelihood] : nil
+    accuracy = hasLabels ? curvature[.correctCount] / Double(rowCount) : nil
+    var output = curvature.parts[0]
+    if likelihood == .categorical {
       // The rows of diag p − p pᵀ sum to zero, so the diagonal is the sum of the products beside
       // it.  Computed so, it keeps its digits where the network is certain and p (1 − p) would not.
       for row in 0..<output.rowCount {
@@ -61,28 +62,8 @@ public struct KroneckerFactors: Sendable, Equatable {
   public static func gather(
     from source: any ExitRecordSource, in context: ExecutionContext
   ) async throws -> [KroneckerFactors] {
-    let description = source.description
-    let checks = try ExitCheck.all(of: description)
-    let backend = context.backend
-    var sums = checks.map {
-      Curvature(featureCount: $0.head.weight.shape[0], logitCount: $0.head.weight.shape[1])
-    }
-    try await source.reduceChunks("Gathering curvature", in: context) { chunk in
-      try checks.map { check in
-        let rows = try check.rows(of: chunk, on: backend)
-        return Curvature(
-          features: rows.features, logits: rows.logits, labels: rows.labels,
-          likelihood: check.likelihood, on: backend)
-      }
-    } combine: { partials in
-      for (exit, partial) in partials.enumerated() { sums[exit].add(partial) }
-    }
-    for exit in sums.indices { sums[exit].reduce(over: context.communicator) }
-    guard sums.allSatisfy({ $0.totals[0] > 0 }) else {
-      throw FileError(
-        .shape, file: description.file, "There are no training rows; curvature needs at least one.")
-    }
-    return zip(sums, checks).map {
+    let checks = try ExitCheck.all(of: source.description)
+    return zip(try await Curvature.gather(.kronecker, from: source, checks, in: context), checks).map {
       KroneckerFactors($0, likelihood: $1.likelihood, hasLabels: source.hasLabels)
     }
   }

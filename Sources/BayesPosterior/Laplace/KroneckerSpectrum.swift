@@ -15,6 +15,8 @@ import RealModule
 ///     vᵢ = Σⱼ (Rᵀ a)ⱼ² / Pᵢⱼ  (+ 1 / (lᵢ + δ)).
 ///
 /// A prior precision may be infinite: then every variance is zero.
+///
+/// Inputs are `a = [φ; c]`; with `c` other than one the bias has prior precision `δ / c²`.
 public struct KroneckerSpectrum: Sendable, Equatable {
   /// Where bias and prior enter.
   public let form: KroneckerForm
@@ -26,8 +28,14 @@ public struct KroneckerSpectrum: Sendable, Equatable {
   /// `inputs` is one more than the number of features if the bias is folded in.
   public let input: SymmetricEigen
 
-  package init(form: KroneckerForm, hasBias: Bool, output: SymmetricEigen, input: SymmetricEigen) {
+  /// `c`, what the bias is multiplied by.
+  package let biasScale: Double
+
+  package init(
+    form: KroneckerForm, hasBias: Bool, output: SymmetricEigen, input: SymmetricEigen, biasScale: Double = 1
+  ) {
     self.form = form
+    self.biasScale = biasScale
     self.hasBias = hasBias
     self.output = output
     self.input = input
@@ -45,11 +53,16 @@ public struct KroneckerSpectrum: Sendable, Equatable {
   /// The number of weights and biases.
   public var parameterCount: Int { logitCount * (input.values.count + (separatesBias ? 1 : 0)) }
 
+  /// What the feature factor is multiplied by.
+  func foldedInputs(_ features: Tensor<Double>) -> Tensor<Double> {
+    foldsBias ? appending(biasScale, to: features) : features
+  }
+
   /// The squares `(Rᵀ a)ⱼ²` of features in the eigenbasis.
   ///
   /// - Shapes: `[rows, features]` to `[rows, inputs]`.
   func squaredProjections(of features: Tensor<Double>, on backend: any Backend) -> Tensor<Double> {
-    var projections = backend.product(foldsBias ? appendingOnes(to: features) : features, input.vectors)
+    var projections = backend.product(foldedInputs(features), input.vectors)
     projections.withMutableSpan { span in
       for position in span.indices { span[position] *= span[position] }
     }
@@ -79,8 +92,13 @@ public struct KroneckerSpectrum: Sendable, Equatable {
           form == .factored ? 1 / ((l + shift) * (m + shift)) : 1 / (l * m + priorPrecision)
       }
     }
-    let bias = output.values.map { separatesBias ? 1 / ($0 + priorPrecision) : 0 }
-    return VarianceTable(reciprocals: reciprocals, bias: bias)
+    return VarianceTable(reciprocals: reciprocals, bias: biasVariances(priorPrecision: priorPrecision))
+  }
+
+  /// The variances of a bias with a block of its own in the eigenbasis of the class factor; zeros without one.
+  func biasVariances(priorPrecision: Double) -> Tensor<Double> {
+    let square = biasScale * biasScale
+    return output.values.map { separatesBias ? square / (square * $0 + priorPrecision) : 0 }
   }
 
   /// `log |P| − log |δ I|`: how much the data sharpen the prior; never negative.
@@ -95,8 +113,8 @@ public struct KroneckerSpectrum: Sendable, Equatable {
       return sum
     }
     for l in output.values.elements {
-      for m in input.values.elements { sum += Double.log(onePlus: l * m / priorPrecision) }
-      if separatesBias { sum += Double.log(onePlus: l / priorPrecision) }
+      sum += logProductOfOnePlus(input.values, scale: l / priorPrecision)
+      if separatesBias { sum += Double.log(onePlus: biasScale * biasScale * l / priorPrecision) }
     }
     return sum
   }
@@ -113,7 +131,8 @@ public struct KroneckerSpectrum: Sendable, Equatable {
     }
     for l in output.values.elements {
       for m in input.values.elements { sum -= l * m / (l * m + priorPrecision) }
-      if separatesBias { sum -= l / (l + priorPrecision) }
+      let ownBias = biasScale * biasScale * l
+      if separatesBias { sum -= ownBias / (ownBias + priorPrecision) }
     }
     return sum
   }
@@ -167,17 +186,109 @@ struct VarianceTable: Sendable {
   }
 }
 
-/// Features with a one after the last of each row.
+/// `Σ log(1 + scale · xⱼ)`, with one logarithm for many factors.
 ///
-/// - Shapes: `[rows, features]` to `[rows, features + 1]`.
-func appendingOnes(to features: Tensor<Double>) -> Tensor<Double> {
-  let (rowCount, featureCount) = (features.rowCount, features.shape[1])
-  var elements = ContiguousArray<Double>()
-  elements.reserveCapacity(rowCount * (featureCount + 1))
-  let source = features.elements
-  for row in 0..<rowCount {
-    elements.append(contentsOf: source[row * featureCount..<(row + 1) * featureCount])
-    elements.append(1)
+/// The product of terms `1 + y` is kept as it is while it is far from overflow; small terms go into a sum of their
+/// own logarithms, whose digits a product would lose.
+func logProductOfOnePlus(_ values: Tensor<Double>, scale: Double) -> Double {
+  values.withSpan { values in
+    var (sum, product) = (0.0, 1.0)
+    for j in values.indices {
+      let term = scale * values[j]
+      if term < 1e-3 || term > 1e50 {
+        sum += Double.log(onePlus: term)
+      } else {
+        product *= 1 + term
+        if product > 1e200 {
+          sum += Double.log(product)
+          product = 1
+        }
+      }
+    }
+    return sum + Double.log(product)
   }
-  return Tensor(shape: [rowCount, featureCount + 1], elements: elements)
+}
+
+extension KroneckerSpectrum: HeadCurvature {
+  package func projection(of features: Tensor<Double>, on backend: any Backend) -> FeatureProjection {
+    FeatureProjection(rowCount: features.rowCount, values: squaredProjections(of: features, on: backend))
+  }
+
+  package func variances(_ projection: FeatureProjection, priorPrecision: Double, on backend: any Backend)
+    -> Tensor<Double>
+  {
+    logitVariances(
+      spectralVariances: varianceTable(priorPrecision: priorPrecision).spectralVariances(
+        projection.values, on: backend), on: backend)
+  }
+
+  package func covariance(_ projection: FeatureProjection, priorPrecision: Double, on backend: any Backend)
+    -> LogitCovariance
+  {
+    .spectral(
+      variances: varianceTable(priorPrecision: priorPrecision).spectralVariances(projection.values, on: backend),
+      basis: output.vectors)
+  }
+
+  package func jointCovariance(features: Tensor<Double>, priorPrecision: Double, on backend: any Backend)
+    -> Tensor<Double>
+  {
+    let rotated = backend.product(foldedInputs(features), input.vectors)
+    let table = varianceTable(priorPrecision: priorPrecision)
+    let (rowCount, inputCount) = (features.rowCount, input.values.count)
+    var result = Tensor<Double>(zeros: [rowCount * logitCount, rowCount * logitCount])
+    for n in 0..<rowCount {
+      let own = (0..<inputCount).map { rotated[n, $0] }
+      let variances = table.spectralVariances(scalingColumns(of: rotated, by: own), on: backend)
+      let blocks = LogitCovariance.spectral(variances: variances, basis: output.vectors)
+      for m in 0..<rowCount { place(blocks.matrix(m, on: backend), in: &result, n, m) }
+    }
+    return result
+  }
+
+  package func weightDraw(key: RandomKey, priorPrecision: Double, on backend: any Backend) -> Tensor<Double> {
+    let table = varianceTable(priorPrecision: priorPrecision)
+    var spectral: Tensor<Double> = key.normals(table.reciprocals.shape)
+    for position in 0..<spectral.count { spectral[position] *= table.reciprocals[position].squareRoot() }
+    if separatesBias {
+      let own: Tensor<Double> = key.child(0).normals([1, logitCount])
+      let rotated = scalingColumns(of: own, by: table.bias.elements.map { $0.squareRoot() })
+      let weights = backend.product(
+        backend.product(input.vectors, spectral), output.vectors, transposing: .second)
+      return .stacking([weights, backend.product(rotated, output.vectors, transposing: .second)])
+    }
+    return unscaledDraw(
+      backend.product(backend.product(input.vectors, spectral), output.vectors, transposing: .second))
+  }
+
+  package func scalingBias(by factor: Double, on backend: any Backend) throws(NumericalError) -> KroneckerSpectrum {
+    guard hasBias, factor != 1 else { return self }
+    var input = input
+    if foldsBias {
+      let last = self.input.values.count - 1
+      var rotated = self.input.vectors
+      for column in 0...last { rotated[last, column] *= factor }
+      let scaled = scalingColumns(of: rotated, by: Array(self.input.values.elements))
+      input = try backend.symmetricEigen(backend.product(scaled, rotated, transposing: .second))
+      input.values = input.values.map { max(0, $0) }
+    }
+    return KroneckerSpectrum(
+      form: form, hasBias: hasBias, output: output, input: input, biasScale: biasScale * factor)
+  }
+
+  /// The trace of the feature factor.
+  var inputTrace: Double { input.values.elements.reduce(0, +) }
+}
+
+/// Writes a block of a matrix whose blocks are all of one size.
+func place(_ block: Tensor<Double>, in matrix: inout Tensor<Double>, _ blockRow: Int, _ blockColumn: Int) {
+  let (order, width) = (block.shape[1], matrix.shape[1])
+  matrix.withMutableSpan { matrix in
+    block.withSpan { block in
+      for row in 0..<order {
+        let start = (blockRow * order + row) * width + blockColumn * order
+        for column in 0..<order { matrix[start + column] = block[row * order + column] }
+      }
+    }
+  }
 }

@@ -1,15 +1,17 @@
 public import BayesPrediction
 public import BayesTensor
+import RealModule
 
 /// Approximates the posterior of every exit's linear head by a Gaussian around the trained weights.
 ///
-/// With features `φ` and MAP logits `μ`, the precision of a head is the Kronecker-factored
-/// generalised Gauss–Newton matrix of the training rows plus a prior,
+/// With features `φ`, `a = [φ; 1]` and the second derivatives `Λ` of the negative log-likelihood in the logits, the
+/// precision of a head is what a structure keeps of the generalised Gauss–Newton matrix of the training rows, plus a prior,
 ///
-///     P = B ⊗ A + δ I,    B = Σₙ (diag pₙ − pₙ pₙᵀ),    A = mean φ φᵀ
+///     P = Σₙ Λₙ ⊗ aₙ aₙᵀ + δ I
 ///
-/// (see `KroneckerForm` for the variants).  Logits are linear in the weights, so their distribution
-/// is Gaussian in closed form, and no weight is ever drawn.  The trained weights stay the mean.
+/// (see `LaplaceStructure`; `Λ = diag p − p pᵀ` for classes, `diag p (1 − p)` for labels, `I / σ²` for Gaussian targets).
+/// Logits are linear in the weights, so their distribution is Gaussian in closed form, and no weight need be drawn.  The
+/// trained weights stay the mean.
 ///
 /// ```swift
 /// let posterior = try await LastLayerLaplace().fit(training: training, validation: validation, in: context)
@@ -36,7 +38,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
     case fixed(Double)
   }
 
-  /// Where each exit's temperature comes from.
+  /// Where each exit's temperature comes from; Gaussian exits have none.
   public enum TemperatureChoice: Hashable, Sendable {
     /// The lowest negative log-likelihood of the validation labels.
     case validation
@@ -44,19 +46,33 @@ public struct LastLayerLaplace: Hashable, Sendable {
     case fixed(Double)
   }
 
-  /// Where bias and prior enter.
-  public var form: KroneckerForm
+  /// What is kept of the curvature.
+  public var structure: LaplaceStructure
   /// How probabilities are made, in predictions and while tuning.
   public var predictive: LaplacePredictive
-  /// The number of draws of `LaplacePredictive.whitened`: at least two, and best at least twice the
+  /// The number of draws of predictives that draw: at least two, and for `whitened` best at least twice the
   /// number of classes; with no more draws than classes they come in pairs instead of whitened.
   public var sampleCount: Int
   public var priorPrecision: PriorPrecisionChoice
   public var temperature: TemperatureChoice
+  public var priorMean = PriorMean.zero
+  /// Which weights share a prior precision that the marginal likelihood chooses; validation chooses one an exit.
+  public var priorScope = PriorScope.exit
+  /// The noise of Gaussian targets.
+  public var noise = NoiseChoice.learned
+  /// For `lowRank`: the least share of the curvature's trace to keep.
+  public var explained = 0.95
+  /// For `lowRank`: the most eigenvectors to keep.
+  public var rankLimit = 100
+  /// Whether exits are tuned greedily, and predict, as the mean of their own and all earlier probabilities, weighted by
+  /// the multiply-adds up to each.
+  ///
+  /// - Source: Meronen et al. 2024, arXiv:2302.06359 (model-internal ensembling).
+  public var ensembles = false
 
   /// - Precondition: there are at least two draws; fixed values are positive and finite.
   public init(
-    form: KroneckerForm = .kronecker, predictive: LaplacePredictive = .whitened, sampleCount: Int = 50,
+    structure: LaplaceStructure = .kronecker, predictive: LaplacePredictive = .whitened, sampleCount: Int = 50,
     priorPrecision: PriorPrecisionChoice = .validation, temperature: TemperatureChoice = .validation
   ) {
     precondition(sampleCount >= 2, "Two draws are the fewest; got \(sampleCount).")
@@ -66,27 +82,31 @@ public struct LastLayerLaplace: Hashable, Sendable {
     if case .fixed(let value) = temperature {
       precondition(value > 0 && value.isFinite, "A temperature is positive and finite; got \(value).")
     }
-    self.form = form
+    self.structure = structure
     self.predictive = predictive
     self.sampleCount = sampleCount
     self.priorPrecision = priorPrecision
     self.temperature = temperature
   }
 
-  /// Whether `fit` needs validation rows.
-  public var needsValidation: Bool { priorPrecision == .validation || temperature == .validation }
+  /// Whether `fit` needs validation rows for exits with these likelihoods.
+  public func needsValidation(_ likelihoods: [Likelihood] = [.categorical]) -> Bool {
+    priorPrecision == .validation || (temperature == .validation && likelihoods.contains { $0 != .gaussian })
+  }
 
   /// Fits the posterior of every exit.
   ///
-  /// Training rows are read once, validation rows some twenty times, so hand over records in memory or
-  /// in a file, not a network.  With `LaplacePredictive.plain` no prior precision matters, and one is
+  /// Training rows are read once (five times for `lowRank`), validation rows some twenty times, so hand over records in
+  /// memory or in a file, not a network.  With `LaplacePredictive.plain` no prior precision matters, and one is
   /// taken where validation should choose it.
   ///
   /// - Parameters:
   ///   - training: Rows that the network was trained on, with features and linear heads at every exit.
-  ///     Labels are needed for the marginal likelihood only.
+  ///     Labels or targets are needed for the marginal likelihood and for noise that is learned.
   ///   - validation: Labelled rows that the network was not trained on; may be `nil` unless
   ///     `needsValidation`.  If given, the trail and the accuracy are recorded even where all is fixed.
+  ///   - earlier: A posterior of the same network and structure whose sums the training rows are added to, so that the
+  ///     result is that of a fit to all rows at once.
   ///   - context: Its key gives the draws; its communicator's other processes add their rows.
   /// - Determinism: same key, same bits at any `context.width`.
   /// - Cost: O(rows · (features² + classes²)) for the curvature, O(features³ + classes³) for its
@@ -96,114 +116,277 @@ public struct LastLayerLaplace: Hashable, Sendable {
   /// - Throws: `FileError` naming exit and row where rows are unfit; `NumericalError` where a
   ///   factorisation fails or the marginal likelihood has no maximum; `CancellationError`.
   public func fit(
-    training: any ExitRecordSource, validation: (any ExitRecordSource)?, in context: ExecutionContext
-  ) async throws -> KroneckerLaplacePosterior {
+    training: any ExitRecordSource, validation: (any ExitRecordSource)?,
+    continuing earlier: LastLayerLaplacePosterior? = nil, in context: ExecutionContext
+  ) async throws -> LastLayerLaplacePosterior {
+    let likelihoods = training.description.exits.map(\.likelihood)
     precondition(
-      validation != nil || !needsValidation, "Choosing by validation needs validation rows; none were given.")
-    if priorPrecision == .marginalLikelihood, !training.hasLabels {
-      throw FileError(
-        .missing, file: training.description.file,
-        "The training rows have no labels, and the marginal likelihood needs them. Add labels, choose the "
-          + "prior precision by validation, or give one.")
-    }
+      validation != nil || !needsValidation(likelihoods),
+      "Choosing by validation needs validation rows; none were given.")
+    try requireAnswers(training)
+    if ensembles { try requireEnsemble(training.description) }
     if let validation { try training.description.requireSameNetwork(as: validation.description) }
 
-    var posterior = try await posteriorBeforeTuning(training, in: context)
-    if priorPrecision == .marginalLikelihood { try chooseByMarginalLikelihood(&posterior) }
+    var posterior = try await posteriorBeforeTuning(training, earlier, in: context)
+    try chooseByMarginalLikelihood(&posterior, on: context.backend)
     if let validation {
       let tuning = try validationTuning(of: posterior, file: validation.description.file, in: context)
       for (exit, result) in try await tuning.run(on: validation, in: context).enumerated() {
-        posterior.exits[exit].tuning = result
-        if let chosen = result.chosen {
+        let isGaussian = posterior.exits[exit].description.likelihood == .gaussian
+        posterior.exits[exit].tuning = isGaussian ? result.inUnitsOfTargets : result
+        if let chosen = posterior.exits[exit].tuning.chosen {
           posterior.exits[exit].priorPrecision = chosen.priorPrecision
-          posterior.exits[exit].temperature = chosen.temperature
+          if isGaussian {
+            posterior.exits[exit].noise = chosen.temperature
+          } else {
+            posterior.exits[exit].temperature = chosen.temperature
+          }
         }
         posterior.warnings += warnings(
-          posterior.exits[exit], exit: exit, tuning.priorAxes[exit], tuning.temperatureAxis)
+          posterior.exits[exit], exit: exit, chosen: result.chosen, tuning.priorAxes[exit], tuning.temperatureAxes[exit])
       }
     }
     return posterior
   }
 
-  private func posteriorBeforeTuning(_ training: any ExitRecordSource, in context: ExecutionContext)
-    async throws -> KroneckerLaplacePosterior
-  {
-    let factors = try await KroneckerFactors.gather(from: training, in: context)
+  private func requireAnswers(_ training: any ExitRecordSource) throws(FileError) {
+    for (index, exit) in training.description.exits.enumerated() {
+      let isClassified = exit.likelihood == .categorical || exit.likelihood == .binary
+      let has = isClassified ? training.hasLabels : training.hasTargets
+      let name = isClassified ? "labels" : "targets"
+      if priorPrecision == .marginalLikelihood, !has {
+        throw FileError(
+          .missing, file: training.description.file,
+          "The training rows have no \(name), and the marginal likelihood needs them. Add \(name), choose the "
+            + "prior precision by validation, or give one.")
+      }
+      if exit.likelihood == .gaussian, noise == .learned, !has {
+        throw FileError(
+          .missing, file: training.description.file, object: "exit \(index) ('\(exit.name)')",
+          "The training rows have no targets to learn the noise from; add /targets to the records, or give the noise.")
+      }
+    }
+  }
+
+  private func requireEnsemble(_ description: RecordsDescription) throws(FileError) {
+    for (index, exit) in description.exits.enumerated() {
+      let object = "exit \(index) ('\(exit.name)')"
+      guard exit.likelihood != .gaussian else {
+        throw FileError(
+          .unsupported, file: description.file, object: object,
+          "Ensembles of exits average probabilities, and this exit gives real numbers; fit without the ensemble.")
+      }
+      guard exit.likelihood == description.exits[0].likelihood, exit.logitCount == description.exits[0].logitCount else {
+        throw FileError(
+          .shape, file: description.file, object: object,
+          "Its classes are not those of the first exit, so the two cannot be averaged; fit without the ensemble.")
+      }
+      guard let multiplyAdds = exit.multiplyAdds, multiplyAdds > 0 else {
+        throw FileError(
+          .missing, file: description.file, object: object,
+          "Ensembles weight exits by their multiply-adds, and the records do not say them; extract the records from the "
+            + "network, or fit without the ensemble.")
+      }
+    }
+  }
+
+  private func posteriorBeforeTuning(
+    _ training: any ExitRecordSource, _ earlier: LastLayerLaplacePosterior?, in context: ExecutionContext
+  ) async throws -> LastLayerLaplacePosterior {
+    var source = training.description
+    if let earlier {
+      try requireContinuation(of: earlier, with: training.description)
+      source = earlier.source
+      source.dataDigest = nil
+    }
+    let checks = try ExitCheck.all(of: training.description)
+    var sums = try await Curvature.gather(structure, from: training, checks, in: context)
+    if let earlier {
+      for exit in sums.indices {
+        var all = earlier.exits[exit].sums
+        all.add(sums[exit])
+        sums[exit] = all
+      }
+    }
+    var lowRanks: [LowRankCurvature] = []
+    if structure == .lowRank {
+      lowRanks = try await LowRankSketch(explained: explained, rankLimit: rankLimit).curvatures(
+        checks, sums, of: training, in: context)
+    }
     var fixedPriorPrecision = 1.0
     if case .fixed(let value) = priorPrecision { fixedPriorPrecision = value }
     var fixedTemperature = 1.0
     if case .fixed(let value) = temperature { fixedTemperature = value }
-    var exits: [KroneckerLaplacePosterior.Exit] = []
-    for (description, factors) in zip(training.description.exits, factors) {
+    var exits: [LastLayerLaplacePosterior.Exit] = []
+    for (index, check) in checks.enumerated() {
       try Task.checkCancellation()
+      let description = source.exits[index]
+      let isClassified = check.likelihood == .categorical || check.likelihood == .binary
+      let curvature: ExitCurvature =
+        structure == .lowRank
+        ? .lowRank(lowRanks[index])
+        : try sums[index].exitCurvature(
+          structure, likelihood: check.likelihood, hasBias: check.head.hasBias,
+          logitCount: check.head.weight.shape[1], on: context.backend)
       exits.append(
-        KroneckerLaplacePosterior.Exit(
-          description: description,
-          spectrum: try factors.spectrum(
-            form: form, hasBias: description.head?.hasBias ?? false, on: context.backend),
-          priorPrecision: fixedPriorPrecision, temperature: fixedTemperature, rowCount: factors.rowCount,
-          logLikelihood: factors.logLikelihood, trainingAccuracy: factors.accuracy,
+        LastLayerLaplacePosterior.Exit(
+          description: description, curvature: curvature, sums: sums[index],
+          hasAnswers: (isClassified ? training.hasLabels : training.hasTargets) && (earlier?.exits[index].hasAnswers ?? true),
+          priorPrecision: fixedPriorPrecision,
+          temperature: check.likelihood == .gaussian ? 1 : fixedTemperature, noise: 1, priorMean: priorMean,
           tuning: LaplaceTuning()))
     }
-    return KroneckerLaplacePosterior(
-      exits: exits, form: form, predictive: predictive, sampleCount: sampleCount,
-      drawsKey: context.key, source: training.description, warnings: [])
+    var posterior = LastLayerLaplacePosterior(
+      exits: exits, structure: structure, predictive: predictive, sampleCount: sampleCount,
+      drawsKey: context.key, isEnsemble: ensembles, source: source, warnings: [])
+    for (index, lowRank) in lowRanks.enumerated() where lowRank.explainedShare < explained {
+      posterior.warnings.append(
+        "Exit \(index) ('\(checks[index].name)'): \(lowRank.rank) eigenvectors hold "
+          + "\((lowRank.explainedShare * 1000).rounded() / 10) % of the curvature, less than the "
+          + "\((explained * 1000).rounded() / 10) % asked for; raise the rank, or use the structure kronecker.")
+    }
+    return posterior
   }
 
-  private func chooseByMarginalLikelihood(_ posterior: inout KroneckerLaplacePosterior) throws {
-    for (index, exit) in posterior.exits.enumerated() {
-      guard let maximum = try exit.marginalLikelihood?.maximum() else { continue }
-      posterior.exits[index].priorPrecision = maximum.priorPrecision
-      if maximum.isLowest {
-        posterior.warnings.append(
-          "Exit \(index) ('\(exit.description.name)'): the marginal likelihood still rises at the lowest "
-            + "prior precision tried, \(maximum.priorPrecision.significantDigits()): the training rows hardly bend the "
-            + "likelihood. Choose the prior precision by validation.")
+  private func requireContinuation(
+    of earlier: LastLayerLaplacePosterior, with description: RecordsDescription
+  ) throws(FileError) {
+    guard earlier.structure == structure else {
+      throw FileError(
+        .value, file: earlier.source.file,
+        "The posterior keeps the sums of the structure '\(earlier.structure.rawValue)', and '\(structure.rawValue)' is "
+          + "asked for; continue with its own structure, or fit all rows again.")
+    }
+    guard structure != .lowRank else {
+      throw FileError(
+        .unsupported, file: earlier.source.file,
+        "A low rank is no sum over rows, so rows cannot be added to it; fit all rows at once, or use another structure.")
+    }
+    try earlier.source.requireSameNetwork(as: description)
+  }
+
+  private func chooseByMarginalLikelihood(
+    _ posterior: inout LastLayerLaplacePosterior, on backend: any Backend
+  ) throws {
+    for (index, exit) in posterior.exits.enumerated() where exit.description.likelihood == .gaussian {
+      switch (noise, priorPrecision) {
+      case (.fixed(let value), _): posterior.exits[index].noise = value
+      case (.learned, .fixed(let prior)):
+        posterior.exits[index].noise = exit.marginalLikelihood?.bestNoise(priorPrecision: prior) ?? 1
+      case (.learned, .marginalLikelihood):
+        if let maximum = try exit.marginalLikelihood?.maximumWithNoise() { posterior.exits[index].noise = maximum.noise }
+      case (.learned, .validation):
+        // Where the search begins.
+        let residuals = GaussianResiduals(exit.sums, outputCount: exit.description.logitCount)
+        guard residuals.squaredError > 0 else {
+          throw NumericalError(
+            .notFinite,
+            "The noise of exit \(index) cannot be learned: the network meets every training target exactly. Give the noise.")
+        }
+        posterior.exits[index].noise = (residuals.squaredError / residuals.count).squareRoot()
       }
     }
+    guard priorPrecision == .marginalLikelihood else { return }
+    if priorScope == .shared {
+      let maximum = try MarginalLikelihood.maximum(
+        ofSum: posterior.exits.compactMap(\.marginalLikelihood), noises: posterior.exits.map(\.noise))
+      for index in posterior.exits.indices { posterior.exits[index].priorPrecision = maximum.priorPrecision }
+      if maximum.isLowest { posterior.warnings.append("All exits: " + lowestWarning(maximum)) }
+      return
+    }
+    for index in posterior.exits.indices {
+      let name = "Exit \(index) ('\(posterior.exits[index].description.name)')"
+      if priorScope == .group, posterior.exits[index].description.head?.hasBias == true {
+        // The prior precision of the bias in units of that of the weights.
+        let exit = posterior.exits[index]
+        let (logRatio, isLowest) = try MarginalLikelihood.highestPoint(
+          below: Self.groupBound, decades: 12, pointsPerDecade: 2, width: 1e-5
+        ) { ratio throws in
+          var scaled = exit
+          scaled.curvature = try exit.curvature.scalingBias(by: Double.exp(-ratio / 2), on: backend)
+          guard let (curve, maximum) = try evidenceMaximum(scaled) else { return -.infinity }
+          return curve(priorPrecision: maximum.priorPrecision, noise: maximum.noise)
+        }
+        posterior.exits[index].curvature = try exit.curvature.scalingBias(by: Double.exp(-logRatio / 2), on: backend)
+        if isLowest || logRatio > Self.groupBound - 1e-3 {
+          posterior.warnings.append(
+            "\(name): the ratio of the bias's prior precision to the weights', \(Double.exp(logRatio).significantDigits()), "
+              + "is at the edge of what is tried; the training rows do not tell the two apart.")
+        }
+      }
+      guard let (_, maximum) = try evidenceMaximum(posterior.exits[index]) else { continue }
+      posterior.exits[index].priorPrecision = maximum.priorPrecision
+      posterior.exits[index].noise = maximum.noise
+      if maximum.isLowest { posterior.warnings.append("\(name): " + lowestWarning(maximum)) }
+    }
+  }
+
+  /// The logarithm of the highest ratio of the bias's prior precision to the weights' that is tried; its reciprocal is
+  /// the lowest.
+  private static let groupBound = Double.log(1e6)
+
+  /// The highest point of an exit's marginal likelihood, with its noise where that is learned.
+  private func evidenceMaximum(_ exit: LastLayerLaplacePosterior.Exit) throws -> (
+    MarginalLikelihood, MarginalLikelihood.Maximum
+  )? {
+    guard let curve = exit.marginalLikelihood else { return nil }
+    return (curve, noise == .learned ? try curve.maximumWithNoise() : try curve.maximum(noise: exit.noise))
+  }
+
+  private func lowestWarning(_ maximum: MarginalLikelihood.Maximum) -> String {
+    "the marginal likelihood still rises at the lowest "
+      + "prior precision tried, \(maximum.priorPrecision.significantDigits()): the training rows hardly bend the "
+      + "likelihood. Choose the prior precision by validation."
   }
 
   private func validationTuning(
-    of posterior: KroneckerLaplacePosterior, file: String, in context: ExecutionContext
+    of posterior: LastLayerLaplacePosterior, file: String, in context: ExecutionContext
   ) throws -> ValidationTuning {
     var exits: [ValidationLikelihood.Exit] = []
-    var priorAxes: [LatticeAxis] = []
+    var (priorAxes, temperatureAxes): ([LatticeAxis], [LatticeAxis]) = ([], [])
     for (index, exit) in posterior.exits.enumerated() {
       exits.append(
         ValidationLikelihood.Exit(
-          check: try ExitCheck(exit.description, exit: index, file: file), spectrum: exit.spectrum,
-          draws: try posterior.draws(logitCount: exit.spectrum.logitCount, on: context.backend)))
+          check: try ExitCheck(exit.description, exit: index, file: file), curvature: exit.curvature,
+          draws: try posterior.tuningDraws(logitCount: exit.curvature.value.logitCount, on: context.backend)))
       priorAxes.append(
         priorPrecision == .validation && predictive != .plain
-          ? ValidationTuning.priorAxis(meanSquaredNorm: exit.meanSquaredNorm) : .fixed(exit.priorPrecision))
-    }
-    let temperatureAxis: LatticeAxis =
-      switch temperature {
-      case .validation: ValidationTuning.freeTemperatureAxis
-      case .fixed(let value): .fixed(value)
+          ? ValidationTuning.priorAxis(meanSquaredNorm: exit.meanSquaredNorm) : .fixed(exit.unitPriorPrecision))
+      if exit.description.likelihood == .gaussian {
+        temperatureAxes.append(
+          noise == .learned && priorPrecision == .validation
+            ? ValidationTuning.noiseAxis(around: exit.noise) : .fixed(exit.noise))
+      } else {
+        switch temperature {
+        case .validation: temperatureAxes.append(ValidationTuning.freeTemperatureAxis)
+        case .fixed(let value): temperatureAxes.append(.fixed(value))
+        }
       }
+    }
     return ValidationTuning(
       likelihood: ValidationLikelihood(exits: exits, predictive: predictive), priorAxes: priorAxes,
-      temperatureAxis: temperatureAxis)
+      temperatureAxes: temperatureAxes,
+      ensembleWeights: ensembles ? posterior.exits.map { Double($0.description.multiplyAdds ?? 1) } : nil)
   }
 
   private func warnings(
-    _ exit: KroneckerLaplacePosterior.Exit, exit index: Int, _ priorAxis: LatticeAxis,
+    _ exit: LastLayerLaplacePosterior.Exit, exit index: Int, chosen: LaplaceTuning.Point?, _ priorAxis: LatticeAxis,
     _ temperatureAxis: LatticeAxis
   ) -> [String] {
     let name = "Exit \(index) ('\(exit.description.name)')"
+    let parameter = exit.description.likelihood == .gaussian ? "noise" : "temperature"
     var warnings: [String] = []
-    if temperatureAxis.bounds.count > 1 {
+    if let chosen, temperatureAxis.bounds.count > 1 {
       let bounds = temperatureAxis.bounds
       let edges = [bounds.lowerBound, bounds.upperBound].map(temperatureAxis.value(at:))
-      if edges.contains(exit.temperature) {
+      if edges.contains(chosen.temperature) {
         warnings.append(
-          "\(name): the temperature \(exit.temperature.significantDigits()) is at the edge of what is tried, \(edges[0]) to "
+          "\(name): the \(parameter) \(chosen.temperature.significantDigits()) is at the edge of what is tried, \(edges[0]) to "
             + "\(edges[1]). Look at the validation rows: are they like the training rows, and are their "
             + "labels right?")
       }
     }
-    if priorAxis.bounds.count > 1, exit.priorPrecision == priorAxis.value(at: priorAxis.bounds.lowerBound) {
+    if let chosen, priorAxis.bounds.count > 1, chosen.priorPrecision == priorAxis.value(at: priorAxis.bounds.lowerBound) {
       warnings.append(
         "\(name): the prior precision \(exit.priorPrecision.significantDigits()) is the lowest that is tried; the validation "
           + "rows ask for a wider posterior than the training rows allow.")
@@ -214,7 +397,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
         warnings.append(
           "\(name): the spread of the posterior does not lower the negative log-likelihood of the validation "
             + "rows (\(plain.negativeLogLikelihood.significantDigits()) nats a row with it and without); the "
-            + "temperature alone does as well.")
+            + "\(parameter) alone does as well.")
       }
     }
     if let warning = memorisationWarning(exit) { warnings.append("\(name): \(warning)") }
@@ -222,7 +405,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
   }
 
   /// What to say where the network seems to have been trained on the validation rows.
-  private func memorisationWarning(_ exit: KroneckerLaplacePosterior.Exit) -> String? {
+  private func memorisationWarning(_ exit: LastLayerLaplacePosterior.Exit) -> String? {
     guard let accuracy = exit.tuning.validationAccuracy, accuracy > 0.99 else { return nil }
     let isSharpened = (exit.tuning.withoutVariance?.temperature ?? 1) < 1
     // Held-out rows nearly always do a little worse than the rows of training.
@@ -235,10 +418,28 @@ public struct LastLayerLaplace: Hashable, Sendable {
   }
 }
 
-extension KroneckerLaplacePosterior.Exit {
-  /// The mean of `‖a‖²` over the training rows, in the units of the form.
+extension LastLayerLaplacePosterior.Exit {
+  /// The mean of `‖a‖²` over the training rows: no structure has a unit variance above it over `δ`.
   var meanSquaredNorm: Double {
-    let trace = spectrum.input.values.elements.reduce(0, +)
-    return spectrum.form == .factored ? trace / Double(rowCount).squareRoot() : trace
+    if case .kronecker(let spectrum) = curvature {
+      return spectrum.form == .factored ? spectrum.inputTrace / Double(rowCount).squareRoot() : spectrum.inputTrace
+    }
+    return sums[.squaredNorm] / sums[.weight]
+  }
+}
+
+extension LaplaceTuning {
+  /// For Gaussian targets, whose search has prior precisions in units of the noise.
+  var inUnitsOfTargets: LaplaceTuning {
+    func converted(_ point: Point) -> Point {
+      var point = point
+      point.priorPrecision /= point.temperature * point.temperature
+      return point
+    }
+    var result = self
+    result.trail = trail.map(converted)
+    result.chosen = chosen.map(converted)
+    result.withoutVariance = withoutVariance.map(converted)
+    return result
   }
 }

@@ -10,15 +10,23 @@ import RealModule
 struct ValidationLikelihood: Sendable {
   struct Exit: Sendable {
     let check: ExitCheck
-    let spectrum: KroneckerSpectrum
+    let curvature: ExitCurvature
     /// `[samples, logits]`; `nil` for a predictive without draws.
     let draws: Tensor<Double>?
   }
 
   struct Candidate: Hashable, Sendable {
-    /// Infinite for no variance.
+    /// Infinite for no variance; in units of the noise for Gaussian targets.
     var priorPrecision: Double
+    /// The noise, for Gaussian targets.
     var temperature: Double
+  }
+
+  /// What other exits add to the probability of each answer: `base + weight · p`.
+  struct Mixture: Sendable {
+    /// By the first row of each chunk, one number an answer.
+    var bases: [Int: [Double]]
+    var weight: Double
   }
 
   /// Sums over rows for one exit.
@@ -47,6 +55,8 @@ struct ValidationLikelihood: Sendable {
 
   let exits: [Exit]
   let predictive: LaplacePredictive
+  /// What the exits before one add to its score, for some exits.
+  var mixtures: [Int: Mixture] = [:]
 
   /// The sums at every exit's candidates over every `stride`-th row.
   func sums(
@@ -56,8 +66,8 @@ struct ValidationLikelihood: Sendable {
     var result = candidates.map { Sums(negativeLogLikelihoods: [Double](repeating: 0, count: $0.count)) }
     let backend = context.backend
     try await source.reduceChunks(stage, in: context) { chunk in
-      try zip(exits, candidates).map { exit, candidates in
-        try sums(exit, at: candidates, everyRow: stride, of: chunk, on: backend)
+      try exits.indices.map { exit in
+        try sums(exits[exit], mixtures[exit], at: candidates[exit], everyRow: stride, of: chunk, on: backend)
       }
     } combine: { partials in
       for (exit, partial) in partials.enumerated() { result[exit].add(partial) }
@@ -66,40 +76,66 @@ struct ValidationLikelihood: Sendable {
     return result
   }
 
+  /// The probability of every answer at one candidate of one exit, by the first row of each chunk.
+  func answerProbabilities(
+    of exit: Int, at candidate: Candidate, in source: any ExitRecordSource, stage: String,
+    context: ExecutionContext
+  ) async throws -> [Int: [Double]] {
+    let backend = context.backend
+    var result: [Int: [Double]] = [:]
+    try await source.reduceChunks(stage, in: context) { chunk in
+      var probabilities: [Double] = []
+      _ = try sums(exits[exit], nil, at: [candidate], everyRow: 1, of: chunk, on: backend) { probabilities += $0 }
+      return (chunk.firstRow, probabilities)
+    } combine: { first, probabilities in
+      result[first] = probabilities
+    }
+    return result
+  }
+
   private func sums(
-    _ exit: Exit, at candidates: [Candidate], everyRow stride: Int, of chunk: ExitRecords,
-    on backend: any Backend
+    _ exit: Exit, _ mixture: Mixture?, at candidates: [Candidate], everyRow stride: Int, of chunk: ExitRecords,
+    on backend: any Backend, probabilities: ([Double]) -> Void = { _ in }
   ) throws -> Sums {
     var sums = Sums(negativeLogLikelihoods: [Double](repeating: 0, count: candidates.count))
     guard !candidates.isEmpty else { return sums }
     let rows = try exit.check.rows(of: chunk, on: backend)
-    guard let labels = rows.labels else {
+    guard rows.hasAnswers else {
       throw FileError(
         .missing, file: exit.check.file,
-        "The validation rows have no labels; without them neither prior precision nor temperature can be "
-          + "chosen by validation.")
+        "The validation rows have no \(exit.check.answerName); without them neither prior precision nor temperature "
+          + "can be chosen by validation.")
     }
-    let chosen = labels.indices.filter { (chunk.firstRow + $0) % stride == 0 }
+    let chosen = (0..<rows.logits.rowCount).filter { (chunk.firstRow + $0) % stride == 0 }
     sums.rowCount = Double(chosen.count)
-    for row in chosen {
-      let scores = ClassScores(logits: rows.logits, row: row, exit.check.likelihood)
-      if scores.top == labels[row] { sums.correctCount += 1 }
+    if let labels = rows.labels {
+      for row in chosen {
+        let scores = ClassScores(logits: rows.logits, row: row, exit.check.likelihood)
+        if scores.top == labels[row] { sums.correctCount += 1 }
+      }
     }
     // Draws of a block of rows stay below 8 MiB, about what the caches hold.
-    let numbersPerRow = (exit.draws?.rowCount ?? 1) * exit.spectrum.logitCount
+    let numbersPerRow = (exit.draws?.rowCount ?? 1) * exit.curvature.value.logitCount
+      + exit.curvature.numbersPerRow(isWhole: predictive.needsCovariance)
     let blockRowCount = max(1, (1 << 20) / numbersPerRow)
     let needsVariance = predictive != .plain && candidates.contains { $0.priorPrecision.isFinite }
     for first in Swift.stride(from: 0, to: chosen.count, by: blockRowCount) {
       let indices = Array(chosen[first..<min(first + blockRowCount, chosen.count)])
       let block = Block(
-        means: rows.logits.rows(indices), labels: indices.map { labels[$0] },
-        squaredProjections: needsVariance
-          ? exit.spectrum.squaredProjections(of: rows.features.rows(indices), on: backend) : nil)
+        rows: rows, indices: indices,
+        projection: needsVariance
+          ? exit.curvature.value.projection(of: rows.features.rows(indices), on: backend) : nil,
+        base: mixture.map { mixture in
+          let base = mixture.bases[chunk.firstRow] ?? []
+          let width = base.count / max(1, rows.logits.rowCount)
+          return indices.flatMap { base[$0 * width..<($0 + 1) * width] }
+        }, weight: mixture?.weight ?? 1)
       for line in lines(of: candidates) {
         try Task.checkCancellation()
         let temperatures = line.indices.map { candidates[$0].temperature }
-        let values = negativeLogLikelihoods(
-          of: block, exit, priorPrecision: line.priorPrecision, temperatures: temperatures, on: backend)
+        let values = try negativeLogLikelihoods(
+          of: block, exit, priorPrecision: line.priorPrecision, temperatures: temperatures, on: backend,
+          probabilities: probabilities)
         for (index, value) in zip(line.indices, values) { sums.negativeLogLikelihoods[index] += value }
       }
     }
@@ -109,9 +145,26 @@ struct ValidationLikelihood: Sendable {
   /// Some rows of one exit.
   private struct Block {
     var means: Tensor<Double>
+    /// One class a row; for labels of their own, one a row and label.
     var labels: [Int]
-    /// `[rows, inputs]`; `nil` where no candidate has a variance.
-    var squaredProjections: Tensor<Double>?
+    var targets: Tensor<Double>?
+    var noise: [Double]?
+    /// `nil` where no candidate has a variance.
+    var projection: FeatureProjection?
+    /// What other exits give the answers, times their weight.
+    var base: [Double]?
+    var weight: Double
+
+    init(rows: HeadRows, indices: [Int], projection: FeatureProjection?, base: [Double]?, weight: Double) {
+      means = rows.logits.rows(indices)
+      targets = rows.targets?.rows(indices)
+      labels = rows.labels.map { labels in indices.map { labels[$0] } }
+        ?? targets?.elements.map { $0 == 1 ? 1 : 0 } ?? []
+      noise = rows.noise.map { noise in indices.map { noise[$0] } }
+      self.projection = projection
+      self.base = base
+      self.weight = weight
+    }
   }
 
   /// The candidates of each prior precision, by index, in the order in which they come.
@@ -126,36 +179,76 @@ struct ValidationLikelihood: Sendable {
   }
 
   private func negativeLogLikelihoods(
-    of block: Block, _ exit: Exit, priorPrecision: Double, temperatures: [Double], on backend: any Backend
-  ) -> [Double] {
+    of block: Block, _ exit: Exit, priorPrecision: Double, temperatures: [Double], on backend: any Backend,
+    probabilities: ([Double]) -> Void
+  ) throws -> [Double] {
     let likelihood = exit.check.likelihood
-    guard let squaredProjections = block.squaredProjections, priorPrecision.isFinite else {
-      return negativeLogLikelihoodSums(
-        ofLogits: block.means, labels: block.labels, likelihood, temperatures: temperatures)
+    let curvature = exit.curvature.value
+    let projection = priorPrecision.isFinite ? block.projection : nil
+    if likelihood == .gaussian {
+      let variances = projection.map { curvature.variances($0, priorPrecision: priorPrecision, on: backend) }
+      return temperatures.map { gaussianNegativeLogLikelihood(of: block, unitVariances: variances, noise: $0) }
     }
-    let spectralVariances = exit.spectrum.varianceTable(priorPrecision: priorPrecision).spectralVariances(
-      squaredProjections, on: backend)
+    // Labels of their own are rows of one logit each.
+    let scored = likelihood == .multilabel ? Likelihood.binary : likelihood
+    func sums(_ logits: Tensor<Double>, temperatures: [Double]) -> [Double] {
+      let shaped = likelihood == .multilabel ? logits.reshaped(to: [logits.count, 1]) : logits
+      return negativeLogLikelihoodSums(
+        ofLogits: shaped, labels: block.labels, scored, temperatures: temperatures, base: block.base,
+        weight: block.weight, probabilities: probabilities)
+    }
+    guard let projection else { return sums(block.means, temperatures: temperatures) }
     if let draws = exit.draws {
-      return negativeLogLikelihoodSums(
-        ofLogits: logitDraws(
-          means: block.means, spectralVariances: spectralVariances, draws: draws,
-          basis: exit.spectrum.output.vectors, on: backend),
-        labels: block.labels, likelihood, temperatures: temperatures)
+      return sums(
+        try logitDraws(
+          means: block.means,
+          covariance: curvature.covariance(projection, priorPrecision: priorPrecision, on: backend),
+          draws: .shared(draws), on: backend), temperatures: temperatures)
     }
-    let variances = exit.spectrum.logitVariances(spectralVariances: spectralVariances, on: backend)
+    let usesVariances = !predictive.needsCovariance || likelihood != .categorical
+    let covariance: LogitCovariance =
+      usesVariances
+      ? .diagonal(curvature.variances(projection, priorPrecision: priorPrecision, on: backend))
+      : curvature.covariance(projection, priorPrecision: priorPrecision, on: backend)
     return temperatures.flatMap { temperature in
-      negativeLogLikelihoodSums(
-        ofLogits: probitLogits(means: block.means, variances: variances, temperature: temperature),
-        labels: block.labels, likelihood, temperatures: [1])
+      let means = block.means.map { $0 / temperature }
+      let scaled = covariance.scaled(by: 1 / (temperature * temperature))
+      return sums(
+        likelihood == .categorical
+          ? closedFormLogits(predictive, means: means, covariance: scaled, on: backend)
+          : closedFormSigmoidLogits(predictive, means: means, variances: scaled.variances(on: backend)),
+        temperatures: [1])
     }
+  }
+
+  /// `−Σ log N(t; μ, σ² (s² + v))` with the variances `v` of the outputs in units of `σ²`.
+  private func gaussianNegativeLogLikelihood(
+    of block: Block, unitVariances: Tensor<Double>?, noise: Double
+  ) -> Double {
+    guard let targets = block.targets else { return 0 }
+    let width = targets.shape[1]
+    var sum = 0.0
+    for row in 0..<targets.rowCount {
+      let own = block.noise?[row] ?? 1
+      for k in 0..<width {
+        let variance = noise * noise * (own * own + (unitVariances?[row, k] ?? 0))
+        let difference = targets[row, k] - block.means[row, k]
+        sum += 0.5 * (Double.log(2 * .pi * variance) + difference * difference / variance)
+      }
+    }
+    return sum
   }
 }
 
 /// `−Σₙ log mean over s of p(yₙ | zₛₙ / T)` for each temperature, in nats.
 ///
+/// - Parameters:
+///   - base: what others give each label, where `base + weight · mean` stands for the mean.
+///   - probabilities: is handed the means, one a row, at each temperature.
 /// - Shapes: logits `[samples · rows, logits]`, all rows of the first sample first; labels `[rows]`.
 package func negativeLogLikelihoodSums(
-  ofLogits logits: Tensor<Double>, labels: [Int], _ likelihood: Likelihood, temperatures: [Double]
+  ofLogits logits: Tensor<Double>, labels: [Int], _ likelihood: Likelihood, temperatures: [Double],
+  base: [Double]? = nil, weight: Double = 1, probabilities: ([Double]) -> Void = { _ in }
 ) -> [Double] {
   let rowCount = labels.count
   guard rowCount > 0 else { return temperatures.map { _ in 0 } }
@@ -179,14 +272,20 @@ package func negativeLogLikelihoodSums(
       }
     }
     var sum = 0.0
+    probabilities(means.map { $0 / Double(sampleCount) })
     for row in 0..<rowCount {
       let mean = means[row] / Double(sampleCount)
+      if let base, base[row] + weight * mean > 1e-290 {
+        sum -= Double.log(base[row] + weight * mean)
+        continue
+      }
       // Near the smallest numbers the sum has lost digits, or everything; logarithms keep them.
       sum -=
         mean > 1e-290
         ? Double.log(mean)
         : logMeanProbability(
           gaps, row: row, rowCount: rowCount, column: columns[row], inverseTemperature: inverse)
+      if base != nil { sum -= Double.log(weight) }
     }
     return sum
   }

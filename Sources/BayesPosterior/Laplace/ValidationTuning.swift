@@ -20,10 +20,12 @@ struct ValidationTuning: Sendable {
   /// `‖a‖² / δ`, so at the upper end none is left that could change a likelihood by the tolerance.
   static let decades = 6
 
-  let likelihood: ValidationLikelihood
+  var likelihood: ValidationLikelihood
   /// The prior precisions that each exit may take.
   let priorAxes: [LatticeAxis]
-  let temperatureAxis: LatticeAxis
+  let temperatureAxes: [LatticeAxis]
+  /// The weights of the exits in ensembles; `nil` where each exit stands alone.
+  let ensembleWeights: [Double]?
 
   /// The axis of prior precisions around the mean of `‖a‖²`, rounded to a power of ten.
   static func priorAxis(meanSquaredNorm: Double) -> LatticeAxis {
@@ -37,86 +39,132 @@ struct ValidationTuning: Sendable {
   static let freeTemperatureAxis = LatticeAxis(
     origin: 1, octaves: 1 / Double(2 * coarseStep), bounds: -4 * coarseStep...6 * coarseStep)
 
+  /// The axis of the noise of Gaussian targets, three decades on each side of a first guess.
+  static func noiseAxis(around guess: Double) -> LatticeAxis {
+    LatticeAxis(
+      origin: guess, octaves: Double.log2(10) / Double(2 * coarseStep), bounds: -6 * coarseStep...6 * coarseStep)
+  }
+
   /// What was found at each exit.
+  ///
+  /// Ensembles are chosen greedily, earliest exit first: the exits before one keep their choice, and it is scored by
+  /// the weighted mean of all probabilities up to it.  That keeps one number a validation row in memory.
   func run(on source: any ExitRecordSource, in context: ExecutionContext) async throws -> [LaplaceTuning] {
     var tunings = priorAxes.map { _ in LaplaceTuning() }
-    let exitIndices = priorAxes.indices
-    let coarseTemperatures = coarseIndices(temperatureAxis)
-
-    let withoutVariance = LatticeAxis.fixed(.infinity)
-    let plainBests = try await search(
-      exitIndices.map { _ in
-        LatticeSearch(
-          prior: 0...0, temperature: temperatureAxis.bounds,
-          from: coarseTemperatures.map { LatticePoint(prior: 0, temperature: $0) },
-          step: Self.coarseStep / 2, tolerance: Self.searchTolerance)
-      }, axes: exitIndices.map { _ in withoutVariance }, on: source, "Tuning the temperature", &tunings,
-      in: context)
-    for exit in exitIndices {
-      tunings[exit].withoutVariance = point(plainBests[exit], withoutVariance, tunings[exit])
+    guard let ensembleWeights else {
+      try await tune(Array(priorAxes.indices), on: source, &tunings, in: context)
+      return tunings
     }
-
-    let starts = try await coarseMinima(coarseTemperatures, on: source, &tunings, in: context)
-    let bests = try await search(
-      exitIndices.map { exit in
-        // With a prior precision this high the variance is as good as zero.
-        let nearlyPlain = LatticePoint(
-          prior: priorAxes[exit].bounds.upperBound, temperature: plainBests[exit].point.temperature)
-        return LatticeSearch(
-          prior: priorAxes[exit].bounds, temperature: temperatureAxis.bounds,
-          from: priorAxes[exit].bounds.count > 1 ? [starts[exit], nearlyPlain] : [starts[exit]],
-          step: Self.coarseStep / 2, tolerance: Self.searchTolerance)
-      }, axes: priorAxes, on: source, "Tuning the prior precision and the temperature", &tunings,
-      in: context)
-    for exit in exitIndices {
-      tunings[exit].chosen = point(bests[exit], priorAxes[exit], tunings[exit])
+    var greedy = self
+    // Σ wₘ pₘ over the exits so far.
+    var sums: [Int: [Double]] = [:]
+    var total = 0.0
+    for exit in priorAxes.indices {
+      let weight = ensembleWeights[exit]
+      total += weight
+      let sum = total
+      if exit > 0 {
+        greedy.likelihood.mixtures[exit] = ValidationLikelihood.Mixture(
+          bases: sums.mapValues { $0.map { $0 / sum } }, weight: weight / sum)
+      }
+      try await greedy.tune([exit], on: source, &tunings, in: context)
+      guard let chosen = tunings[exit].chosen, exit + 1 < priorAxes.count else { continue }
+      let own = try await likelihood.answerProbabilities(
+        of: exit,
+        at: ValidationLikelihood.Candidate(
+          priorPrecision: chosen.priorPrecision, temperature: chosen.temperature),
+        in: source, stage: "Ensembling exit \(exit)", context: context)
+      for (first, probabilities) in own {
+        let before = sums[first] ?? [Double](repeating: 0, count: probabilities.count)
+        sums[first] = zip(before, probabilities).map { $0 + weight * $1 }
+      }
     }
     return tunings
   }
 
-  /// Runs searches, one an exit, in common passes over all rows.
+  /// Tunes some exits in common passes.
+  private func tune(
+    _ chosenExits: [Int], on source: any ExitRecordSource, _ tunings: inout [LaplaceTuning], in context: ExecutionContext
+  ) async throws {
+    let withoutVariance = LatticeAxis.fixed(.infinity)
+    var plainSearches = [LatticeSearch?](repeating: nil, count: priorAxes.count)
+    for exit in chosenExits {
+      plainSearches[exit] = LatticeSearch(
+        prior: 0...0, temperature: temperatureAxes[exit].bounds,
+        from: coarseIndices(temperatureAxes[exit]).map { LatticePoint(prior: 0, temperature: $0) },
+        step: Self.coarseStep / 2, tolerance: Self.searchTolerance)
+    }
+    let plainBests = try await search(
+      plainSearches, axes: priorAxes.map { _ in withoutVariance }, on: source, "Tuning the temperature", &tunings,
+      in: context)
+    for exit in chosenExits {
+      tunings[exit].withoutVariance = point(plainBests[exit], withoutVariance, exit, tunings[exit])
+    }
+
+    let starts = try await coarseMinima(chosenExits, on: source, &tunings, in: context)
+    var searches = [LatticeSearch?](repeating: nil, count: priorAxes.count)
+    for exit in chosenExits {
+      guard let start = starts[exit], let plain = plainBests[exit] else { continue }
+      // With a prior precision this high the variance is as good as zero.
+      let nearlyPlain = LatticePoint(
+        prior: priorAxes[exit].bounds.upperBound, temperature: plain.point.temperature)
+      searches[exit] = LatticeSearch(
+        prior: priorAxes[exit].bounds, temperature: temperatureAxes[exit].bounds,
+        from: priorAxes[exit].bounds.count > 1 ? [start, nearlyPlain] : [start],
+        step: Self.coarseStep / 2, tolerance: Self.searchTolerance)
+    }
+    let bests = try await search(
+      searches, axes: priorAxes, on: source, "Tuning the prior precision and the temperature", &tunings,
+      in: context)
+    for exit in chosenExits { tunings[exit].chosen = point(bests[exit], priorAxes[exit], exit, tunings[exit]) }
+  }
+
+  /// Runs searches, one an exit or none, in common passes over all rows.
   private func search(
-    _ searches: [LatticeSearch], axes: [LatticeAxis], on source: any ExitRecordSource, _ stage: String,
+    _ searches: [LatticeSearch?], axes: [LatticeAxis], on source: any ExitRecordSource, _ stage: String,
     _ tunings: inout [LaplaceTuning], in context: ExecutionContext
-  ) async throws -> [(point: LatticePoint, value: Double)] {
+  ) async throws -> [(point: LatticePoint, value: Double)?] {
     var searches = searches
     var pass = 1
     while true {
       var points: [[LatticePoint]] = []
-      for exit in searches.indices { points.append(searches[exit].candidates()) }
+      for exit in searches.indices { points.append(searches[exit]?.candidates() ?? []) }
       if points.allSatisfy(\.isEmpty) { break }
       let values = try await evaluate(
         points, axes, everyRow: 1, on: source, "\(stage), pass \(pass)", &tunings, in: context)
       for exit in searches.indices {
-        for (point, value) in zip(points[exit], values[exit]) { searches[exit].record(point, value) }
+        for (point, value) in zip(points[exit], values[exit]) { searches[exit]?.record(point, value) }
       }
       pass += 1
     }
     return searches.map { search in
+      guard let search else { return nil }
       guard let best = search.best else { preconditionFailure("A finished search has a lowest point.") }
       return best
     }
   }
 
-  /// The lowest point of the coarse grid at each exit.
+  /// The lowest point of the coarse grid at each chosen exit.
   private func coarseMinima(
-    _ temperatures: [Int], on source: any ExitRecordSource, _ tunings: inout [LaplaceTuning],
+    _ chosenExits: [Int], on source: any ExitRecordSource, _ tunings: inout [LaplaceTuning],
     in context: ExecutionContext
-  ) async throws -> [LatticePoint] {
-    let grids = priorAxes.map { axis in
-      coarseIndices(axis).flatMap { prior in
-        temperatures.map { LatticePoint(prior: prior, temperature: $0) }
+  ) async throws -> [LatticePoint?] {
+    let grids = priorAxes.indices.map { exit -> [LatticePoint] in
+      guard chosenExits.contains(exit) else { return [] }
+      return coarseIndices(priorAxes[exit]).flatMap { prior in
+        coarseIndices(temperatureAxes[exit]).map { LatticePoint(prior: prior, temperature: $0) }
       }
     }
-    guard grids.contains(where: { $0.count > 1 }) else { return grids.map { $0[0] } }
+    guard grids.contains(where: { $0.count > 1 }) else { return grids.map(\.first) }
     let numbersPerRow =
-      likelihood.exits.map { ($0.draws?.rowCount ?? 1) * $0.spectrum.logitCount }.max() ?? 1
+      likelihood.exits.map { ($0.draws?.rowCount ?? 1) * $0.curvature.value.logitCount }.max() ?? 1
     // With many classes fewer rows do, as a grid point costs as many exponentials as there are draws.
     let wanted = min(1000, max(200, 20_000_000 / numbersPerRow))
     let values = try await evaluate(
       grids, priorAxes, everyRow: max(1, source.rowCount / wanted), on: source, "Tuning on a coarse grid",
       &tunings, in: context)
     return zip(grids, values).map { grid, values in
+      guard !grid.isEmpty else { return nil }
       var best = 0
       for index in values.indices where values[index] < values[best] { best = index }
       return grid[best]
@@ -133,10 +181,11 @@ struct ValidationTuning: Sendable {
     on source: any ExitRecordSource, _ stage: String, _ tunings: inout [LaplaceTuning],
     in context: ExecutionContext
   ) async throws -> [[Double]] {
-    let candidates = zip(points, axes).map { points, axis in
-      points.map {
+    let candidates = points.indices.map { exit in
+      points[exit].map {
         ValidationLikelihood.Candidate(
-          priorPrecision: axis.value(at: $0.prior), temperature: temperatureAxis.value(at: $0.temperature))
+          priorPrecision: axes[exit].value(at: $0.prior),
+          temperature: temperatureAxes[exit].value(at: $0.temperature))
       }
     }
     let sums = try await likelihood.sums(
@@ -150,7 +199,9 @@ struct ValidationTuning: Sendable {
             .shape, file: source.description.file,
             "There are no validation rows; tuning needs at least one.")
         }
-        if stride == 1 { tunings[exit].validationAccuracy = sums[exit].correctCount / rowCount }
+        if stride == 1, likelihood.exits[exit].check.answerName == "labels" {
+          tunings[exit].validationAccuracy = sums[exit].correctCount / rowCount
+        }
       }
       means.append(sums[exit].negativeLogLikelihoods.map { $0 / rowCount })
       for (candidate, mean) in zip(candidates[exit], means[exit]) {
@@ -165,11 +216,13 @@ struct ValidationTuning: Sendable {
 
   /// The end of a search, as the trail has it: searches look at all rows, so the largest count is theirs.
   private func point(
-    _ best: (point: LatticePoint, value: Double), _ axis: LatticeAxis, _ tuning: LaplaceTuning
-  ) -> LaplaceTuning.Point {
-    LaplaceTuning.Point(
-      priorPrecision: axis.value(at: best.point.prior),
-      temperature: temperatureAxis.value(at: best.point.temperature), negativeLogLikelihood: best.value,
-      rowCount: tuning.trail.map(\.rowCount).max() ?? 0)
+    _ best: (point: LatticePoint, value: Double)?, _ axis: LatticeAxis, _ exit: Int, _ tuning: LaplaceTuning
+  ) -> LaplaceTuning.Point? {
+    best.map { best in
+      LaplaceTuning.Point(
+        priorPrecision: axis.value(at: best.point.prior),
+        temperature: temperatureAxes[exit].value(at: best.point.temperature), negativeLogLikelihood: best.value,
+        rowCount: tuning.trail.map(\.rowCount).max() ?? 0)
+    }
   }
 }

@@ -2,39 +2,56 @@ public import BayesPrediction
 public import BayesTensor
 import RealModule
 
-/// A posterior made ready to predict: draws, and variances in the eigenbasis, computed once.
+/// A posterior made ready to predict: draws, and what of the curvature can be computed once.
 ///
 /// - Determinism: no randomness but the posterior's key; a row's prediction depends neither on the
 ///   other rows nor on how they are cut, as far as the backend's products do not.
-/// - Cost: O(features² + features · logits + samples · logits²) a row and exit.
+/// - Cost: a row and exit, Kronecker structures O(features² + features · logits), `diagonal` O(features · logits),
+///   `full` O(features · logits · parameters), `low-rank` O(features · logits · rank), and O(samples · logits²)
+///   for draws.
 public struct LastLayerLaplacePredictor: Sendable {
   private struct Exit: Sendable {
     let check: ExitCheck
-    let spectrum: KroneckerSpectrum
-    let table: VarianceTable
-    let temperature: Double
-    /// `[samples, logits]`; `nil` for a predictive without draws.
+    let posterior: LastLayerLaplacePosterior.Exit
+    /// `[samples, logits]`; `nil` for a predictive without shared draws.
     let draws: Tensor<Double>?
+    /// Draws of all weights, where they are few enough to keep.
+    let weightDraws: [Tensor<Double>]?
+    /// Its weight in the ensembles it is part of.
+    let ensembleWeight: Double
   }
 
   /// How probabilities are made.
   public let predictive: LaplacePredictive
   private let exits: [Exit]
+  private let isEnsemble: Bool
+  private let sampleCount: Int
+  private let key: RandomKey
   private let backend: any Backend
 
+  /// The most numbers of weight draws that are kept, 256 MiB; more are drawn again for every block of rows.
+  private static let keptWeightLimit = 1 << 25
+
   init(
-    _ posterior: KroneckerLaplacePosterior, file: String, on backend: any Backend
+    _ posterior: LastLayerLaplacePosterior, file: String, on backend: any Backend
   ) throws {
     predictive = posterior.predictive
+    sampleCount = posterior.sampleCount
+    key = posterior.drawsKey
+    isEnsemble = posterior.isEnsemble
     self.backend = backend
     var exits: [Exit] = []
     for (index, exit) in posterior.exits.enumerated() {
+      let curvature = exit.curvature.value
+      let keepsWeights = predictive == .weights && exit.description.likelihood != .gaussian
+        && sampleCount * curvature.parameterCount <= Self.keptWeightLimit
       exits.append(
         Exit(
-          check: try ExitCheck(exit.description, exit: index, file: file), spectrum: exit.spectrum,
-          table: exit.spectrum.varianceTable(priorPrecision: exit.priorPrecision),
-          temperature: exit.temperature,
-          draws: try posterior.draws(logitCount: exit.spectrum.logitCount, on: backend)))
+          check: try ExitCheck(exit.description, exit: index, file: file), posterior: exit,
+          draws: try posterior.draws(logitCount: curvature.logitCount, on: backend),
+          weightDraws: keepsWeights
+            ? (0..<sampleCount).map { weightDraw($0, of: exit, exit: index, key: posterior.drawsKey, on: backend) } : nil,
+          ensembleWeight: Double(exit.description.multiplyAdds ?? 1)))
     }
     self.exits = exits
   }
@@ -44,103 +61,276 @@ public struct LastLayerLaplacePredictor: Sendable {
   /// Draws of logits take `samples · rows · logits` numbers, four bytes each in the prediction and
   /// sixteen more while it is made; `blocks(of:)` cuts rows accordingly.
   public var blockRowCount: Int {
-    let numbers = exits.map { ($0.draws?.rowCount ?? 1) * $0.spectrum.logitCount }.max() ?? 1
-    return max(1, (64 << 20) / (20 * numbers))
+    let numbers = exits.map { exit in
+      let logitCount = exit.posterior.description.logitCount
+      return (predictive.usesDraws ? sampleCount * (isEnsemble ? exits.count : 1) : 1) * logitCount
+        + exit.posterior.curvature.numbersPerRow(isWhole: predictive.needsCovariance)
+    }
+    return max(1, (64 << 20) / (20 * (numbers.max() ?? 1)))
   }
 
   /// The rows cut into blocks of at most `blockRowCount`, in order.
   public func blocks(of records: ExitRecords) -> [ExitRecords] {
     guard records.rowCount > blockRowCount else { return [records] }
     return stride(from: 0, to: records.rowCount, by: blockRowCount).map { first in
-      let rows = first..<min(first + blockRowCount, records.rowCount)
-      return ExitRecords(
-        firstRow: records.firstRow + first,
-        exits: records.exits.map {
-          ExitRecords.Exit(features: $0.features?.rows(rows), logits: $0.logits.rows(rows))
-        },
-        labels: records.labels.map { Array($0[rows]) })
+      records.rows(first..<min(first + blockRowCount, records.rowCount))
     }
   }
 
   /// The predictions of all exits for some rows.
   ///
   /// - Throws: `FileError` naming the exit and the first row that is not finite or does not belong to
-  ///   the head that was fitted.
-  public func predict(_ records: ExitRecords) throws(FileError) -> [Prediction] {
-    var predictions: [Prediction] = []
-    for exit in exits.indices { predictions.append(try predict(records, exit: exit)) }
-    return predictions
+  ///   the head that was fitted; `NumericalError` where a covariance has no root.
+  public func predict(_ records: ExitRecords) throws -> [Prediction] {
+    let own = try exits.indices.map { try ownPrediction(records, exit: $0) }
+    return isEnsemble ? exits.indices.map { ensemble(Array(own[...$0])) } : own
   }
 
-  /// The prediction of one exit for some rows; of the others' records nothing is read.
+  /// The prediction of one exit for some rows; of later exits' records nothing is read, and of earlier ones only
+  /// where the posterior is an ensemble.
   ///
   /// - Throws: as `predict(_:)`.
-  public func predict(_ records: ExitRecords, exit index: Int) throws(FileError) -> Prediction {
+  public func predict(_ records: ExitRecords, exit index: Int) throws -> Prediction {
+    guard isEnsemble else { return try ownPrediction(records, exit: index) }
+    return ensemble(try (0...index).map { try ownPrediction(records, exit: $0) })
+  }
+
+  /// The weighted mean of the predictions of some exits, as one of the last of them.
+  private func ensemble(_ predictions: [Prediction]) -> Prediction {
+    mixture(of: predictions, weights: exits[..<predictions.count].map(\.ensembleWeight))
+  }
+
+  private func ownPrediction(_ records: ExitRecords, exit index: Int) throws -> Prediction {
     let exit = exits[index]
     let likelihood = exit.check.likelihood
     let rows = try exit.check.rows(of: records, on: backend)
-    let (rowCount, logitCount) = (rows.logits.rowCount, exit.spectrum.logitCount)
-    let temperature = exit.temperature
+    if likelihood == .gaussian { return try gaussianPrediction(rows, exit: index) }
+    let rowCount = rows.logits.rowCount
+    let temperature = exit.posterior.temperature
 
     func prediction(_ logits: Tensor<Double>, samples: Int, closedForm: Prediction.ClosedForm? = nil)
       -> Prediction
     {
-      let elements = ContiguousArray(logits.elements.lazy.map { Float($0) })
+      let elements = ContiguousArray(logits.elements.lazy.map { Float($0 / temperature) })
       return Prediction(
-        logits: Tensor(shape: [samples, rowCount, logitCount], elements: elements),
+        logits: Tensor(shape: [samples, rowCount, rows.logits.shape[1]], elements: elements),
         likelihood: likelihood, exit: index, closedForm: closedForm)
     }
 
-    if predictive == .plain { return prediction(rows.logits.map { $0 / temperature }, samples: 1) }
-    let spectralVariances = exit.table.spectralVariances(
-      exit.spectrum.squaredProjections(of: rows.features, on: backend), on: backend)
-    guard let draws = exit.draws else {
-      let logits = probitLogits(
-        means: rows.logits,
-        variances: exit.spectrum.logitVariances(spectralVariances: spectralVariances, on: backend),
-        temperature: temperature)
-      return prediction(logits, samples: 1, closedForm: closedForm(logits, likelihood))
+    if predictive == .plain { return prediction(rows.logits, samples: 1) }
+    if predictive == .weights {
+      return prediction(try weightSamples(rows.features, means: rows.logits, exit: index), samples: sampleCount)
     }
-    let logits = logitDraws(
-      means: rows.logits, spectralVariances: spectralVariances, draws: draws,
-      basis: exit.spectrum.output.vectors, on: backend)
-    return prediction(logits.map { $0 / temperature }, samples: draws.rowCount)
-  }
-
-  private func closedForm(_ logits: Tensor<Double>, _ likelihood: Likelihood) -> Prediction.ClosedForm {
-    let rowCount = logits.rowCount
-    var probabilities = Tensor<Double>(zeros: [rowCount, 2])
-    if likelihood == .binary {
-      for row in 0..<rowCount {
-        probabilities[row, 0] = 1 / (1 + Double.exp(logits[row]))
-        probabilities[row, 1] = 1 / (1 + Double.exp(-logits[row]))
-      }
+    let curvature = exit.posterior.curvature.value
+    let projection = curvature.projection(of: rows.features, on: backend)
+    if predictive.usesDraws {
+      let covariance = curvature.covariance(
+        projection, priorPrecision: exit.posterior.priorPrecision, on: backend)
+      let table: DrawTable =
+        if let draws = exit.draws {
+          .shared(draws)
+        } else {
+          .own(
+            sampleCount: sampleCount, logitCount: curvature.logitCount,
+            rows: records.firstRow..<records.firstRow + rowCount, key: key.child(index))
+        }
+      let logits = try logitDraws(means: rows.logits, covariance: covariance, draws: table, on: backend)
+      return prediction(logits, samples: table.sampleCount(rowCount: rowCount))
+    }
+    let means = rows.logits.map { $0 / temperature }
+    let square = 1 / (temperature * temperature)
+    let answer: ClosedFormAnswer
+    if predictive.needsCovariance, likelihood == .categorical {
+      let covariance = curvature.covariance(
+        projection, priorPrecision: exit.posterior.priorPrecision, on: backend)
+      answer = ClosedFormAnswer(
+        predictive, means: means, covariance: covariance.scaled(by: square), likelihood, on: backend)
     } else {
-      probabilities = softmax(logits)
+      let variances = curvature.variances(
+        projection, priorPrecision: exit.posterior.priorPrecision, on: backend)
+      answer = ClosedFormAnswer(
+        predictive, means: means, covariance: .diagonal(variances.map { $0 * square }), likelihood, on: backend)
     }
-    let classCount = probabilities.shape[1]
-    let total = (0..<rowCount).map { row in
-      entropy(probabilities.elements[row * classCount..<(row + 1) * classCount])
+    let elements = ContiguousArray(answer.logits.elements.lazy.map { Float($0) })
+    return Prediction(
+      logits: Tensor(shape: [1, rowCount, rows.logits.shape[1]], elements: elements), likelihood: likelihood,
+      exit: index, closedForm: answer.closedForm)
+  }
+
+  /// Mean, epistemic and noise variance of Gaussian targets.
+  private func gaussianPrediction(_ rows: HeadRows, exit index: Int) throws -> Prediction {
+    let exit = exits[index]
+    let square = exit.posterior.noise * exit.posterior.noise
+    var noiseVariance = Tensor<Double>(repeating: square, shape: rows.logits.shape)
+    if exit.posterior.hasRowNoise {
+      guard let noise = rows.noise else {
+        throw FileError(
+          .missing, file: exit.check.file, object: "exit \(index) ('\(exit.check.name)')",
+          "The posterior was fitted with noise of each row's own, and these rows have none; give /noise in their records.")
+      }
+      noiseVariance = scalingRows(of: noiseVariance, by: noise.map { $0 * $0 })
     }
-    return Prediction.ClosedForm(
-      probabilities: probabilities, total: Tensor(shape: [rowCount], total), aleatoric: nil)
+    var epistemic = Tensor<Double>(zeros: rows.logits.shape)
+    if predictive != .plain {
+      let curvature = exit.posterior.curvature.value
+      epistemic = curvature.variances(
+        curvature.projection(of: rows.features, on: backend), priorPrecision: exit.posterior.unitPriorPrecision,
+        on: backend
+      ).map { $0 * square }
+    }
+    let means = ContiguousArray(rows.logits.elements.lazy.map { Float($0) })
+    return Prediction(
+      logits: Tensor(shape: rows.logits.shape.batched(1), elements: means), likelihood: .gaussian, exit: index,
+      regression: Prediction.Regression(mean: rows.logits, epistemicVariance: epistemic, noiseVariance: noiseVariance))
+  }
+
+  /// Draws of the logits from draws of the weights, before any temperature.
+  private func weightSamples(_ features: Tensor<Double>, means: Tensor<Double>, exit index: Int) throws
+    -> Tensor<Double>
+  {
+    let exit = exits[index]
+    let inputs = exit.posterior.curvature.value.hasBias ? appending(1, to: features) : features
+    var samples: [Tensor<Double>] = []
+    for sample in 0..<sampleCount {
+      let draw =
+        exit.weightDraws?[sample]
+        ?? weightDraw(sample, of: exit.posterior, exit: index, key: key, on: backend)
+      samples.append(backend.product(inputs, draw))
+    }
+    var result = Tensor.stacking(samples)
+    addRows(means, to: &result)
+    return result
   }
 }
 
-/// `μₖ / √(T² + π/8 · Sₖₖ)`: the logits of MacKay's approximation, mean and deviation divided by `T`.
-///
-/// - Shapes: `[rows, logits]` each.
-package func probitLogits(
-  means: Tensor<Double>, variances: Tensor<Double>, temperature: Double
+/// Draw number `sample` of an exit's weights.
+private func weightDraw(
+  _ sample: Int, of exit: LastLayerLaplacePosterior.Exit, exit index: Int, key: RandomKey, on backend: any Backend
 ) -> Tensor<Double> {
-  var logits = means
-  for position in 0..<logits.count {
-    logits[position] /= (temperature * temperature + Double.pi / 8 * variances[position]).squareRoot()
-  }
-  return logits
+  exit.curvature.value.weightDraw(
+    key: key.child(index).child(sample), priorPrecision: exit.priorPrecision, on: backend)
 }
 
-extension KroneckerLaplacePosterior {
+extension LaplacePredictive {
+  /// Whether variances alone are not enough.
+  var needsCovariance: Bool { self != .probit && self != .plain }
+}
+
+extension ExitCurvature {
+  /// About how many numbers a row takes on the way to its variances or, for `isWhole`, its covariance.
+  func numbersPerRow(isWhole: Bool) -> Int {
+    let logitCount = value.logitCount
+    switch self {
+    case .kronecker, .diagonal: return value.featureCount
+    case .full: return logitCount * value.parameterCount + (isWhole ? logitCount * logitCount : 0)
+    case .lowRank(let lowRank):
+      return logitCount * lowRank.rank + (isWhole ? logitCount * logitCount : 0)
+    }
+  }
+}
+
+/// The weighted mean of several exits' predictions of the same rows, as one of the last of them.
+func mixture(of predictions: [Prediction], weights: [Double]) -> Prediction {
+  guard let last = predictions.last, predictions.count > 1 else { return predictions[0] }
+  let total = weights.reduce(0, +)
+  let shares = weights.map { $0 / total }
+  var closedForm: Prediction.ClosedForm?
+  if last.closedForm != nil {
+    var probabilities = Tensor<Double>(zeros: [last.rowCount, last.classCount])
+    var aleatoric: Tensor<Double>? = Tensor(zeros: [last.rowCount])
+    for (share, prediction) in zip(shares, predictions) {
+      guard let part = prediction.closedForm else { continue }
+      for position in 0..<probabilities.count { probabilities[position] += share * part.probabilities[position] }
+      if let own = part.aleatoric, aleatoric != nil {
+        for row in 0..<last.rowCount { aleatoric?[row] += share * own[row] }
+      } else {
+        aleatoric = nil
+      }
+    }
+    closedForm = Prediction.ClosedForm(
+      probabilities: probabilities, total: totalEntropy(probabilities, last.likelihood), aleatoric: aleatoric)
+  }
+  return Prediction(
+    logits: .stacking(predictions.map(\.logits)), likelihood: last.likelihood, exit: last.exit,
+    sampleWeights: zip(shares, predictions).flatMap { share, prediction in
+      [Double](repeating: share / Double(prediction.sampleCount), count: prediction.sampleCount)
+    }, closedForm: closedForm)
+}
+
+/// The entropy of each row's mean probabilities; of labels, the sum of their entropies.
+func totalEntropy(_ probabilities: Tensor<Double>, _ likelihood: Likelihood) -> Tensor<Double> {
+  let width = probabilities.shape[1]
+  return Tensor(
+    shape: [probabilities.rowCount],
+    (0..<probabilities.rowCount).map { row in
+      let own = probabilities.elements[row * width..<(row + 1) * width]
+      guard likelihood == .multilabel else { return entropy(own) }
+      return own.reduce(0) { $0 + entropy([$1, 1 - $1]) }
+    })
+}
+
+/// What a closed form says of some rows.
+struct ClosedFormAnswer {
+  /// Logits that give the probabilities, `[rows, logits]`.
+  var logits: Tensor<Double>
+  var closedForm: Prediction.ClosedForm
+
+  /// - Parameter covariance: variances alone suffice where logits are yes or no.
+  init(
+    _ predictive: LaplacePredictive, means: Tensor<Double>, covariance: LogitCovariance, _ likelihood: Likelihood,
+    on backend: any Backend
+  ) {
+    let isBridge = predictive == .bridge || predictive == .normalizedBridge
+    guard likelihood == .categorical else {
+      let variances = covariance.variances(on: backend)
+      let logits = closedFormSigmoidLogits(predictive, means: means, variances: variances)
+      let positive = logits.map { $0 >= 0 ? 1 / (1 + Double.exp(-$0)) : Double.exp($0) / (1 + Double.exp($0)) }
+      var probabilities = positive
+      if likelihood == .binary {
+        probabilities = Tensor(shape: [logits.rowCount, 2], logits.elements.flatMap { z -> [Double] in
+          let decay = Double.exp(-abs(z))
+          let (large, small) = (1 / (1 + decay), decay / (1 + decay))
+          return z >= 0 ? [small, large] : [large, small]
+        })
+      }
+      self.logits = logits
+      var aleatoric: Tensor<Double>?
+      if isBridge {
+        let width = logits.shape[1]
+        aleatoric = Tensor(
+          shape: [logits.rowCount],
+          (0..<logits.rowCount).map { row in
+            var sum = 0.0
+            for k in 0..<width {
+              // With two classes α is (1 + e^±z) over four times the variance of one logit of the pair.
+              let scale = predictive == .bridge ? Double.log(variances[row, k]) : Double.log(4)
+              sum += expectedEntropy(logParameters: [
+                softplus(logits[row, k]) - scale, softplus(-logits[row, k]) - scale,
+              ])
+            }
+            return sum
+          })
+      }
+      closedForm = Prediction.ClosedForm(
+        probabilities: probabilities, total: totalEntropy(probabilities, likelihood), aleatoric: aleatoric)
+      return
+    }
+    let logits = closedFormLogits(predictive, means: means, covariance: covariance, on: backend)
+    self.logits = logits
+    let probabilities = softmax(logits)
+    let width = logits.shape[1]
+    closedForm = Prediction.ClosedForm(
+      probabilities: probabilities, total: totalEntropy(probabilities, likelihood),
+      aleatoric: isBridge
+        ? Tensor(
+          shape: [logits.rowCount],
+          (0..<logits.rowCount).map { row in
+            expectedEntropy(logParameters: (0..<width).map { logits[row, $0] })
+          }) : nil)
+  }
+}
+
+extension LastLayerLaplacePosterior {
   /// Prepares predictions for rows that a description describes.
   ///
   /// - Throws: `FileError` where the rows come from another network than the posterior was fitted to:
@@ -152,10 +342,22 @@ extension KroneckerLaplacePosterior {
     return try LastLayerLaplacePredictor(self, file: description.file, on: context.backend)
   }
 
-  /// The draws for an exit; `nil` for a predictive without any.
+  /// The draws for an exit that all rows share; `nil` for a predictive without any.
   func draws(logitCount: Int, on backend: any Backend) throws(NumericalError) -> Tensor<Double>? {
-    guard predictive == .whitened else { return nil }
-    return try NormalDraws.whitened(
-      count: sampleCount, dimension: logitCount, key: drawsKey, on: backend)
+    switch predictive {
+    case .whitened:
+      return try NormalDraws.whitened(count: sampleCount, dimension: logitCount, key: drawsKey, on: backend)
+    case .antithetic: return NormalDraws.antithetic(count: sampleCount, dimension: logitCount, key: drawsKey)
+    default: return nil
+    }
+  }
+
+  /// The draws that tuning scores with: those of predictions or, where each row has its own or weights are drawn,
+  /// whitened ones, which have the same distribution for each row.
+  func tuningDraws(logitCount: Int, on backend: any Backend) throws(NumericalError) -> Tensor<Double>? {
+    guard predictive == .functionSpace || predictive == .weights else {
+      return try draws(logitCount: logitCount, on: backend)
+    }
+    return try NormalDraws.whitened(count: sampleCount, dimension: logitCount, key: drawsKey, on: backend)
   }
 }

@@ -17,10 +17,7 @@ package enum NormalDraws {
     count: Int, dimension: Int, key: RandomKey, on backend: any Backend
   ) throws(NumericalError) -> Tensor<Double> {
     precondition(count >= 2 && dimension >= 1, "Whitening needs two draws of one dimension at least.")
-    guard count > dimension else {
-      let half: Tensor<Double> = key.normals([(count + 1) / 2, dimension])
-      return .stacking([half, half.map { -$0 }])
-    }
+    guard count > dimension else { return antithetic(count: count, dimension: dimension, key: key) }
     var draws: Tensor<Double> = key.normals([count, dimension])
     // A second round removes the rounding that a nearly singular covariance leaves after the first.
     for _ in 0..<2 {
@@ -36,6 +33,36 @@ package enum NormalDraws {
     }
     return draws
   }
+
+  /// Draws in pairs `z, −z`; an odd count is raised by one.
+  ///
+  /// - Shapes: `[count, dimension]`.
+  package static func antithetic(count: Int, dimension: Int, key: RandomKey) -> Tensor<Double> {
+    let half: Tensor<Double> = key.normals([(count + 1) / 2, dimension])
+    return .stacking([half, half.map { -$0 }])
+  }
+}
+
+/// Draws of the logits of some rows, `μ + √S z`, before any temperature.
+///
+/// - Shapes: means `[rows, logits]` to `[samples · rows, logits]`, all rows of the first sample first.
+func logitDraws(
+  means: Tensor<Double>, covariance: LogitCovariance, draws: DrawTable, on backend: any Backend
+) throws(NumericalError) -> Tensor<Double> {
+  var result = try covariance.deviations(draws, on: backend)
+  addRows(means, to: &result)
+  return result
+}
+
+/// Adds a block of rows to every block of as many rows.
+func addRows(_ rows: Tensor<Double>, to blocks: inout Tensor<Double>) {
+  blocks.withMutableSpan { span in
+    rows.withSpan { rows in
+      for start in stride(from: 0, to: span.count, by: max(1, rows.count)) {
+        for position in rows.indices { span[start + position] += rows[position] }
+      }
+    }
+  }
 }
 
 /// Draws of the logits of some rows, `μ + Q(√v ∘ z)`, before any temperature.
@@ -45,29 +72,7 @@ package enum NormalDraws {
 package func logitDraws(
   means: Tensor<Double>, spectralVariances: Tensor<Double>, draws: Tensor<Double>, basis: Tensor<Double>,
   on backend: any Backend
-) -> Tensor<Double> {
-  let (rowCount, logitCount) = (means.rowCount, means.shape[1])
-  let deviations = spectralVariances.map { $0.squareRoot() }
-  let scaled = Tensor<Double>(shape: [draws.rowCount * rowCount, logitCount]) { span in
-    deviations.withSpan { deviations in
-      draws.withSpan { draws in
-        for sample in stride(from: 0, to: draws.count, by: logitCount) {
-          for row in stride(from: 0, to: deviations.count, by: logitCount) {
-            for column in 0..<logitCount {
-              span.append(deviations[row + column] * draws[sample + column])
-            }
-          }
-        }
-      }
-    }
-  }
-  var result = backend.product(scaled, basis, transposing: .second)
-  result.withMutableSpan { span in
-    means.withSpan { means in
-      for start in stride(from: 0, to: span.count, by: max(1, means.count)) {
-        for position in means.indices { span[start + position] += means[position] }
-      }
-    }
-  }
-  return result
+) throws(NumericalError) -> Tensor<Double> {
+  try logitDraws(
+    means: means, covariance: .spectral(variances: spectralVariances, basis: basis), draws: .shared(draws), on: backend)
 }

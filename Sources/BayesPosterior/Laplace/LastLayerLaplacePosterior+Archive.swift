@@ -5,15 +5,17 @@ import Foundation
 /// A posterior in a file: everything needed to predict from records or from a checkpoint, and nothing
 /// of the rows it was fitted to but their number and sums over them.
 ///
-/// - `/` has the attributes `format`, `version`, `method`, `form`, `predictive`, `draws`, `drawsKey`,
-///   `exitCount`, and where known `classNames`, `checkpointDigest`, `dataDigest`, `preprocessing`
+/// - `/` has the attributes `format`, `version`, `method`, `structure`, `predictive`, `draws`, `drawsKey`,
+///   `isEnsemble`, `exitCount`, and where known `classNames`, `checkpointDigest`, `dataDigest`, `preprocessing`
 ///   (JSON) and `warnings`.
-/// - `/exits/0` and so on have attributes of the exit and the arrays `weight`, `bias`,
-///   `outputValues`, `outputVectors`, `inputValues`, `inputVectors` and `trail`.
-extension KroneckerLaplacePosterior {
+/// - `/exits/0` and so on have attributes of the exit and the arrays `weight`, `bias`, `trail`, those of the structure
+///   (`outputValues`, `outputVectors`, `inputValues`, `inputVectors` of Kronecker ones; `curvature` of `diagonal`;
+///   `values` and `vectors` of `full` and `low-rank`), and the sums that further rows can be added to, `sums/totals`
+///   and `sums/0` and so on.
+extension LastLayerLaplacePosterior {
   /// The value of the attribute `format` in a posterior's file.
   public static let formatName = "bayesify-posterior"
-  static let formatVersion = 1
+  static let formatVersion = 2
   static let methodName = "last-layer-laplace"
 
   /// Writes the posterior; the caller finishes the archive.
@@ -23,7 +25,8 @@ extension KroneckerLaplacePosterior {
     try archive.setAttribute("format", .text(Self.formatName), of: "/")
     try archive.setAttribute("version", .integer(Self.formatVersion), of: "/")
     try archive.setAttribute("method", .text(Self.methodName), of: "/")
-    try archive.setAttribute("form", .text(form.rawValue), of: "/")
+    try archive.setAttribute("structure", .text(structure.rawValue), of: "/")
+    try archive.setAttribute("isEnsemble", .integer(isEnsemble ? 1 : 0), of: "/")
     try archive.setAttribute("predictive", .text(predictive.rawValue), of: "/")
     try archive.setAttribute("draws", .integer(sampleCount), of: "/")
     try archive.setAttribute("drawsKey", .text(try json(drawsKey, file: archive.file)), of: "/")
@@ -67,7 +70,8 @@ extension KroneckerLaplacePosterior {
         .unsupported, file: archive.file,
         "The posterior was made by '\(method)'; only '\(Self.methodName)' is read here.")
     }
-    form = try reader.choice("form", of: "/")
+    structure = try reader.choice("structure", of: "/")
+    isEnsemble = try reader.integer("isEnsemble", of: "/") != 0
     predictive = try reader.choice("predictive", of: "/")
     sampleCount = try reader.integer("draws", of: "/")
     guard (2...1_000_000).contains(sampleCount) else {
@@ -83,7 +87,7 @@ extension KroneckerLaplacePosterior {
     }
     var exits: [Exit] = []
     for index in 0..<exitCount {
-      exits.append(try Exit(from: reader, at: "/exits/\(index)", index: index, form: form))
+      exits.append(try Exit(from: reader, at: "/exits/\(index)", index: index, structure: structure))
     }
     self.exits = exits
     let hasPreprocessing = try reader.optionalText("preprocessing", of: "/") != nil
@@ -96,7 +100,7 @@ extension KroneckerLaplacePosterior {
   }
 }
 
-extension KroneckerLaplacePosterior.Exit {
+extension LastLayerLaplacePosterior.Exit {
   fileprivate func write(to archive: any ArrayArchiveWriter, at path: String) throws(FileError) {
     guard let head = description.head else {
       throw FileError(.missing, file: archive.file, object: path, "The exit has no head to write.")
@@ -110,18 +114,32 @@ extension KroneckerLaplacePosterior.Exit {
     if let multiplyAdds = description.multiplyAdds {
       try archive.setAttribute("multiplyAdds", .integer(multiplyAdds), of: path)
     }
-    try archive.setAttribute("rowCount", .integer(rowCount), of: path)
+    try archive.setAttribute("hasAnswers", .integer(hasAnswers ? 1 : 0), of: path)
+    try archive.setAttribute("priorMean", .text(priorMean.rawValue), of: path)
     try set("priorPrecision", priorPrecision)
     try set("temperature", temperature)
-    try set("trainingLogLikelihood", logLikelihood)
-    try set("trainingAccuracy", trainingAccuracy)
+    try set("noise", noise)
+    try set("biasScale", curvature.value.biasScale)
     try set("validationAccuracy", tuning.validationAccuracy)
     try archive.write(head.weight, at: path + "/weight")
     try archive.write(head.bias, at: path + "/bias")
-    try archive.write(spectrum.output.values, at: path + "/outputValues")
-    try archive.write(spectrum.output.vectors, at: path + "/outputVectors")
-    try archive.write(spectrum.input.values, at: path + "/inputValues")
-    try archive.write(spectrum.input.vectors, at: path + "/inputVectors")
+    switch curvature {
+    case .kronecker(let spectrum):
+      try archive.write(spectrum.output.values, at: path + "/outputValues")
+      try archive.write(spectrum.output.vectors, at: path + "/outputVectors")
+      try archive.write(spectrum.input.values, at: path + "/inputValues")
+      try archive.write(spectrum.input.vectors, at: path + "/inputVectors")
+    case .diagonal(let diagonal): try archive.write(diagonal.values, at: path + "/curvature")
+    case .full(let full):
+      try archive.write(full.values, at: path + "/values")
+      try archive.write(full.vectors, at: path + "/vectors")
+    case .lowRank(let lowRank):
+      try archive.write(lowRank.values, at: path + "/values")
+      try archive.write(lowRank.vectors, at: path + "/vectors")
+      try set("explainedShare", lowRank.explainedShare)
+    }
+    try archive.write(sums.totals, at: path + "/sums/totals")
+    for (index, part) in sums.parts.enumerated() { try archive.write(part, at: path + "/sums/\(index)") }
     // The chosen point and the one without variance come first, where there are any.
     if let chosen = tuning.chosen, let withoutVariance = tuning.withoutVariance {
       let points = [chosen, withoutVariance] + tuning.trail
@@ -134,7 +152,7 @@ extension KroneckerLaplacePosterior.Exit {
     }
   }
 
-  fileprivate init(from reader: ArchiveReader, at path: String, index: Int, form: KroneckerForm)
+  fileprivate init(from reader: ArchiveReader, at path: String, index: Int, structure: LaplaceStructure)
     throws(FileError)
   {
     let hasBias = try reader.integer("hasBias", of: path) != 0
@@ -149,26 +167,79 @@ extension KroneckerLaplacePosterior.Exit {
     // The same conditions as when the posterior was fitted.
     _ = try ExitCheck(description, exit: index, file: reader.archive.file)
 
-    let inputCount = featureCount + (hasBias && form != .kronecker ? 1 : 0)
-    let output = SymmetricEigen(
-      values: try reader.eigenvalues(path + "/outputValues", count: logitCount),
-      vectors: try reader.array(path + "/outputVectors", shape: [logitCount, logitCount]))
-    let input = SymmetricEigen(
-      values: try reader.eigenvalues(path + "/inputValues", count: inputCount),
-      vectors: try reader.array(path + "/inputVectors", shape: [inputCount, inputCount]))
-    spectrum = KroneckerSpectrum(form: form, hasBias: hasBias, output: output, input: input)
+    curvature = try reader.curvature(
+      structure, at: path, featureCount: featureCount, logitCount: logitCount, hasBias: hasBias)
+    let shapes = Curvature.shapes(
+      structure, featureCount: featureCount, logitCount: logitCount, likelihood: description.likelihood)
+    var parts: [Tensor<Double>] = []
+    for (index, shape) in shapes.enumerated() {
+      parts.append(try reader.array(path + "/sums/\(index)", shape: shape))
+    }
+    sums = Curvature(
+      parts: parts, totals: try reader.array(path + "/sums/totals", shape: [Curvature.Total.allCases.count]))
+    guard sums[.rowCount] >= 1, sums[.rowCount] < 1e15, sums[.weight] > 0 else {
+      throw reader.failure(.value, path + "/sums/totals", "The number of rows is \(sums[.rowCount]); the file is damaged.")
+    }
 
+    hasAnswers = try reader.integer("hasAnswers", of: path) != 0
+    priorMean = try reader.choice("priorMean", of: path)
     priorPrecision = try reader.positiveNumber("priorPrecision", of: path)
     temperature = try reader.positiveNumber("temperature", of: path)
-    rowCount = try reader.integer("rowCount", of: path)
-    logLikelihood = try reader.optionalNumber("trainingLogLikelihood", of: path)
-    trainingAccuracy = try reader.optionalNumber("trainingAccuracy", of: path)
+    noise = try reader.positiveNumber("noise", of: path)
     tuning = LaplaceTuning()
     tuning.validationAccuracy = try reader.optionalNumber("validationAccuracy", of: path)
     if let points = try reader.trail(path + "/trail") {
       tuning.chosen = points[0]
       tuning.withoutVariance = points[1]
       tuning.trail = Array(points[2...])
+    }
+  }
+}
+
+extension ArchiveReader {
+  /// The curvature of an exit, whose arrays have the shapes that the head asks for.
+  fileprivate func curvature(
+    _ structure: LaplaceStructure, at path: String, featureCount: Int, logitCount: Int, hasBias: Bool
+  ) throws(FileError) -> ExitCurvature {
+    let biasScale = try positiveNumber("biasScale", of: path)
+    let foldsBias = hasBias && structure != .kronecker
+    let inputCount = featureCount + (foldsBias ? 1 : 0)
+    switch structure {
+    case .kronecker, .folded, .factored:
+      let output = SymmetricEigen(
+        values: try eigenvalues(path + "/outputValues", shape: [logitCount]),
+        vectors: try array(path + "/outputVectors", shape: [logitCount, logitCount]))
+      let input = SymmetricEigen(
+        values: try eigenvalues(path + "/inputValues", shape: [inputCount]),
+        vectors: try array(path + "/inputVectors", shape: [inputCount, inputCount]))
+      return .kronecker(
+        KroneckerSpectrum(
+          form: structure.kroneckerForm ?? .kronecker, hasBias: hasBias, output: output, input: input,
+          biasScale: biasScale))
+    case .diagonal:
+      return .diagonal(
+        DiagonalCurvature(
+          values: try eigenvalues(path + "/curvature", shape: [logitCount, inputCount]), hasBias: hasBias,
+          biasScale: biasScale))
+    case .full:
+      let order = logitCount * inputCount
+      return .full(
+        FullCurvature(
+          values: try eigenvalues(path + "/values", shape: [order]),
+          vectors: try array(path + "/vectors", shape: [inputCount, logitCount * order]), logitCount: logitCount,
+          hasBias: hasBias, biasScale: biasScale))
+    case .lowRank:
+      let vectors: Tensor<Double> = try array(path + "/vectors", rank: 2)
+      guard vectors.shape[1] == inputCount, vectors.rowCount % logitCount == 0 else {
+        throw failure(
+          .shape, path + "/vectors",
+          "The array has shape \(vectors.shape); [rank · \(logitCount), \(inputCount)] is needed.")
+      }
+      return .lowRank(
+        LowRankCurvature(
+          values: try eigenvalues(path + "/values", shape: [vectors.rowCount / logitCount]), vectors: vectors,
+          explainedShare: try positiveNumber("explainedShare", of: path), logitCount: logitCount, hasBias: hasBias,
+          biasScale: biasScale))
     }
   }
 }
@@ -272,8 +343,8 @@ private struct ArchiveReader {
     return try finite(path)
   }
 
-  func eigenvalues(_ path: String, count: Int) throws(FileError) -> Tensor<Double> {
-    let values: Tensor<Double> = try array(path, shape: [count])
+  func eigenvalues(_ path: String, shape: Shape) throws(FileError) -> Tensor<Double> {
+    let values: Tensor<Double> = try array(path, shape: shape)
     if let negative = values.elements.first(where: { $0 < 0 }) {
       throw failure(.value, path, "An eigenvalue is \(negative); none may be negative.")
     }

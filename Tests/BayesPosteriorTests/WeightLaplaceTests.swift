@@ -1,0 +1,145 @@
+import BayesNetwork
+@testable import BayesPosterior
+import BayesTensor
+import Testing
+import _BayesTestSupport
+
+/// Laplace over the weights of whole networks against laplace-torch in double precision.
+struct WeightLaplaceTests {
+  static let networks = ["sines", "dense-1", "dense-2", "dense-3", "convolutional-1", "convolutional-2"]
+  static let structures: [(file: String, structure: WeightStructure, isSubnetwork: Bool)] = [
+    ("full", .full, false), ("kron", .kronecker, false), ("diag", .diagonal, false),
+    ("subnetwork-full", .full, true), ("subnetwork-diag", .diagonal, true),
+  ]
+
+  let context = ExecutionContext(key: RandomKey(seed: 1), width: 2)
+
+  /// A network and its training rows as a golden file has them.
+  struct Problem {
+    let frozen: FrozenNetwork
+    let inputs: Tensor<Double>
+    let labels: [Int]
+    let golden: GoldenValue
+
+    init(_ name: String) throws {
+      golden = try GoldenValue(contentsOf: "Laplace/weights-\(name).json")
+      inputs = golden["inputs"].tensor()
+      labels = Array(golden["labels"].tensor().elements.map { Int($0) })
+      var builder = NetworkBuilder(input: inputs.shape.row)
+      var parameters = Parameters()
+      for layer in golden["layers"].list {
+        if layer["kind"].text == "flatten" {
+          builder.add(Reshape.flatten)
+          continue
+        }
+        let kernel: Tensor<Double> = layer["kernel"].tensor()
+        let node: Int
+        if layer["kind"].text == "dense" {
+          node = builder.add(Dense(units: kernel.shape[1]))
+        } else {
+          let (stride, padding) = (Int(layer["stride"].number), Int(layer["padding"].number))
+          node = builder.add(
+            Convolution(
+              filters: kernel.shape[3], window: Extent2D(height: kernel.shape[0], width: kernel.shape[1]),
+              strides: Extent2D(height: stride, width: stride),
+              padding: .explicit(SpatialPadding(top: padding, bottom: padding, left: padding, right: padding))))
+        }
+        parameters[ParameterPath(node: "node\(node)", parameter: "weight")] = kernel.converted(to: Float.self)
+        parameters[ParameterPath(node: "node\(node)", parameter: "bias")] =
+          (layer["bias"].tensor() as Tensor<Double>).converted(to: Float.self)
+        if layer["activation"].text == "tanh" { builder.add(Activation(.tanh)) }
+      }
+      frozen = try FrozenNetwork(try builder.frozen().network, parameters: parameters)
+    }
+
+    var exit: BayesNetwork.Exit { frozen.network.exits[0] }
+
+    func fit(_ recipe: WeightLaplace, rows: [Int]? = nil, in context: ExecutionContext) async throws
+      -> WeightLaplacePosterior
+    {
+      let order = rows ?? Array(0..<labels.count)
+      let inputs = inputs.rows(order)
+      let labels = order.map { self.labels[$0] }
+      return try await recipe.fit(frozen, exit: exit, .categorical, rowCount: labels.count, in: context) { rows in
+        (inputs.rows(rows), Array(labels[rows]))
+      }
+    }
+  }
+
+  @Test(arguments: networks, structures.map(\.file))
+  func posteriorIsThatOfLaplaceTorch(network: String, structure: String) async throws {
+    let problem = try Problem(network)
+    let (_, kind, isSubnetwork) = try #require(Self.structures.first { $0.file == structure })
+    let golden = problem.golden["structures"][structure]
+    let expectedSelection = (problem.golden["subnetwork"].tensor() as Tensor<Double>).elements.map { Int($0) }
+    let posterior = try await problem.fit(
+      WeightLaplace(
+        structure: kind, subnetworkCount: isSubnetwork ? expectedSelection.count : nil,
+        priorPrecision: .fixed(problem.golden["priorPrecision"].number)), in: context)
+    #expect(posterior.selection == (isSubnetwork ? Array(expectedSelection) : nil))
+    expectClose(posterior.logMarginalLikelihood, golden["logMarginalLikelihood"].number, tolerance: 1e-10)
+    let (means, covariance) = try posterior.logits(
+      of: problem.frozen, at: problem.golden["testInputs"].tensor() as Tensor<Double>, on: context.backend)
+    expectClose(means, golden["logits"].tensor(), tolerance: 1e-12)
+    let expected: Tensor<Double> = golden["covariance"].tensor()
+    let matrices = (0..<means.rowCount).map { covariance.matrix($0, on: context.backend) }
+    expectClose(
+      Tensor.stacking(matrices), expected.reshaped(to: [means.count, means.shape[1]]), tolerance: 1e-10)
+  }
+
+  @Test(arguments: WeightStructure.allCases)
+  func neitherOrderNorBlocksNorThreadsMatter(structure: WeightStructure) async throws {
+    let problem = try Problem("convolutional-1")
+    let recipe = WeightLaplace(structure: structure)
+    let posterior = try await problem.fit(recipe, in: context)
+    let alone = try await problem.fit(recipe, in: ExecutionContext(key: RandomKey(seed: 2), width: 1))
+    #expect(posterior == alone)
+    let backwards = try await problem.fit(recipe, rows: problem.labels.indices.reversed(), in: context)
+    expectClose(backwards.logMarginalLikelihood, posterior.logMarginalLikelihood, tolerance: 1e-10)
+  }
+
+  @Test(arguments: WeightStructure.allCases)
+  func theMarginalLikelihoodChoosesItsMaximum(structure: WeightStructure) async throws {
+    let problem = try Problem("dense-2")
+    let chosen = try await problem.fit(WeightLaplace(structure: structure), in: context)
+    for factor in [0.8, 1.25] {
+      let other = try await problem.fit(
+        WeightLaplace(structure: structure, priorPrecision: .fixed(chosen.priorPrecisions[0] * factor)), in: context)
+      #expect(other.logMarginalLikelihood < chosen.logMarginalLikelihood)
+    }
+    let layers = try await problem.fit(
+      WeightLaplace(structure: structure, priorPrecision: .marginalLikelihoodOfLayers), in: context)
+    #expect(layers.priorPrecisions.count == (structure == .full ? 1 : 3))
+    #expect(layers.logMarginalLikelihood >= chosen.logMarginalLikelihood - 1e-9)
+  }
+
+  /// The scope of the last layer is what `LastLayerLaplace` fits.
+  @Test func theLastLayerAloneIsLastLayerLaplace() async throws {
+    let problem = try Problem("sines")
+    let posterior = try await problem.fit(
+      WeightLaplace(scope: .last(1), structure: .full, priorPrecision: .fixed(1)), in: context)
+    // laplace-torch's number for the weights in double precision.
+    expectClose(posterior.logMarginalLikelihood, -16.09615958221977, tolerance: 1e-6)
+    let named = try await problem.fit(
+      WeightLaplace(scope: .named(["node3"]), structure: .full, priorPrecision: .fixed(1)), in: context)
+    #expect(named == posterior)
+  }
+
+  @Test func whatCannotBeFittedIsRefused() async throws {
+    let problem = try Problem("sines")
+    await #expect(throws: NetworkError.self) {
+      _ = try await problem.fit(WeightLaplace(scope: .named(["nowhere"])), in: context)
+    }
+    await #expect(throws: NetworkError.self) {
+      _ = try await problem.fit(WeightLaplace(scope: .last(0)), in: context)
+    }
+    var wide = NetworkBuilder(input: [80])
+    wide.add(Dense(units: 60))
+    let frozen = try wide.frozen()
+    await #expect(throws: NetworkError.self) {
+      _ = try await WeightLaplace(structure: .full).fit(
+        frozen, exit: frozen.network.exits[0], .categorical, rowCount: 1, in: context
+      ) { rows in (Tensor<Double>(zeros: [rows.count, 80]), [0]) }
+    }
+  }
+}
