@@ -72,6 +72,42 @@ import _BayesTestSupport
     }
   }
 
+  /// Each layer's maps behind all before it, as in DenseNet.
+  @Test func whatIsJoinedIsWrittenToItsPlace() async throws {
+    func grow(_ builder: inout NetworkBuilder, _ stem: Int, _ wide: Int) -> [Int] {
+      var all = builder.add(Concatenation(axis: 2), after: stem, wide)
+      for _ in 0..<2 {
+        let new = builder.add(Self.convolution(64), after: all)
+        all = builder.add(Concatenation(axis: 2), after: all, new)
+      }
+      builder.add(GlobalPooling(.average), after: all)
+      return [builder.add(Dense(units: 5))]
+    }
+    try await Self.expectAgreement("joined", after: grow)
+
+    var builder = NetworkBuilder(input: [5, 4, 3])
+    let stem = builder.add(Self.convolution(64))
+    let wide = builder.add(Self.convolution(64))
+    let exits = grow(&builder, stem, wide)
+    let frozen = try builder.frozen(exits: exits)
+    let graph = FusedGraph(frozen, inputs: [0], outputs: frozen.network.exits.map(\.logits)).inFavorableOrders()
+    var joined = 0
+    for rowCount in [1, 2] {
+      let plan = ArenaPlan(graph, rowCount: rowCount)
+      for operation in graph.operations {
+        guard case .concatenation = operation.kind else { continue }
+        var place = plan.offsets[operation.output]
+        for input in operation.inputs {
+          // Rows lie apart, so that the parts of more than one cannot lie together.
+          #expect((plan.offsets[input.value] == place) == (rowCount == 1))
+          place += input.shape.elementCount * MemoryLayout<Float>.stride
+          joined += 1
+        }
+      }
+    }
+    #expect(joined == 12)
+  }
+
   @Test func layersThatDoNot() async throws {
     try await Self.expectAgreement("flattened") { builder, _, _ in
       builder.add(Reshape.flatten)

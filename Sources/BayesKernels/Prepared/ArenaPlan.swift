@@ -1,3 +1,5 @@
+import BayesTensor
+
 /// What one step does to values, as far as memory is concerned.
 struct MemoryUse: Sendable {
   var reads: [Int]
@@ -5,6 +7,9 @@ struct MemoryUse: Sendable {
   /// A value that the step may overwrite with the first of `writes`, position by position, when nobody
   /// needs it afterwards.
   var heirOf: Int?
+  /// The byte in the first of `writes` at which each of `reads` goes, where the step only puts them one behind the
+  /// other.
+  var joins: [Int]?
 }
 
 /// Where in one block of memory each value of a sequence of steps lives, so that values that are never
@@ -18,6 +23,8 @@ struct ArenaPlan: Sendable {
   let takesOver: [Bool]
 
   /// Plans memory.
+  ///
+  /// What is joined is written straight to its place in the whole.
   ///
   /// - Parameters:
   ///   - byteCounts: the size of each value.
@@ -34,11 +41,24 @@ struct ArenaPlan: Sendable {
     }
     for value in kept { last[value] = end }
 
+    // Wholes come after their parts, so a whole that is itself a part is known to be one only later.
+    var places: [Int: (whole: Int, offset: Int)] = [:]
+    for use in uses {
+      guard let joins = use.joins, let whole = use.writes.first else { continue }
+      for (part, offset) in zip(use.reads, joins)
+      where places[part] == nil && first[part] >= 0 && byteCounts[part] <= byteCounts[whole] - offset {
+        places[part] = (whole, offset)
+        first[whole] = min(first[whole], first[part])
+        last[whole] = max(last[whole], last[part])
+      }
+    }
+
     // A value that dies where another of its size is made can hand over its bytes.
     var home = Array(byteCounts.indices)
     var takesOver = Array(repeating: false, count: end)
     for (index, use) in uses.enumerated() {
       guard let heir = use.heirOf, let value = use.writes.first, last[home[heir]] == index,
+        places[heir] == nil, places[value] == nil,
         byteCounts[home[heir]] >= byteCounts[value],
         use.reads.count(where: { home[$0] == home[heir] }) == 1
       else { continue }
@@ -50,7 +70,7 @@ struct ArenaPlan: Sendable {
     func size(_ value: Int) -> Int { (byteCounts[value] + 63) / 64 * 64 }
     var placed: [(value: Int, offset: Int)] = []
     var total = 0
-    let owners = home.indices.filter { home[$0] == $0 }.sorted { (size($1), $0) < (size($0), $1) }
+    let owners = home.indices.filter { home[$0] == $0 && places[$0] == nil }.sorted { (size($1), $0) < (size($0), $1) }
     for value in owners {
       var offset = 0
       for other in placed.sorted(by: { $0.offset < $1.offset }) {
@@ -64,7 +84,13 @@ struct ArenaPlan: Sendable {
     }
     var offsets = Array(repeating: 0, count: home.count)
     for place in placed { offsets[place.value] = place.offset }
-    self.offsets = home.map { offsets[$0] }
+    offsets = home.map { offsets[$0] }
+    for value in offsets.indices {
+      var (owner, offset) = (value, 0)
+      while let place = places[owner] { (owner, offset) = (place.whole, offset + place.offset) }
+      offsets[value] = offsets[owner] + offset
+    }
+    self.offsets = offsets
     byteCount = total
     self.takesOver = takesOver
   }
@@ -74,7 +100,7 @@ extension ArenaPlan {
   /// Plans memory for slices of `rowCount` rows.
   init(_ graph: FusedGraph, rowCount: Int) {
     self.init(
-      graph.operations.map(\.memoryUse), byteCounts: graph.byteCounts(rowCount: rowCount),
+      graph.operations.map { $0.memoryUse(rowCount: rowCount) }, byteCounts: graph.byteCounts(rowCount: rowCount),
       kept: graph.outputs.map(\.value))
   }
 }
@@ -87,7 +113,7 @@ extension FusedGraph {
     for operation in operations {
       let block = operation.rowBlock
       let capacity = (rowCount + block - 1) / block * block
-      for value in operation.memoryUse.reads + operation.memoryUse.writes {
+      for value in operation.reads + [operation.output] {
         capacities[value] = max(capacities[value], capacity)
       }
     }
@@ -96,13 +122,30 @@ extension FusedGraph {
 }
 
 extension FusedOperation {
-  var memoryUse: MemoryUse {
-    let reads = inputs.map(\.value) + (residual.map { [$0] } ?? [])
+  /// What the operation does to memory in slices of `rowCount` rows.
+  func memoryUse(rowCount: Int) -> MemoryUse {
     var heirOf = residual
     switch kind {
     case .activation, .channelMap: heirOf = inputs[0].value
     default: break
     }
-    return MemoryUse(reads: reads, writes: [output], heirOf: heirOf)
+    return MemoryUse(reads: reads, writes: [output], heirOf: heirOf, joins: joins(rowCount: rowCount))
+  }
+
+  /// The values that the operation needs.
+  var reads: [Int] { inputs.map(\.value) + (residual.map { [$0] } ?? []) }
+
+  /// Where the inputs of a concatenation begin, where each is in one piece there.
+  ///
+  /// Channels side by side in each pixel are not: oneDNN's fast kernels write dense images only.
+  private func joins(rowCount: Int) -> [Int]? {
+    guard case .concatenation(let axis) = kind, activation == nil else { return nil }
+    let isFirst = orders.input == .channelBlocks || outputShape.dimensions[..<axis].allSatisfy { $0 == 1 }
+    guard rowCount == 1, isFirst, Set(reads).count == reads.count else { return nil }
+    var offset = 0
+    return inputs.map { input in
+      defer { offset += input.shape.elementCount * MemoryLayout<Float>.stride }
+      return offset
+    }
   }
 }

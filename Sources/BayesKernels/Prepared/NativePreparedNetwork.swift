@@ -29,7 +29,7 @@ final class NativePreparedNetwork: PreparedNetwork {
     _ frozen: FrozenNetwork, map: InputMap?, inputs: [Int], outputs: [Int], sliceRowCount: Int?, _ engine: Engine
   ) throws(NumericalError) {
     let wholeGraph = { @Sendable in
-      FusedGraph(frozen, inputs: inputs, outputs: outputs).mixingChannelsBeforeEnlarging()
+      FusedGraph(frozen, inputs: inputs, outputs: outputs).mixingChannelsBeforeEnlarging().withoutUnreadPixels()
     }
     indices = IndexRequirement(of: frozen.network, given: inputs, for: outputs, map: map)
     let weights = PackedWeights(engine)

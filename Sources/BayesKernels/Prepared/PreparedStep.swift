@@ -293,7 +293,8 @@ struct PreparedStep: Sendable {
       for block in 0..<outer {
         for (source, width) in zip(sources, widths) {
           let from = unsafe (arena.pointer + source).assumingMemoryBound(to: Float.self) + block * width
-          unsafe to.update(from: from, count: width)
+          // What was written straight to its place is there.
+          if unsafe from != to { unsafe to.update(from: from, count: width) }
           unsafe to += width
         }
       }

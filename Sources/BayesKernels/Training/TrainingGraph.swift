@@ -190,7 +190,7 @@ extension TrainingGraph {
     byteCounts = originals.map { byteCounts[$0] }
     for (operation, value) in workspaces { byteCounts[value] = workspaceByteCount(operation) }
     var uses = forward.operations.enumerated().map { index, operation in
-      var use = operation.memoryUse
+      var use = operation.memoryUse(rowCount: rowCount)
       if let workspace = workspaces[index] { use.writes.append(workspace) }
       return use
     }
