@@ -101,7 +101,7 @@ let package = Package(
       name: "BayesPredictionTests", dependencies: ["BayesPrediction", "_BayesTestSupport"],
       swiftSettings: settings),
     .testTarget(
-      name: "BayesPosteriorTests", dependencies: ["BayesPosterior", "_BayesTestSupport"],
+      name: "BayesPosteriorTests", dependencies: ["BayesPosterior", "BayesKernels", "_BayesTestSupport"],
       swiftSettings: settings),
     .testTarget(
       name: "BayesEvaluationTests", dependencies: ["BayesEvaluation", "_BayesTestSupport"],

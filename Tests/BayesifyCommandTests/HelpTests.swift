@@ -4,7 +4,7 @@ import Testing
 /// What the command says of itself.
 struct HelpTests {
   @Test(arguments: [
-    ["inspect"], ["extract"], ["fit"], ["fit", "laplace"], ["predict"], ["evaluate"], ["report"],
+    ["inspect"], ["extract"], ["fit"], ["fit", "laplace"], ["predict"], ["evaluate"], ["export"], ["report"],
   ])
   func helpOfEveryVerbHasAnExample(_ verb: [String]) async throws {
     let run = try await TestFolder().run(verb + ["--help"])
@@ -22,7 +22,7 @@ struct HelpTests {
     }
   }
 
-  @Test(arguments: [[], ["inspect"], ["extract"], ["fit", "laplace"], ["predict"], ["evaluate"], ["report"]])
+  @Test(arguments: [[], ["inspect"], ["extract"], ["fit", "laplace"], ["predict"], ["evaluate"], ["export"], ["report"]])
   func everyVerbTellsTheVersion(_ verb: [String]) async throws {
     let run = try await TestFolder().run(verb + ["--version"])
     #expect(run.exitCode == 0)

@@ -154,7 +154,7 @@ package struct Curvature: Sendable, Equatable {
   }
 
   /// One of the totals.
-  subscript(total: Total) -> Double {
+  package private(set) subscript(total: Total) -> Double {
     get { totals[total.rawValue] }
     set { totals[total.rawValue] = newValue }
   }

@@ -91,6 +91,8 @@ package struct FullCurvature: HeadCurvature {
     return matrix
   }
 
+  /// `λ`, ascending.
+  package var eigenvalues: Tensor<Double> { values }
   package var featureCount: Int { vectors.rowCount - (hasBias ? 1 : 0) }
   package var parameterCount: Int { values.count }
 

@@ -27,6 +27,8 @@ package struct LowRankCurvature: HeadCurvature {
     self.biasScale = biasScale
   }
 
+  /// `λ`, descending.
+  package var eigenvalues: Tensor<Double> { values }
   package var rank: Int { values.count }
   package var featureCount: Int { vectors.shape[1] - (hasBias ? 1 : 0) }
   package var parameterCount: Int { logitCount * vectors.shape[1] }

@@ -1,0 +1,212 @@
+import Bayesify
+import Foundation
+import Testing
+import _BayesTestSupport
+
+/// Structures, likelihoods and exports of last-layer Laplace, through the command.
+struct LaplaceStructureCommandTests {
+  /// A program that has NumPy; the test of the export is skipped without.
+  static let python: String? = {
+    let program = ProcessInfo.processInfo.environment["BAYESIFY_PYTHON"] ?? "python3"
+    let process = Process()
+    process.executableURL = URL(filePath: "/usr/bin/env")
+    process.arguments = [program, "-c", "import numpy"]
+    process.standardError = FileHandle.nullDevice
+    do {
+      try process.run()
+    } catch {
+      return nil
+    }
+    process.waitUntilExit()
+    return process.terminationStatus == 0 ? program : nil
+  }()
+
+  private struct Fitted: Decodable {
+    struct Exit: Decodable {
+      var priorPrecision: Double
+      var biasPriorPrecision: Double?
+      var noise: Double?
+      var rank: Int?
+    }
+    var structure: String
+    var exits: [Exit]
+  }
+
+  func records(in folder: TestFolder) async throws {
+    try await folder.succeed("extract", Digits.checkpoint, "--data", Digits.training, "-o", "records.h5")
+  }
+
+  @Test(arguments: LaplaceStructure.allCases)
+  func everyStructureFitsAndPredicts(structure: LaplaceStructure) async throws {
+    let folder = try TestFolder()
+    try await records(in: folder)
+    let run = try await folder.succeed(
+      "fit", "laplace", "records.h5", "--structure", structure.rawValue, "--prior-precision", "marginal-likelihood",
+      "--prior-scope", structure == .kronecker ? "group" : "shared", "--temperature", "1", "--predictive", "bridge", "--rank", "12", "-o", "posterior.h5",
+      "--json")
+    let fitted = try JSONDecoder().decode(Fitted.self, from: Data(run.output.utf8))
+    #expect(fitted.structure == structure.rawValue)
+    #expect(fitted.exits.allSatisfy { ($0.biasPriorPrecision != nil) == (structure == .kronecker) && $0.priorPrecision > 0 })
+    #expect(structure == .kronecker || Set(fitted.exits.map(\.priorPrecision)).count == 1)
+    #expect(fitted.exits.allSatisfy { ($0.rank != nil) == (structure == .lowRank) })
+    #expect(try await folder.succeed("inspect", "posterior.h5").output.contains(structure.rawValue))
+    try await folder.succeed("predict", "posterior.h5", "--data", "records.h5", "-o", "predictions.h5")
+    // The bridge's own split.
+    let epistemic = try HDF5Archive(folder.path("predictions.h5")).read("/exits/2/epistemic", as: Double.self)
+    #expect(epistemic.elements.allSatisfy { $0 >= 0 } && epistemic.elements.contains { $0 > 1e-6 })
+    try await folder.succeed(
+      "evaluate", "posterior.h5", "--data", Digits.test, "--checkpoint", Digits.checkpoint, "--json", "report.json")
+  }
+
+  @Test func rowsCanBeAddedLater() async throws {
+    let folder = try TestFolder()
+    try await records(in: folder)
+    let options = ["--prior-precision", "3", "--temperature", "1"]
+    func fit(_ extra: String..., output: String) async throws {
+      let run = try await folder.run(["fit", "laplace", "records.h5"] + options + extra + ["-o", output])
+      try #require(run.exitCode == 0, "\(run.testDescription)")
+    }
+    try await fit(output: "whole.h5")
+    try await fit("--rows", "0:100", output: "first.h5")
+    try await fit("--rows", "100:297", "--continue", "first.h5", output: "both.h5")
+    let (whole, both) = (
+      try LastLayerLaplacePosterior(from: HDF5Archive(folder.path("whole.h5"))),
+      try LastLayerLaplacePosterior(from: HDF5Archive(folder.path("both.h5")))
+    )
+    let features = RandomKey(seed: 1).normals([4, 32], as: Double.self)
+    for exit in 0..<3 {
+      #expect(both.exits[exit].rowCount == 297)
+      expectClose(
+        both.exits[exit].logitVariances(features: features, on: ReferenceBackend()),
+        whole.exits[exit].logitVariances(features: features, on: ReferenceBackend()), tolerance: 1e-10)
+    }
+    try await fit("--structure", "low-rank", output: "low.h5")
+    try await folder.refuse(
+      "fit", "laplace", "records.h5", "--prior-precision", "3", "--temperature", "1", "--continue", "low.h5", "-o",
+      "more.h5", code: 65, naming: "low.h5", "no sum over rows")
+    try await folder.refuse(
+      "fit", "laplace", "records.h5", "--prior-precision", "3", "--temperature", "1", "--continue", "first.h5",
+      "--structure", "diagonal", "-o", "more.h5", code: 65, naming: "first.h5", "'kronecker'")
+  }
+
+  @Test func ensemblesAreTunedAndPredicted() async throws {
+    let folder = try TestFolder()
+    try await records(in: folder)
+    try await folder.succeed("extract", Digits.checkpoint, "--data", Digits.validation, "-o", "validation.h5")
+    try await folder.succeed(
+      "fit", "laplace", "records.h5", "--validation", "validation.h5", "--greedy-ensemble", "--draws", "22", "-o",
+      "posterior.h5")
+    #expect(try LastLayerLaplacePosterior(from: HDF5Archive(folder.path("posterior.h5"))).isEnsemble)
+    try await folder.succeed("predict", "posterior.h5", "--data", "records.h5", "-o", "predictions.h5")
+  }
+
+  @Test func realTargetsHaveMeanAndBothVariances() async throws {
+    let folder = try TestFolder()
+    let features = RandomKey(seed: 1).normals([80, 3], as: Float.self)
+    let weight = Tensor<Float>(shape: [3, 2], [1, 0, -1, 2, 0.5, 1])
+    let bias = Tensor<Float>(shape: [2], [0.25, -1])
+    var logits = ReferenceBackend().product(features, weight)
+    for row in 0..<80 { for k in 0..<2 { logits[row, k] += bias[k] } }
+    let errors: Tensor<Double> = RandomKey(seed: 2).normals([80, 2])
+    var targets = Tensor<Double>(shape: [80, 2], logits.elements.map { Double($0) })
+    for position in 0..<160 { targets[position] += 0.3 * errors[position] }
+    let description = RecordsDescription(
+      file: "records.h5",
+      exits: [
+        ExitDescription(
+          name: "output", likelihood: .gaussian, logitCount: 2, featureCount: 3,
+          head: ExitHead(weight: weight, bias: bias))
+      ])
+    let writer = try ExitRecordsWriter(description, to: HDF5ArchiveWriter(folder.path("records.h5")))
+    try writer.append(
+      ExitRecords(
+        firstRow: 0, exits: [ExitRecords.Exit(features: features, logits: logits)], labels: nil, targets: targets))
+    try writer.finish()
+    let run = try await folder.succeed(
+      "fit", "laplace", "records.h5", "--structure", "full", "--prior-precision", "marginal-likelihood",
+      "--temperature", "1", "-o", "posterior.h5", "--json")
+    let noise = try #require(try JSONDecoder().decode(Fitted.self, from: Data(run.output.utf8)).exits[0].noise)
+    expectClose(noise, 0.3, tolerance: 0.08)
+    try await folder.succeed("predict", "posterior.h5", "--data", "records.h5", "-o", "predictions.h5")
+    let predictions = try HDF5Archive(folder.path("predictions.h5"))
+    let epistemic = try predictions.read("/exits/0/epistemicVariance", as: Double.self)
+    let posterior = try LastLayerLaplacePosterior(from: HDF5Archive(folder.path("posterior.h5")))
+    expectClose(
+      epistemic,
+      posterior.exits[0].logitVariances(features: features.converted(to: Double.self), on: ReferenceBackend()),
+      tolerance: 1e-10)
+    let variances = try predictions.read("/exits/0/noiseVariance", as: Double.self)
+    #expect(variances.elements.allSatisfy { abs($0 - noise * noise) < 1e-12 })
+    expectClose(try predictions.read("/exits/0/mean", as: Float.self), logits, tolerance: 1e-6)
+    try await folder.refuse(
+      "evaluate", "posterior.h5", "--data", "records.h5", "--json", "report.json", code: 65, naming: "gaussian")
+  }
+
+  @Test(.enabled(if: python != nil, "There is no Python with NumPy."), arguments: [
+    (LaplaceStructure.kronecker, "whitened"), (.folded, "probit"), (.factored, "whitened"), (.diagonal, "antithetic"),
+    (.diagonal, "probit"), (.kronecker, "plain"),
+  ])
+  func exportedArraysPredictTheSame(structure: LaplaceStructure, predictive: String) async throws {
+    let folder = try TestFolder()
+    try await records(in: folder)
+    try await folder.succeed(
+      "fit", "laplace", "records.h5", "--structure", structure.rawValue, "--prior-precision", "0.5", "--temperature",
+      "1.4", "--predictive", predictive, "--draws", "30", "-o", "posterior.h5")
+    try await folder.succeed("export", "posterior.h5", "-o", "serving.npz")
+    try await folder.succeed("extract", Digits.checkpoint, "--data", Digits.test, "-o", "test.h5")
+    try await folder.succeed("predict", "posterior.h5", "--data", "test.h5", "-o", "predictions.npz")
+    let rows = try HDF5Archive(folder.path("test.h5"))
+    let features = try NPZArchiveWriter(folder.path("test.npz"))
+    for exit in 0..<3 {
+      try features.write(rows.read("/exits/\(exit)/features", as: Float.self), at: "/exits/\(exit)/features")
+    }
+    try features.finish()
+    let script = """
+      import sys; sys.path.insert(0, sys.argv[1])
+      import numpy as np
+      from bayesify_serving import Posterior
+      posterior, rows, ours = Posterior("serving.npz"), np.load("test.npz"), np.load("predictions.npz")
+      for k in range(3):
+          found = posterior.predict(rows["exits/%d/features" % k], k)
+          assert found.shape == ours["exits/%d/probabilities" % k].shape
+          print(np.abs(found - ours["exits/%d/probabilities" % k]).max())
+      """
+    let process = Process()
+    let output = Pipe()
+    process.executableURL = URL(filePath: "/usr/bin/env")
+    process.arguments = [
+      Self.python ?? "python3", "-B", "-c", script, TestFiles.package.appending(path: "Python").path(percentEncoded: false),
+    ]
+    process.currentDirectoryURL = folder.files
+    process.standardOutput = output
+    try process.run()
+    let text = String(decoding: try output.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
+    process.waitUntilExit()
+    let differences = text.split(separator: "\n").compactMap { Double($0) }
+    #expect(differences.count == 3 && differences.allSatisfy { $0 < 1e-6 }, "\(text)")
+  }
+
+  @Test func whatIsNotSimpleIsNotExported() async throws {
+    let folder = try TestFolder()
+    try await records(in: folder)
+    let options = ["fit", "laplace", "records.h5", "--prior-precision", "3", "--temperature", "1"]
+    _ = try await folder.run(options + ["--structure", "full", "-o", "full.h5"])
+    _ = try await folder.run(options + ["--predictive", "bridge", "-o", "bridge.h5"])
+    try await folder.refuse("export", "full.h5", "-o", "serving.npz", code: 65, naming: "full.h5", "diagonal structures")
+    try await folder.refuse("export", "bridge.h5", "-o", "serving.npz", code: 65, naming: "bridge.h5", "'bridge'")
+    try await folder.refuse("export", Digits.checkpoint, "-o", "serving.npz", code: 65, naming: "name a posterior")
+  }
+
+  @Test(arguments: [
+    ["--prior-scope", "group", "--prior-precision", "1"], ["--prior-mean", "checkpoint", "--prior-precision", "marginal-likelihood"],
+    ["--greedy-ensemble", "--prior-precision", "1"], ["--structure", "low-rank", "--explained", "1.5"],
+    ["--structure", "low-rank", "--rank", "0"], ["--noise", "-1"],
+  ])
+  func optionsThatContradictAreRefused(_ options: [String]) async throws {
+    let folder = try TestFolder()
+    try await records(in: folder)
+    let run = try await folder.run(
+      ["fit", "laplace", "records.h5", "--temperature", "1", "-o", "posterior.h5"] + options)
+    #expect(run.exitCode == 64 && run.errorLines.count == 1, "\(run.testDescription)")
+  }
+}
