@@ -38,7 +38,7 @@ struct CaffeArrays {
         for (blob, leaf) in [(first, "running_mean"), (second, "running_var")] {
           states[blob.path] = StateTensor(name: layer + "." + leaf, extents: mean, axes: [0], divisor: factor.path)
         }
-        states[factor.path] = StateTensor(name: layer + ".num_batches_tracked", extents: factor.shape, axes: Array(0..<factor.shape.rank))
+        states[factor.path] = StateTensor(name: layer + ".num_batches_tracked", extents: [1], axes: [0])
         statistics[layer] = Self.stem(layer)
         continue
       }
@@ -53,13 +53,11 @@ struct CaffeArrays {
       }
     }
     // A name that two share tells nothing.
-    let shared = Dictionary(grouping: statistics.keys) { statistics[$0] ?? "" }
-    for (kernel, normalizations) in shared {
-      guard let found = scales[kernel], found.count == 1, normalizations.count == 1 else { continue }
-      for path in states.keys {
-        for leaf in ["weight", "bias"] where states[path]?.name == found[0] + "." + leaf {
-          states[path]?.name = normalizations[0] + "." + leaf
-        }
+    for (stem, normalizations) in Dictionary(grouping: statistics.keys, by: { statistics[$0] ?? "" }) {
+      guard let found = scales[stem], found.count == 1, normalizations.count == 1, let blobs = layers[found[0]]
+      else { continue }
+      for (number, leaf) in [(0, "weight"), (1, "bias")] {
+        if let path = blobs[number]?.path { states[path]?.name = normalizations[0] + "." + leaf }
       }
     }
   }

@@ -132,26 +132,23 @@ private struct StateNames {
     entries = Dictionary(names.compactMap { name in byName[prefix + name].map { (name, $0) } }) { first, _ in first }
   }
 
-  /// Where files of other libraries keep them: modules are compared by their letters and digits, as `layer1.0` may be
-  /// `layer1_0` or `model/layer1_._0` there.
+  /// Where files of other libraries keep them, whose names have other punctuation.
   private static func entries(
     ofOtherLibrary checkpoint: some Checkpoint, for names: [String]
   ) throws(FileError) -> [String: CheckpointEntry] {
-    func letters(_ text: some StringProtocol) -> String { text.lowercased().filter { $0.isLetter || $0.isNumber } }
     func leaf(_ name: String) -> Substring { name.split(separator: ".").last ?? "" }
+    let longest = names.map(\.count).max() ?? 0
     var found: [String: [CheckpointEntry]] = [:]
     for entry in checkpoint.entries {
-      guard let name = entry.state?.name else { continue }
-      let parts = name.map { $0 == "/" ? "." : $0 }.split(separator: ".").dropLast().map { letters(String($0)) }
-      // Under any prefix.
-      for start in parts.indices {
-        found[parts[start...].joined() + "." + leaf(name), default: []].append(entry)
-      }
+      guard let name = entry.state?.name.replacing("/", with: ".") else { continue }
+      // Under any prefix; punctuation alone is no part.
+      let module = String(name.dropLast(leaf(name).count))
+      for end in Set(ModuleNames.ends(of: module, upTo: longest)) { found[end + "." + leaf(name), default: []].append(entry) }
     }
     var entries: [String: CheckpointEntry] = [:]
     var absent: [String] = []
     for name in names {
-      let key = letters(name.dropLast(leaf(name).count)) + "." + leaf(name)
+      let key = ModuleNames.letters(name.dropLast(leaf(name).count)) + "." + leaf(name)
       let candidates = found[key] ?? []
       guard candidates.count <= 1 else {
         throw FileError(

@@ -115,9 +115,7 @@ struct KerasStateWeights {
 
   /// Whether a module is named like a layer: `model.layer1.conv1` like `layer1_conv1`.
   private static func isName(_ module: String, of places: [KerasPlace]) -> Bool {
-    func letters(_ text: String) -> String { text.lowercased().filter { $0.isLetter || $0.isNumber } }
-    let name = letters(places.map(\.name).joined())
-    let parts = module.split(separator: ".").map { letters(String($0)) }
-    return parts.indices.contains { parts[$0...].joined() == name }
+    let name = ModuleNames.letters(places.map(\.name).joined())
+    return ModuleNames.ends(of: module, upTo: name.count).last == name
   }
 }
