@@ -1,8 +1,8 @@
 """Imports files of the folders named with bayesify and compares its answers with those kept beside them.
 
-    python Scripts/compare-imports.py COMMAND RESULTS.json PAGE.md FOLDER...
+    python Scripts/compare-imports.py COMMAND RESULTS.json PAGE.md OTHERS FOLDER...
 
-Every FOLDER holds <model>.npz (x and the outputs), <model>.json (the description) and files of that model.
+OTHERS holds one network of PyTorch in the layouts of other libraries.  Every FOLDER holds <model>.npz (x and the outputs), <model>.json (the description) and files of that model.
 The outputs of all these models are probabilities; bayesify's records hold logits.
 """
 
@@ -26,6 +26,19 @@ LAYOUTS = [
 ]
 SUFFIXES = [suffix for suffix, _ in LAYOUTS]
 ALONE = (".names.h5", "-numbers.h5", ".weights.h5", "-parts.weights.json")
+OTHERS = [
+    ("VGG.safetensors", "safetensors", "safetensors"),
+    ("model.safetensors.index.json", "safetensors in two parts, with their index", "safetensors"),
+    ("VGG.caffemodel.h5", "Caffe: `/data/<layer>/0`, …", "h5py"),
+    ("VGG-old.caffemodel.h5", "Caffe before 2015: four axes everywhere, `/<layer>/000`, …", "h5py"),
+    ("VGG-plain.h5", "Caffe, layers in groups, `w` and `b`", "h5py"),
+    ("VGG-fields.mat", "MATLAB 7.3: a structure a layer", "hdf5storage"),
+    ("VGG-names.mat", "MATLAB 7.3: an array a weight", "hdf5storage"),
+    ("tf_model.h5", "Hugging Face `tf_model.h5`", "h5py"),
+    ("tf_model.h5.index.json", "Hugging Face `tf_model.h5` in two parts, with their index", "h5py"),
+]
+GOLDEN = os.path.join(os.path.dirname(os.path.dirname(os.path.abspath(__file__))), "Tests", "Golden", "TorchModules")
+ARCHITECTURES = ["VGG.h5", "VGG-keras.json"]
 TOLERANCE = 1e-5
 
 
@@ -71,6 +84,27 @@ def measured(command, folder):
     return found
 
 
+def measured_others(command, folder):
+    """The same of every layout of another library: PyTorch's logits with either architecture."""
+    found = {}
+    with h5py.File(os.path.join(GOLDEN, "VGG.h5")) as file, tempfile.TemporaryDirectory() as scratch:
+        rows, expected = file["self_test/inputs"][:], file["self_test/outputs/exit1"][:]
+        data, records = os.path.join(scratch, "x.npy"), os.path.join(scratch, "records.h5")
+        np.save(data, rows)
+        for name, _, _ in OTHERS:
+            for architecture in ARCHITECTURES:
+                arguments = [command, "extract", os.path.join(folder, name), "--data", data, "-o", records, "--quiet", "--force",
+                             "--architecture", os.path.join(GOLDEN, architecture)]
+                run = subprocess.run(arguments, capture_output=True, text=True)
+                found[name + " with " + architecture] = run.stderr.strip() or largest(records, expected)
+    return found
+
+
+def largest(records, expected):
+    with h5py.File(records) as file:
+        return float(np.abs(file["exits/0/logits"][:] - expected).max() / np.abs(expected).max())
+
+
 def is_equal(value):
     return isinstance(value, float) and value <= TOLERANCE
 
@@ -87,7 +121,15 @@ def cell(found, suffix):
     return text + (", %.1e" % max(equal) if equal else "")
 
 
-def page(table, writers):
+def other_rows(others, versions):
+    """The rows of the table of other libraries."""
+    for name, title, writer in OTHERS:
+        values = [others[name + " with " + architecture] for architecture in ARCHITECTURES]
+        yield "| %s | %s %s | %s |" % (
+            title, writer, versions[writer], " | ".join("%.1e" % v if is_equal(v) else "refused" for v in values))
+
+
+def page(table, writers, others, versions):
     lines = [
         "# Which files import",
         "",
@@ -114,6 +156,32 @@ def page(table, writers):
         "`Tests/Golden/generate/import_models.py` and `make_keras1_layouts.py`; a part of the files is in",
         "`Tests/Golden/KerasLayouts`, where tests compare them again.",
         "",
+        "## Other libraries",
+        "",
+        "One network of PyTorch (convolutions, batch normalisation, an image that is flattened before a dense layer) with its",
+        "weights in other layouts, and the largest difference from PyTorch's logits over the largest of them. Each file was",
+        "given the graph that `bayesify_torch.py` wrote, and the description of the same network by Keras, in which layers",
+        "have other names and images are channels last. `Tests/Golden/generate/make_other_layouts.py` writes the files.",
+        "",
+        "| layout | written by | graph of PyTorch | description by Keras |",
+        "|---|---|---|---|",
+        *other_rows(others, versions),
+        "",
+        "- safetensors and HDF5 of PyTorch: names and axes are those of the state dictionary.",
+        "- Caffe: kernels lie as PyTorch's. A layer's arrays are numbered; mean and variance are divided by the factor behind",
+        "  them, and scale and offset come from the `Scale` layer that is named like the normalisation (`bn2a` and `scale2a`,",
+        "  `conv1/bn` and `conv1/scale`); without one, the layer's weights are missing, and that is said.",
+        "- MATLAB 7.3: MATLAB's first axis varies fastest, so HDF5 has all axes reversed. They are matched as the layers of its",
+        "  Deep Learning Toolbox have them: kernels height×width×in×out, dense weights out×in, images flattened columns first.",
+        "  `conv1_Weights` and the field `Weights` of a structure `conv1` are the same. Network objects and cells are refused.",
+        "- Hugging Face, and models of a class of their own in TensorFlow: arrays are told by the ends of their names; kernels",
+        "  and flattened images are TensorFlow's.",
+        "",
+        "With a graph, names must be those of the graph, apart from punctuation and what precedes them; with a description, a",
+        "layer takes the weights named like it, else the only ones that have its shapes, and where several have, the message",
+        "names them. Weights of `.keras` archives in NumPy's format are pickles of Keras's objects, which are never run:",
+        "refused.",
+        "",
         "## Refused",
         "",
     ]
@@ -134,26 +202,30 @@ def order(label):
     return [int(part) for part in version.split(".")[:2]], name, label
 
 
-def main(command, results, document, folders):
+def main(command, results, document, others, folders):
     table, writers = {}, {}
+    with open(os.path.join(others, "versions.json")) as file:
+        versions = json.load(file)["versions"]
+    others = measured_others(command, others)
     for folder in folders:
         label = os.path.basename(folder.rstrip("/"))
         with open(os.path.join(folder, "refused.json")) as file:
             writers[label] = json.load(file)
         table[label] = measured(command, folder)
     with open(results, "w") as file:
-        json.dump(table, file, indent=1, sort_keys=True)
+        json.dump(dict(table, others=others), file, indent=1, sort_keys=True)
     os.makedirs(os.path.dirname(document), exist_ok=True)
     with open(document, "w") as file:
-        file.write(page(table, writers))
-    numbers = [v for files in table.values() for v in files.values()]
+        file.write(page(table, writers, others, versions))
+    numbers = [v for files in [*table.values(), others] for v in files.values()]
     equal = [v for v in numbers if is_equal(v)]
-    print("%d of %d files give the outputs of Keras; largest difference %.2g" % (len(equal), len(numbers), max(equal)))
+    print("%d of %d files give the outputs of their writers; largest difference %.2g" % (len(equal), len(numbers), max(equal)))
     # Only what must be refused may be.
-    unexpected = [n for label, files in table.items() for n, v in files.items() if not is_equal(v) and not n.startswith("th-")]
+    unexpected = [n for files in [*table.values(), others] for n, v in files.items()
+                  if not is_equal(v) and not n.startswith("th-")]
     if unexpected:
         sys.exit("These differ or were refused: " + ", ".join(unexpected))
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4:])
+    main(sys.argv[1], sys.argv[2], sys.argv[3], sys.argv[4], sys.argv[5:])

@@ -1,30 +1,35 @@
 #!/usr/bin/env python3
 """Changes checkpoints at random and imports them: each must be imported or refused in one sentence.
 
-    python Scripts/fuzz-import.py [--count 100000] [--seed 1] [--workers 2] [--failures FOLDER] [--only NUMBER]
+    python Scripts/fuzz-import.py [--count 100000] [--first 0] [--seed 1] [--workers 2] [--failures FOLDER]
+        [--others] [--command .build/release/bayesify]
 
-Files of five layouts are the start.  Changes are flipped bits, overwritten bytes, truncations and pieces copied
-from elsewhere in the file; two of three hit what is not numbers: HDF5 headers, attributes and names, JSON, and the
-directories of zip archives.  A change is a failure when the command ends by a signal, takes more than ten seconds,
+Files of five layouts are the start, or with --others those of four other libraries.  Changes are flipped bits,
+overwritten bytes, truncations and pieces copied from elsewhere in the file; two of three hit what is not numbers: HDF5
+headers, attributes and names, JSON, and the directories of zip archives.  A change is a failure when the command ends by a signal, takes more than ten seconds,
 takes more memory than 256 MiB and four times the file, ends with a code that is none of its own, or says more or
-less than one line.  Failing files are kept, and their numbers make them again.  Build first: make release.
-Needs h5py.
+less than one line.  Failing files are kept, and their numbers make them again.  A run is divided, or goes on after it
+was stopped, with --first.  Each file has a process of its own, forked from one in which all libraries are loaded
+(fork-server.c).  Build first: make release.  Needs h5py and a C compiler.
 """
 import argparse
 import io
 import os
 import random
+import select
+import signal
+import struct
 import subprocess
 import sys
 import tempfile
 import time
 import zipfile
+from functools import partial
 from multiprocessing import Pool
 
 import h5py
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-COMMAND = os.path.join(ROOT, ".build", "release", "bayesify")
 GOLDEN = os.path.join(ROOT, "Tests", "Golden")
 STARTS = [
     ("KerasLayouts/keras-3.15.1/nested.keras", None),
@@ -33,7 +38,14 @@ STARTS = [
     ("KerasLayouts/tf_keras-2.21/nested.names.h5", "KerasLayouts/tf_keras-2.21/nested.json"),
     ("TorchModules/TwoExits.h5", None),
 ]
+OTHERS = [
+    ("OtherLayouts/VGG.safetensors", "TorchModules/VGG-keras.json"),
+    ("OtherLayouts/VGG.caffemodel.h5", "TorchModules/VGG-keras.json"),
+    ("OtherLayouts/VGG-fields.mat", "TorchModules/VGG-keras.json"),
+    ("OtherLayouts/tf_model.h5", "TorchModules/VGG.h5"),
+]
 SECONDS = 10
+TRIES = 3
 CODES = (0, 64, 65, 66, 69, 70, 73, 74)
 
 
@@ -47,6 +59,8 @@ def numbers(data):
                     start = data.find(archive.read(member))
                     ranges += [(start + a, start + b) for a, b in numbers(archive.read(member))]
         return ranges
+    if data[8:9] == b"{":
+        return [(8 + int.from_bytes(data[:8], "little"), len(data))]
 
     def visit(_, item):
         if isinstance(item, h5py.Dataset) and item.id.get_offset() is not None:
@@ -65,9 +79,9 @@ def structure(data):
     return [position for position, flag in enumerate(inside) if not flag]
 
 
-def load():
+def load(files):
     starts = []
-    for name, architecture in STARTS:
+    for name, architecture in files:
         with open(os.path.join(GOLDEN, name), "rb") as file:
             data = file.read()
         options = ["--architecture", os.path.join(GOLDEN, architecture)] if architecture else []
@@ -108,37 +122,59 @@ def mutated(number, seed, starts):
     return bytes(data), in_structure, options
 
 
-def run(arguments):
-    first, last, seed, failures = arguments
-    starts = load()
+class Server:
+    """A command that is loaded once and runs many times, each in a process of its own."""
+
+    def __init__(self, command, library, arguments, errors):
+        environment = dict(os.environ, LD_PRELOAD=library, LD_BIND_NOW="1", OPENBLAS_NUM_THREADS="1")
+        self.process = subprocess.Popen([command, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=errors, bufsize=0, env=environment)
+
+    def answer(self, form):
+        data = self.process.stdout.read(struct.calcsize(form))
+        if len(data) < struct.calcsize(form):
+            sys.exit("the command ended before it was asked to")
+        return struct.unpack(form, data)
+
+    def run(self):
+        """The seconds that one run took, its status and its memory in KiB."""
+        begin = time.monotonic()
+        self.process.stdin.write(b"1")
+        child, = self.answer("i")
+        if not select.select([self.process.stdout], [], [], SECONDS)[0]:
+            os.kill(child, signal.SIGKILL)
+        status, memory = self.answer("ii")
+        return time.monotonic() - begin, status, memory
+
+    def close(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+
+
+def run(numbers, files, command, library, seed, failures):
+    """Imports the files of some numbers."""
+    starts = load(files)
     counts, problems, worst, largest, structural = {}, [], 0.0, 0, 0
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, open(os.path.join(folder, "errors"), "a+b") as errors:
         file = os.path.join(folder, "mutated")
-        for number in range(first, last):
-            data, is_structural, options = mutated(number, seed, starts)
+        servers = [Server(command, library, ["inspect", file, *options], errors) for _, _, _, options in starts]
+        for number in numbers:
+            data, is_structural, _ = mutated(number, seed, starts)
             structural += is_structural
             with open(file, "wb") as out:
                 out.write(data)
-            with open(os.path.join(folder, "errors"), "w+b") as errors:
-                begin = time.monotonic()
-                process = subprocess.Popen(
-                    [COMMAND, "inspect", file, *options], stdout=subprocess.DEVNULL, stderr=errors)
-                # Polled, so that the child's own memory is what is told.
-                while True:
-                    pid, status, usage = os.wait4(process.pid, os.WNOHANG)
-                    elapsed = time.monotonic() - begin
-                    if pid or elapsed > SECONDS:
-                        break
-                    time.sleep(0.001)
-                if not pid:
-                    process.kill()
-                    _, status, usage = os.wait4(process.pid, 0)
-                process.returncode = 0
-                errors.seek(0)
-                text = errors.read().decode(errors="replace")
+            # Another try tells a file that takes long from a machine that was busy.
+            for _ in range(TRIES):
+                errors.truncate(0)
+                elapsed, status, memory = servers[number % len(starts)].run()
+                if elapsed <= SECONDS:
+                    break
+            errors.seek(0)
+            text = errors.read().decode(errors="replace")
             code = os.waitstatus_to_exitcode(status)
             counts[code] = counts.get(code, 0) + 1
-            worst, largest = max(worst, elapsed), max(largest, usage.ru_maxrss)
+            worst, largest = max(worst, elapsed), max(largest, memory)
             problem = None
             if elapsed > SECONDS:
                 problem = "takes too long"
@@ -146,44 +182,51 @@ def run(arguments):
                 problem = f"ends with {code}"
             elif text.count("\n") != (0 if code == 0 else 1):
                 problem = f"says {text[:300]!r}"
-            elif usage.ru_maxrss * 1024 > (256 << 20) + 4 * len(data):
-                problem = f"takes {usage.ru_maxrss >> 10} MiB"
+            elif memory * 1024 > (256 << 20) + 4 * len(data):
+                problem = f"takes {memory >> 10} MiB"
             if problem:
                 problems.append((number, problem))
                 if failures:
                     os.makedirs(failures, exist_ok=True)
                     with open(os.path.join(failures, str(number)), "wb") as out:
                         out.write(data)
+        for server in servers:
+            server.close()
     return counts, problems, worst, largest, structural
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--count", type=int, default=100_000)
+    parser.add_argument("--first", type=int, default=0, help="the number of the first file")
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--others", action="store_true", help="start with the layouts of other libraries")
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--failures", help="where failing files are kept")
-    parser.add_argument("--only", type=int, help="this file alone")
+    parser.add_argument("--command", default=os.path.join(ROOT, ".build", "release", "bayesify"))
     arguments = parser.parse_args()
-    if not os.path.exists(COMMAND):
-        sys.exit(f"{COMMAND} is missing; run: make release")
-    first, count = (arguments.only, 1) if arguments.only is not None else (0, arguments.count)
-    step = max(1, min(1000, count // arguments.workers))
-    jobs = [(a, min(a + step, first + count), arguments.seed, arguments.failures)
-            for a in range(first, first + count, step)]
-    counts, problems, worst, largest, structural, done = {}, [], 0.0, 0, 0, 0
-    with Pool(arguments.workers) as pool:
-        for job, (codes, found, seconds, memory, hits) in zip(jobs, pool.imap(run, jobs)):
+    if not os.path.exists(arguments.command):
+        sys.exit(f"{arguments.command} is missing; run: make release")
+    files = OTHERS if arguments.others else STARTS
+    last = arguments.first + arguments.count
+    step = max(1, min(1000, arguments.count // arguments.workers))
+    jobs = [range(a, min(a + step, last)) for a in range(arguments.first, last, step)]
+    counts, problems, worst, largest, structural = {}, [], 0.0, 0, 0
+    with tempfile.TemporaryDirectory() as folder, Pool(arguments.workers) as pool:
+        library = os.path.join(folder, "fork-server.so")
+        source = os.path.join(ROOT, "Scripts", "fork-server.c")
+        subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, source], check=True)
+        job = partial(run, files=files, command=arguments.command, library=library, seed=arguments.seed,
+                      failures=arguments.failures)
+        for numbers, (codes, found, seconds, memory, hits) in zip(jobs, pool.imap(job, jobs)):
             for code, number in codes.items():
                 counts[code] = counts.get(code, 0) + number
+            for number, problem in found:
+                print(f"file {number} ({files[number % len(files)][0]}): {problem}", flush=True)
             problems += found
             worst, largest, structural = max(worst, seconds), max(largest, memory), structural + hits
-            done = job[1] - first
-            print(f"{done} files, {len(problems)} failures", file=sys.stderr, flush=True)
-    print(f"{done} files, {structural} changed in their structure; codes {dict(sorted(counts.items()))}; "
-          f"at most {worst:.2f} s and {largest >> 10} MiB")
-    for number, problem in problems[:50]:
-        print(f"file {number} ({STARTS[number % len(STARTS)][0]}): {problem}")
+            print(f"up to {numbers.stop}: {len(problems)} failures, {structural} changed in their structure, codes "
+                  f"{dict(sorted(counts.items()))}, at most {worst:.2f} s and {largest >> 10} MiB", flush=True)
     sys.exit(1 if problems else 0)
 
 

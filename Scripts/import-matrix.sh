@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Writes small models with many real versions of Keras, imports every file, compares the answers, and writes
-# Documentation/ImportMatrix.md from what was measured.
+# Writes small models with many real versions of Keras, and one network of PyTorch in the layouts of other libraries,
+# imports every file, compares the answers, and writes Documentation/ImportMatrix.md from what was measured.
 #
 #   bash Scripts/import-matrix.sh [FOLDER]
 #
@@ -73,6 +73,9 @@ if environment keras-1.2 3.6 keras==1.2.2 theano==1.0.5 'h5py<3' 'numpy<1.17' 's
   done
 fi
 
+environment other 3.11 numpy==2.4.6 h5py==3.14.0 safetensors==0.8.0 hdf5storage==0.2.2
+"$folder/other/bin/python" "$generate/make_other_layouts.py" "$folder/other-layouts"
+
 swift build -c release --product bayesify
 "$folder/newest/bin/python" Scripts/compare-imports.py .build/release/bayesify "$folder/results.json" \
-  Documentation/ImportMatrix.md "$folder"/layouts/*
+  Documentation/ImportMatrix.md "$folder/other-layouts" "$folder"/layouts/*

@@ -9,6 +9,7 @@ enum FileKind: Equatable {
   case numpy
   case idx
   case pickle
+  case safetensors
   /// A text that starts as JSON does.
   case json
   case png
@@ -30,6 +31,9 @@ enum FileKind: Equatable {
       self = .hdf5
     } else if start.starts(with: [0x50, 0x4B, 0x03, 0x04]) || start.starts(with: [0x50, 0x4B, 0x05, 0x06]) {
       self = .zip
+    } else if SafetensorsFile.headerLength(start, fileSize: reader.size) != nil {
+      // Before those whose few bytes a header's length may have.
+      self = .safetensors
     } else if start.starts(with: [0x1F, 0x8B]) {
       self = .gzip
     } else if start.starts(with: NumpyHeader.signature) {
@@ -104,6 +108,7 @@ enum FileKind: Equatable {
       case .pickle:
         "a Python pickle, as PyTorch files do, which is never run; load the module in PyTorch and write it with "
           + "bayesify_torch.py, which comes with this program"
+      case .safetensors: "a header of safetensors; that is a file of weights, not of data"
       case .json: "JSON; name the file that holds the arrays"
       case .unknown(let start) where start.contains("version https://git-lfs"):
         "a Git LFS pointer; fetch the file it stands for with git lfs pull"

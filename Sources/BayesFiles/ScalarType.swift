@@ -21,6 +21,15 @@ enum ScalarType: Hashable {
     }
   }
 
+  /// The bytes of one element; `nil` where they are not known.
+  var byteCount: Int? {
+    switch self {
+    case .boolean: 1
+    case .unsignedInteger(let bits), .signedInteger(let bits), .float(let bits): bits / 8
+    case .other: self == .brainFloat ? 2 : nil
+    }
+  }
+
   var isInteger: Bool {
     switch self {
     case .boolean, .unsignedInteger, .signedInteger: true

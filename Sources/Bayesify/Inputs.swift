@@ -36,8 +36,16 @@ public struct CheckpointModel: Sendable {
   /// - Throws: `FileError` naming everything in the file that cannot be imported, and why, or the answer that is
   ///   another.
   public init(_ file: String, reading: CheckpointReading = CheckpointReading()) throws(FileError) {
-    let checkpoint = try openCheckpoint(file)
-    self.file = file
+    try self.init(openCheckpoint(file), reading: reading)
+  }
+
+  /// Imports a checkpoint that is open.
+  ///
+  /// - Throws: as `init(_:reading:)`.
+  public init(
+    _ checkpoint: some Checkpoint, reading: CheckpointReading = CheckpointReading()
+  ) throws(FileError) {
+    file = checkpoint.file
     architectureFile = checkpoint.architecture == nil ? reading.architecture : nil
     format = checkpoint.format
     if let architectureFile {

@@ -33,8 +33,10 @@ public enum ModelInput: Sendable {
           "This holds \(archive.holdsPredictions ? "predictions" : "exit records") and no model; name the checkpoint "
             + "or a posterior as the model, and exit records with --data.")
       }
+      self = .checkpoint(try CheckpointModel(HDF5Checkpoint(archive), reading: reading))
+    } else {
+      self = .checkpoint(try CheckpointModel(file, reading: reading))
     }
-    self = .checkpoint(try CheckpointModel(file, reading: reading))
   }
 
   public var file: String {

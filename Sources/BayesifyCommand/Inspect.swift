@@ -39,18 +39,23 @@ struct Inspect: AsyncParsableCommand {
       if archive.holdsExitRecords || archive.holdsPredictions {
         return try show(ArchiveDescription(archive, format: format))
       }
+      try describe(HDF5Checkpoint(archive))
+    } else {
+      try describe(openCheckpoint(file))
     }
-    if let verify { return try self.verify(options.model(file), with: NumericSelfTest(goldenFile: verify)) }
-    let checkpoint = try openCheckpoint(file)
+  }
+
+  private func describe(_ checkpoint: some Checkpoint) throws {
+    if let verify { return try self.verify(options.model(checkpoint), with: NumericSelfTest(goldenFile: verify)) }
     if checkpoint.architecture == nil, options.architecture == nil {
       let sha256 = checkpoint.byteCount <= Self.readLimit ? try checkpoint.digest() : nil
       return try show(WeightsDescription(checkpoint, sha256: sha256))
     }
     if checkpoint.byteCount <= Self.readLimit, !checkpoint.entries.isEmpty {
-      let model = try options.model(file)
+      let model = try options.model(checkpoint)
       return try show(NetworkDescription(model.frozen.network, of: checkpoint, sha256: try checkpoint.digest()))
     }
-    var other = checkpoint
+    var other: any Checkpoint = checkpoint
     if checkpoint.architecture == nil, let file = options.architecture { other = try openCheckpoint(file) }
     let imported = try imported(checkpoint, describedBy: other)
     if !checkpoint.entries.isEmpty { try imported.network.requireWeights(in: checkpoint, from: imported.sources) }

@@ -50,6 +50,23 @@ struct DamagedFilesTests {
         == "The file is damaged so that the HDF5 library cannot read it; copy or download it again.")
   }
 
+  /// An attribute whose type claims more bytes than its header has is decoded from whatever lies behind that header:
+  /// reading it crashed or not, as memory lay.
+  @Test func attributesBeyondTheirHeaderAreRefused() throws {
+    let folder = try TemporaryFolder()
+    var bytes = try [UInt8](Data(contentsOf: URL(filePath: golden("HDF5Forms/weights.h5"))))
+    let name = Array("weight_names".utf8) + [0]
+    let place = try #require(bytes.indices.dropLast(name.count).first { Array(bytes[$0..<$0 + name.count]) == name })
+    // Before the name: version, reserved, and the sizes of name, type and space, of two bytes each.
+    try #require(Array(bytes[place - 8..<place - 4]) == [1, 0, UInt8(name.count), 0])
+    (bytes[place - 4], bytes[place - 3]) = (0xF0, 0x7F)
+    let path = try folder.write(bytes, to: "damaged.h5")
+    let error = try #require(throws: FileError.self) { try HDF5Checkpoint(path) }
+    #expect(
+      error.message
+        == "The file is damaged so that the HDF5 library cannot read it; copy or download it again.")
+  }
+
   /// Reads all that the file claims to have.
   private func exercise(_ path: String) {
     expectRefusalOrSuccess(path) { () throws(FileError) in

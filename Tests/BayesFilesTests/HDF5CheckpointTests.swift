@@ -23,8 +23,12 @@ struct HDF5CheckpointTests {
       ])
     #expect(
       checkpoint.entries == [
-        CheckpointEntry(name: "/model_weights/dense/dense/bias:0", shape: [3], scalarType: "float32"),
-        CheckpointEntry(name: "/model_weights/dense/dense/kernel:0", shape: [2, 3], scalarType: "float32"),
+        CheckpointEntry(
+          name: "/model_weights/dense/dense/bias:0", shape: [3], scalarType: "float32",
+          state: StateTensor(name: "dense.bias", extents: [3], axes: [0])),
+        CheckpointEntry(
+          name: "/model_weights/dense/dense/kernel:0", shape: [2, 3], scalarType: "float32",
+          state: StateTensor(name: "dense.weight", extents: [2, 3], axes: [1, 0])),
       ])
     let architecture = try #require(checkpoint.architecture)
     #expect(

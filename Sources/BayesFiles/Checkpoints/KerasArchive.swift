@@ -72,7 +72,8 @@ struct KerasArchive: Checkpoint {
     throw FileError(
       .missing, file: archive.file, object: "model.weights.h5",
       archive.memberNames.contains("model.weights.npz")
-        ? "The weights are in NumPy's format; load the model in Keras and save it again, which writes HDF5."
+        ? "The weights are in NumPy's format, which Keras fills with Python pickles, and those are never run; load the "
+          + "model in the version of Keras that saved it, and save it again with model.save, which writes HDF5."
         : "The archive holds no weights; save the model again.")
   }
 

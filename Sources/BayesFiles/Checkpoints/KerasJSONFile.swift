@@ -15,7 +15,8 @@ enum KerasJSONFile {
     }
     let folder = URL(filePath: reader.file).deletingLastPathComponent()
     return try ShardedCheckpoint(file: reader.file, index: index) { (name) throws(FileError) in
-      try HDF5Checkpoint(folder.appending(path: name).path(percentEncoded: false))
+      let part = try FileReader(folder.appending(path: name).path(percentEncoded: false))
+      return try FileKind(of: part) == .safetensors ? SafetensorsFile(part) : HDF5Checkpoint(HDF5File(part))
     }
   }
 

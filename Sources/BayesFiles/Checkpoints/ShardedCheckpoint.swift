@@ -2,7 +2,7 @@ import BayesNetwork
 import BayesTensor
 import Foundation
 
-/// The index of weights that Keras divided among several files.
+/// The index of weights that Keras or Hugging Face divided among several files.
 struct ShardIndex: Decodable {
   private enum CodingKeys: String, CodingKey {
     case weightMap = "weight_map"
@@ -22,7 +22,7 @@ struct ShardIndex: Decodable {
     }
   }
 
-  /// For each object, the files that hold its arrays.
+  /// For each object or tensor, the files that hold it.
   private let weightMap: [String: Files]
 
   /// - Returns: `nil` for JSON that is something else.
@@ -46,12 +46,12 @@ struct ShardIndex: Decodable {
   var fileNames: [String] { Set(weightMap.values.flatMap(\.names)).sorted() }
 }
 
-/// Weights that Keras divided among several HDF5 files, with an index in JSON.
+/// Weights divided among several files, with an index in JSON.
 struct ShardedCheckpoint: Checkpoint {
   let file: String
   let entries: [CheckpointEntry]
   let objects: [CheckpointObject]
-  private let shards: [HDF5Checkpoint]
+  private let shards: [any Checkpoint]
   /// The shard of each entry.
   private let places: [String: Int]
 
@@ -62,9 +62,9 @@ struct ShardedCheckpoint: Checkpoint {
   ///   - open: opens a file by its name in the index.
   /// - Throws: `FileError` where a file cannot be opened or its name leads elsewhere.
   init(
-    file: String, index: ShardIndex, open: (String) throws(FileError) -> HDF5Checkpoint
+    file: String, index: ShardIndex, open: (String) throws(FileError) -> any Checkpoint
   ) throws(FileError) {
-    var shards: [HDF5Checkpoint] = []
+    var shards: [any Checkpoint] = []
     var places: [String: Int] = [:]
     for name in index.fileNames {
       guard !name.isEmpty, !name.contains("/"), !name.contains("\\"), name != ".." else {
@@ -86,7 +86,8 @@ struct ShardedCheckpoint: Checkpoint {
     objects = KerasObjectList(of: entries.map(\.name)).objects
   }
 
-  var format: String { "Keras weights by objects, HDF5 in \(shards.count) parts" }
+  var format: String { "\(shards.first?.format ?? "no weights") in \(shards.count) parts" }
+  var flattening: ImageFlattening { shards.first?.flattening ?? .channelsFirst }
   var architecture: Data? { nil }
   var layers: [CheckpointLayer] { [] }
 

@@ -28,11 +28,7 @@ struct BinaryLayout {
     self.shape = shape
     self.isColumnMajor = isColumnMajor
     self.offset = offset
-    elementSize =
-      switch scalarType {
-      case .boolean, .other: 1
-      case .unsignedInteger(let bits), .signedInteger(let bits), .float(let bits): bits / 8
-      }
+    elementSize = scalarType.byteCount ?? 1
   }
 
   /// The number of bytes up to the end of the elements.
@@ -67,6 +63,7 @@ struct BinaryArray: StoredArray {
   {
     let bytes = try stored(rows)
     switch layout.scalarType {
+    case .brainFloat: return decoded(bytes, UInt16.self) { Scalar(Float(bitPattern: UInt32($0) << 16)) }
     case .boolean, .other: return ContiguousArray(bytes.map { $0 == 0 ? 0 : 1 })
     case .unsignedInteger(8): return ContiguousArray(bytes.map { Scalar($0) })
     case .unsignedInteger(16): return decoded(bytes, UInt16.self) { Scalar($0) }

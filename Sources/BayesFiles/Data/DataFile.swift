@@ -37,6 +37,7 @@ enum DataFile {
         .unsupported, file: file, "This is a single image; name the folder that holds the images.")
     case .unknown where file.lowercased().hasSuffix(".csv"): self = .table(try CSVTable(reader))
     case .json: throw Self.refusal(file, start: "a brace, as JSON does")
+    case .safetensors: throw Self.refusal(file, start: "a header of safetensors, which holds weights")
     case .unknown(let start): throw Self.refusal(file, start: start)
     }
   }

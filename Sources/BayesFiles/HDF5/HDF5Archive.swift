@@ -13,7 +13,7 @@ public import BayesTensor
 ///   memory for its rows, and a cache of up to two rows of chunks (at most 1 GiB) for an array that is
 ///   stored in chunks.
 public struct HDF5Archive: ArrayArchive {
-  private let contents: HDF5File
+  let contents: HDF5File
 
   /// Opens a file.
   ///

@@ -14,6 +14,8 @@ final class HDF5File: Sendable {
   let size: Int
   /// All arrays, ordered by path.
   let entries: [ArchiveEntry]
+  /// Whether the file says before its HDF5 content that MATLAB wrote it.
+  let isOfMATLAB: Bool
 
   private let groups: Set<String>
   /// What each path that is no object but a link to one stands for, in words.
@@ -34,6 +36,7 @@ final class HDF5File: Sendable {
   init(_ reader: FileReader) throws(FileError) {
     let file = reader.file
     let kind = try FileKind(of: reader)
+    isOfMATLAB = try reader.prefix(19).elementsEqual("MATLAB 7.3 MAT-file".utf8)
     guard kind == .hdf5 else {
       throw FileError(.malformed, file: file, try kind.refusalAsHDF5(of: file))
     }

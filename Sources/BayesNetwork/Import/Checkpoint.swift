@@ -8,11 +8,14 @@ public struct CheckpointEntry: Hashable, Sendable {
   public var shape: Shape
   /// The element type as stored: `float32`, `float16`, `int64`, ….
   public var scalarType: String
+  /// What it is in a state dictionary of PyTorch; `nil` where it is just that, or where nothing tells.
+  public var state: StateTensor?
 
-  public init(name: String, shape: Shape, scalarType: String) {
+  public init(name: String, shape: Shape, scalarType: String, state: StateTensor? = nil) {
     self.name = name
     self.shape = shape
     self.scalarType = scalarType
+    self.state = state
   }
 }
 
@@ -66,6 +69,8 @@ public protocol Checkpoint: Sendable {
   var kerasVersion: Int? { get }
   /// The library that computed for Keras, where the file says so: `tensorflow`, `theano`.
   var kerasBackend: String? { get }
+  /// How the library that wrote the file flattens images.
+  var flattening: ImageFlattening { get }
 
   /// One tensor, converted to `Float`.
   ///
@@ -82,4 +87,5 @@ extension Checkpoint {
   public var objects: [CheckpointObject] { [] }
   public var kerasVersion: Int? { nil }
   public var kerasBackend: String? { nil }
+  public var flattening: ImageFlattening { .channelsFirst }
 }

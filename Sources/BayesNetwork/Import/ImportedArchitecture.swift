@@ -22,8 +22,8 @@ public struct ImportedArchitecture: Sendable {
     }
   }
 
-  /// Exchanges the rows of dense layers that read a flattened image: PyTorch flattens channels first.
-  mutating func readFlattenedImagesChannelsFirst() {
+  /// Exchanges the rows of dense layers that read a flattened image, where the file's order is not the network's.
+  mutating func readFlattenedImages(_ flattening: ImageFlattening) {
     for node in network.nodes where node.layer is Dense {
       var input = node.inputs[0]
       // What changes no order may stand between.
@@ -31,11 +31,18 @@ public struct ImportedArchitecture: Sendable {
         input = network.nodes[input].inputs[0]
       }
       guard network.nodes[input].layer is Reshape, network.shapes[input].rank == 1 else { continue }
-      let image = network.shapes[network.nodes[input].inputs[0]]
+      var image = network.nodes[input].inputs[0]
+      var order = ImageFlattening.channelsLast.axes
+      if let permutation = network.nodes[image].layer as? Permutation {
+        order = permutation.order
+        image = network.nodes[image].inputs[0]
+      }
+      let extents = network.shapes[image]
       let path = ParameterPath(node: node.name, parameter: "weight")
-      guard image.rank == 3, var source = sources[path], source.storedShape.rank == 2 else { continue }
-      source.extents = [source.storedShape[0], image[2], image[0], image[1]]
-      source.axes = [2, 3, 1, 0]
+      guard extents.rank == 3, order != flattening.axes, var source = sources[path], source.arrangedShape.rank == 2
+      else { continue }
+      source.extents = Shape([source.arrangedShape[0]] + flattening.axes.map { extents[$0] })
+      source.axes = order.compactMap { axis in flattening.axes.firstIndex(of: axis).map { $0 + 1 } } + [0]
       sources[path] = source
     }
   }

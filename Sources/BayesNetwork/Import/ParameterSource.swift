@@ -6,6 +6,8 @@ public struct ParameterSource: Hashable, Sendable {
   public var entries: [String]
   /// The shape that each entry must have; once arranged, its elements are read in the parameter's shape.
   public var storedShape: Shape
+  /// What an entry is in a state dictionary of PyTorch, where its tensor is taken from one.
+  public var state: StateTensor?
   /// The extents as which the stored elements are seen before their axes are exchanged; `nil` for the stored ones.
   public var extents: Shape?
   /// The stored axes in the parameter's order; `nil` where they are in order.
@@ -13,9 +15,12 @@ public struct ParameterSource: Hashable, Sendable {
   /// Stored axes along which the parameter runs the other way.
   public var reversedAxes: [Int]
 
-  public init(entries: [String], storedShape: Shape, axes: [Int]? = nil, reversedAxes: [Int] = []) {
+  public init(
+    entries: [String], storedShape: Shape, state: StateTensor? = nil, axes: [Int]? = nil, reversedAxes: [Int] = []
+  ) {
     self.entries = entries
     self.storedShape = storedShape
+    self.state = state
     self.axes = axes
     self.reversedAxes = reversedAxes
   }
@@ -28,19 +33,21 @@ public struct ParameterSource: Hashable, Sendable {
   /// The entries, for messages.
   public var name: String { entries.joined(separator: ", ") }
 
+  /// The shape whose axes are exchanged.
+  var arrangedShape: Shape { state?.shape ?? storedShape }
+
   /// The values, arranged.
   ///
   /// - Precondition: every entry has the stored shape.
   func tensor(of checkpoint: some Checkpoint) throws(FileError) -> Tensor<Float> {
     var parts: [Tensor<Float>] = []
-    for entry in entries { parts.append(try checkpoint.tensor(named: entry).reversed(along: reversedAxes)) }
+    for entry in entries {
+      let stored = try checkpoint.tensor(named: entry)
+      parts.append(try (state?.arranged(stored, of: checkpoint) ?? stored).reversed(along: reversedAxes))
+    }
     let joined = parts.count == 1 ? parts[0] : Tensor(joiningLastAxis: parts)
     guard let axes else { return joined }
-    let seen = extents ?? joined.shape
-    // The layer permutes the axes of rows; the whole tensor is one.
-    return Permutation(order: axes)
-      .forward([joined.reshaped(to: seen.batched(1))], parameters: [], on: ReferenceBackend())
-      .reshaped(to: Shape(axes.map { seen[$0] }))
+    return joined.permuted(seenAs: extents ?? joined.shape, axes)
   }
 }
 

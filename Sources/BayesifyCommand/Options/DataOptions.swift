@@ -79,7 +79,8 @@ struct ModelOptions: ParsableArguments {
 struct CheckpointOptions: ParsableArguments {
   @Option(
     help: """
-      For a checkpoint that holds weights alone: the JSON of model.to_json(), or a Keras file that holds the whole model.
+      For a checkpoint that holds weights alone: the JSON of model.to_json(), a Keras file that holds the whole model, or \
+      a file of bayesify_torch.py.
       """)
   var architecture: String?
 
@@ -91,8 +92,13 @@ struct CheckpointOptions: ParsableArguments {
   /// Imports a checkpoint.
   ///
   /// - Throws: `FileError`, also where an architecture is named that is not needed.
-  func model(_ file: String) throws(FileError) -> CheckpointModel {
-    let model = try CheckpointModel(file, reading: reading)
+  func model(_ file: String) throws(FileError) -> CheckpointModel { try model(openCheckpoint(file)) }
+
+  /// Imports a checkpoint that is open.
+  ///
+  /// - Throws: as `model(_:)`.
+  func model(_ checkpoint: some Checkpoint) throws(FileError) -> CheckpointModel {
+    let model = try CheckpointModel(checkpoint, reading: reading)
     try requireUse(by: [model])
     return model
   }

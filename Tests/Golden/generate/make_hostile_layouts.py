@@ -10,6 +10,7 @@ import io
 import json
 import os
 import zipfile
+import zlib
 
 import h5py
 import numpy as np
@@ -170,6 +171,21 @@ def hdf5():
         file["layers/dense/vars"].create_dataset("0", (1 << 24, 4), "float32", chunks=(1 << 10, 4))
 
     keras("never-written.keras", sequential(layer("InputLayer", "input", batch_shape=[None, 1 << 24]), *DENSE), never_written)
+
+
+    def chunk_bomb(file):
+        # A chunk of 80 bytes that unpacks, twice, to 192 MiB: the library has no limit of its own.  Measured by
+        # getrusage, the walk through the file ends with 65 MiB; without its limit it takes 200 MiB and finds no fault.
+        properties = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+        properties.set_chunk((5, 4))
+        properties.set_deflate(9)
+        properties.set_deflate(9)
+        del file["layers/dense/vars/0"]
+        dataset = h5py.h5d.create(file["layers/dense/vars"].id, b"0", h5py.h5t.IEEE_F32LE,
+                                  h5py.h5s.create_simple((5, 4)), properties)
+        dataset.write_direct_chunk((0, 0), zlib.compress(zlib.compress(bytes(192 << 20), 9), 9))
+
+    keras("chunk-bomb.keras", change=chunk_bomb)
 
 
 def parts():

@@ -31,14 +31,19 @@ enum GraphArchitecture {
         let extents = Array(spec.shape.dimensions.suffix(axes.count))
         var stored = extents
         for (position, axis) in axes.enumerated() { stored[axis] = extents[position] }
+        let entry = names.entry(of: state)
+        // A wrong shape shows in the comparison of what is stored.
+        let arranged = entry?.state.flatMap { $0.shape == Shape(stored) ? $0 : nil }
         sources[spec.path] = ParameterSource(
-          entries: [names.entry(of: state)], storedShape: Shape(stored),
-          axes: axes == Array(0..<axes.count) ? nil : axes)
+          entries: [entry?.name ?? state], storedShape: arranged == nil ? Shape(stored) : entry?.shape ?? Shape(stored),
+          state: arranged, axes: axes == Array(0..<axes.count) ? nil : axes)
       } else if let entry = weight.entry {
         sources[spec.path] = ParameterSource(entry: entry, storedShape: spec.shape)
       }
     }
-    return ImportedArchitecture(network: network, sources: sources)
+    var imported = ImportedArchitecture(network: network, sources: sources)
+    if names != nil, checkpoint.flattening != .channelsFirst { imported.readFlattenedImages(checkpoint.flattening) }
+    return imported
   }
 
   private static func network(of description: GraphDescription, file: String) throws(FileError) -> Network {
@@ -90,13 +95,17 @@ enum GraphArchitecture {
 
 /// Where a file keeps the tensors of a state dictionary: at the root or under a prefix, with dots or as groups.
 private struct StateNames {
-  private let entries: [String: String]
+  private let entries: [String: CheckpointEntry]
 
-  /// - Throws: `FileError`: `.missing` where some are nowhere, `.unsupported` where all are there twice.
+  /// - Throws: `FileError`: `.missing` where some are nowhere, `.unsupported` where some or all are there twice.
   init(_ checkpoint: some Checkpoint, for names: [String]) throws(FileError) {
+    if checkpoint.entries.contains(where: { $0.state != nil }) {
+      entries = try Self.entries(ofOtherLibrary: checkpoint, for: names)
+      return
+    }
     // The same spelling for `/model/fc/weight` and `/model.fc.weight`.
     let dotted = checkpoint.entries.map { entry in
-      (name: String(entry.name.map { $0 == "/" ? "." : $0 }.drop { $0 == "." }), entry: entry.name)
+      (name: String((entry.state?.name ?? entry.name).map { $0 == "/" ? "." : $0 }.drop { $0 == "." }), entry: entry)
     }
     let byName = Dictionary(dotted.map { ($0.name, $0.entry) }) { first, _ in first }
     guard let first = names.first else {
@@ -118,14 +127,50 @@ private struct StateNames {
     guard let prefix = complete.first else {
       let fewest = prefixes.min { (missing($0).count, $0) < (missing($1).count, $1) } ?? ""
       let absent = missing(fewest)
-      throw FileError(
-        .missing, file: checkpoint.file,
-        "\(absent.count) of the \(names.count) weights that the architecture names are not there: "
-          + absent.prefix(5).joined(separator: ", ") + (absent.count > 5 ? ", …" : "")
-          + ". Name the state dictionary of this very network.")
+      throw Self.absence(of: absent, among: names, in: checkpoint)
     }
     entries = Dictionary(names.compactMap { name in byName[prefix + name].map { (name, $0) } }) { first, _ in first }
   }
 
-  func entry(of name: String) -> String { entries[name] ?? name }
+  /// Where files of other libraries keep them, whose names have other punctuation.
+  private static func entries(
+    ofOtherLibrary checkpoint: some Checkpoint, for names: [String]
+  ) throws(FileError) -> [String: CheckpointEntry] {
+    func leaf(_ name: String) -> Substring { name.split(separator: ".").last ?? "" }
+    let longest = names.map(\.count).max() ?? 0
+    var found: [String: [CheckpointEntry]] = [:]
+    for entry in checkpoint.entries {
+      guard let name = entry.state?.name.replacing("/", with: ".") else { continue }
+      // Under any prefix; punctuation alone is no part.
+      let module = String(name.dropLast(leaf(name).count))
+      for end in Set(ModuleNames.ends(of: module, upTo: longest)) { found[end + "." + leaf(name), default: []].append(entry) }
+    }
+    var entries: [String: CheckpointEntry] = [:]
+    var absent: [String] = []
+    for name in names {
+      let key = ModuleNames.letters(name.dropLast(leaf(name).count)) + "." + leaf(name)
+      let candidates = found[key] ?? []
+      guard candidates.count <= 1 else {
+        throw FileError(
+          .unsupported, file: checkpoint.file,
+          "The weight \(name) could be " + candidates.map { "'\($0.name)'" }.joined(separator: " or ")
+            + "; keep one of them, or rename the layer.")
+      }
+      if let entry = candidates.first { entries[name] = entry } else { absent.append(name) }
+    }
+    guard absent.isEmpty else { throw absence(of: absent, among: names, in: checkpoint) }
+    return entries
+  }
+
+  private static func absence(
+    of absent: [String], among names: [String], in checkpoint: some Checkpoint
+  ) -> FileError {
+    FileError(
+      .missing, file: checkpoint.file,
+      "\(absent.count) of the \(names.count) weights that the architecture names are not there: "
+        + absent.prefix(5).joined(separator: ", ") + (absent.count > 5 ? ", …" : "")
+        + ". Name the state dictionary of this very network.")
+  }
+
+  func entry(of name: String) -> CheckpointEntry? { entries[name] }
 }

@@ -45,14 +45,17 @@ public enum KerasArchitecture {
           + "of model.to_json() or a Keras file that holds the whole model.")
     }
     let description = try KerasDescription(parsing: data, file: other.file)
-    let isStateDictionary = checkpoint.objects.isEmpty && checkpoint.layers.isEmpty
+    var isStateDictionary = false
     var imported = try KerasImporter(file: other.file).imported(description.model) { requests in
-      if isStateDictionary { return KerasStateWeights(checkpoint).answers(to: requests) }
-      return checkpoint.objects.isEmpty
-        ? KerasListedWeights(checkpoint, backend: backend).answers(to: requests)
-        : KerasObjectWeights(checkpoint).answers(to: requests)
+      if !checkpoint.objects.isEmpty { return KerasObjectWeights(checkpoint).answers(to: requests) }
+      let listed = KerasListedWeights(checkpoint, backend: backend).answers(to: requests)
+      if listed.allSatisfy(\.isFound) { return listed }
+      // Models of a class of their own list a few layers for all, whose weights are told by their names.
+      let named = KerasStateWeights(checkpoint).answers(to: requests)
+      isStateDictionary = named.count(where: \.isFound) > listed.count(where: \.isFound) || checkpoint.layers.isEmpty
+      return isStateDictionary ? named : listed
     }
-    if isStateDictionary { imported.readFlattenedImagesChannelsFirst() }
+    if isStateDictionary { imported.readFlattenedImages(checkpoint.flattening) }
     if (checkpoint.kerasBackend.flatMap(KerasBackend.init) ?? backend) == .theano {
       try refuseBorders(of: imported.network, file: checkpoint.file)
     }

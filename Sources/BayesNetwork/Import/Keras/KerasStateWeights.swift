@@ -1,6 +1,6 @@
 import BayesTensor
 
-/// Weights of a state dictionary of PyTorch that was written to HDF5, flat or nested, under any prefix.
+/// Weights of a state dictionary of PyTorch, flat or nested, under any prefix, or of a file that can be seen as one.
 ///
 /// A layer's module is the one that is named like it, else the only one whose tensors have the layer's shapes and that
 /// no other layer is; where several could be, nothing is guessed.
@@ -9,8 +9,8 @@ struct KerasStateWeights {
   private var modules: [String: [String: Tensor]] = [:]
 
   private struct Tensor {
-    var entry: String
-    var shape: Shape
+    var entry: CheckpointEntry
+    var shape: Shape { entry.state?.shape ?? entry.shape }
   }
 
   /// Batches that a normalisation has seen; nothing to predict with.
@@ -19,11 +19,11 @@ struct KerasStateWeights {
   init(_ checkpoint: some Checkpoint) {
     for entry in checkpoint.entries {
       // Groups and dots mean the same.
-      let name = entry.name.map { $0 == "/" ? "." : $0 }.drop { $0 == "." }
+      let name = (entry.state?.name ?? entry.name).map { $0 == "/" ? "." : $0 }.drop { $0 == "." }
       guard let dot = name.lastIndex(of: ".") else { continue }
       let leaf = String(name[(dot + 1)...])
       guard leaf != Self.counter else { continue }
-      modules[String(name[..<dot]), default: [:]][leaf] = Tensor(entry: entry.name, shape: entry.shape)
+      modules[String(name[..<dot]), default: [:]][leaf] = Tensor(entry: entry)
     }
   }
 
@@ -78,7 +78,8 @@ struct KerasStateWeights {
         guard let form = Form(requests[index]) else { continue }
         if let module = modulesByLayer[places], let tensor = modules[module]?[form.leaf] {
           answers[index] = .found(
-            ParameterSource(entries: [tensor.entry], storedShape: tensor.shape, axes: form.axes))
+            ParameterSource(
+              entries: [tensor.entry.name], storedShape: tensor.entry.shape, state: tensor.entry.state, axes: form.axes))
         } else if !found.isEmpty {
           let names = found.sorted().map { "'\($0)'" }
           answers[index] = .refused(
@@ -114,9 +115,7 @@ struct KerasStateWeights {
 
   /// Whether a module is named like a layer: `model.layer1.conv1` like `layer1_conv1`.
   private static func isName(_ module: String, of places: [KerasPlace]) -> Bool {
-    func letters(_ text: String) -> String { text.lowercased().filter { $0.isLetter || $0.isNumber } }
-    let name = letters(places.map(\.name).joined())
-    let parts = module.split(separator: ".").map { letters(String($0)) }
-    return parts.indices.contains { parts[$0...].joined() == name }
+    let name = ModuleNames.letters(places.map(\.name).joined())
+    return ModuleNames.ends(of: module, upTo: name.count).last == name
   }
 }

@@ -45,6 +45,8 @@ enum KerasWeightAnswer: Sendable {
   case found(ParameterSource)
   case absent
   case refused(KerasRefusal)
+
+  var isFound: Bool { if case .found = self { true } else { false } }
 }
 
 extension KerasModel {
