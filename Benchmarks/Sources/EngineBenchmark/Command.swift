@@ -30,6 +30,12 @@ enum Command: String, CaseIterable {
   case gradients
   /// `step REPEATS WIDTH`: times training steps.
   case step
+  /// `fit FILE STRUCTURE WIDTH`: times a Laplace fit to a file of exit records.
+  case fit
+  /// `ready PREDICTIVE ROWS DRAWS`: gets predictions of the first rows of what was fitted ready.
+  case ready
+  /// `predict REPEATS`: times predictions of the rows that are ready.
+  case predict
   /// `product SIZE REPEATS WIDTH`: times as many products of square matrices at once as there are tasks.
   case product
 }

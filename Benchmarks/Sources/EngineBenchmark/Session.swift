@@ -11,6 +11,8 @@ struct Session {
   /// What was prepared for training last, and the rows that it starts from.
   var training: TrainingBench?
   var trainingRows: [RowBatch] = []
+  /// What was fitted last.
+  var laplace: LaplaceBench?
 
   /// Carries out one line.
   mutating func answer(_ words: [String]) async throws -> any Encodable {
@@ -31,6 +33,9 @@ struct Session {
     case .train: try await prepareTraining(&arguments)
     case .gradients: try await writeGradients(&arguments)
     case .step: try await timeSteps(&arguments)
+    case .fit: try await fitLaplace(&arguments)
+    case .ready: try await prepareLaplacePredictions(&arguments)
+    case .predict: try await timeLaplacePredictions(&arguments)
     case .product: try await timeProduct(&arguments)
     }
   }

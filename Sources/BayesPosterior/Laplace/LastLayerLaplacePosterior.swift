@@ -144,9 +144,9 @@ public struct LastLayerLaplacePosterior: Sendable, Equatable {
   /// What is kept of the curvature.
   public let structure: LaplaceStructure
   /// How probabilities are made, and what tuning was done for.
-  public let predictive: LaplacePredictive
+  public var predictive: LaplacePredictive
   /// The number of draws asked for; for predictives with draws only.
-  public let sampleCount: Int
+  public var sampleCount: Int
   /// The key of the draws.
   public let drawsKey: RandomKey
   /// Whether an exit's prediction is the mean of its own and all earlier ones, weighted by their multiply-adds.

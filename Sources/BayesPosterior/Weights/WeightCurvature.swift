@@ -38,7 +38,8 @@ package enum LayerCurvature: DeterminantRatio, Sendable, Equatable {
   package var parameterCount: Int {
     switch self {
     case .diagonal(let values): values.count
-    case .kronecker(let output, let input, let bias): output.values.count * input.values.count + (bias?.values.count ?? 0)
+    case .kronecker(let output, let input, let bias):
+      output.values.count * input.values.count + (bias?.values.count ?? 0)
     }
   }
 
@@ -120,9 +121,8 @@ package struct WeightCurvatureSums: Sendable, Equatable {
   /// positions) and `Σ g gᵀ` of each layer.
   package private(set) var parts: [Tensor<Double>]
   package private(set) var rowCount = 0
-  /// Of labels, in nats; nothing for Gaussian targets.
-  package private(set) var logLikelihood = 0.0
-  package private(set) var correctCount = 0
+  /// Of labels, in nats; `nil` where rows have none.
+  package private(set) var logLikelihood: Double?
 
   /// The sums over no rows.
   init(_ structure: WeightStructure, _ layers: [BayesianLayer], selection: [Int]?) {
@@ -147,10 +147,10 @@ package struct WeightCurvatureSums: Sendable, Equatable {
     self.init(structure, layers, selection: selection)
     let logits = jacobian.logits.converted(to: Double.self)
     rowCount = logits.rowCount
-    for (row, label) in (labels ?? []).enumerated() where likelihood == .categorical || likelihood == .binary {
-      let scores = ClassScores(logits: logits, row: row, likelihood)
-      logLikelihood += scores.logProbability(of: label)
-      if scores.top == label { correctCount += 1 }
+    logLikelihood = labels.map { labels in
+      labels.indices.reduce(0) {
+        $0 + ClassScores(logits: logits, row: $1, likelihood).logProbability(of: labels[$1])
+      }
     }
     let roots = curvatureRoots(logits, likelihood)
     guard structure == .kronecker else {
@@ -178,8 +178,7 @@ package struct WeightCurvatureSums: Sendable, Equatable {
   mutating func add(_ other: WeightCurvatureSums) {
     for index in parts.indices { accumulate(other.parts[index], into: &parts[index]) }
     rowCount += other.rowCount
-    logLikelihood += other.logLikelihood
-    correctCount += other.correctCount
+    if let theirs = other.logLikelihood { logLikelihood = (logLikelihood ?? 0) + theirs }
   }
 
   /// The curvature of all rows.

@@ -70,7 +70,9 @@ package struct WeightJacobian<Scalar: TensorScalar> {
             }
             guard layer.bias != nil else { return }
             gradient.withSpan { gradient in
-              for position in 0..<gradient.count { result[start + inputs * outputs + position % outputs] += gradient[position] }
+              for position in 0..<gradient.count {
+                result[start + inputs * outputs + position % outputs] += gradient[position]
+              }
             }
           }
         }
@@ -96,7 +98,7 @@ package struct WeightJacobian<Scalar: TensorScalar> {
 
 /// Cotangents `cₛ` of some rows' logits with `Σₛ cₛ cₛᵀ = Λ`, the second derivative of the negative log-likelihood.
 ///
-///     categorical  cₛ = √pₛ (eₛ − p),    binary, multilabel  cₛ = √(pₛ (1 − pₛ)) eₛ,    gaussian  cₛ = eₛ (noise one)
+///     categorical  cₛ = √pₛ (eₛ − p),    binary, multilabel  cₛ = √(pₛ (1 − pₛ)) eₛ,    gaussian of noise one  cₛ = eₛ
 ///
 /// - Shapes: logits `[rows, logits]` to as many of the same shape as there are logits.
 package func curvatureRoots(_ logits: Tensor<Double>, _ likelihood: Likelihood) -> [Tensor<Double>] {

@@ -34,19 +34,16 @@ public struct WeightLaplace: Hashable, Sendable {
   /// How many weights are Bayesian: those of the largest posterior variance under the diagonal structure; all for `nil`.
   public var subnetworkCount: Int?
   public var priorPrecision: PriorPrecisionChoice
-  /// The standard deviation of Gaussian targets.
-  public var noise: Double
 
-  /// - Precondition: a fixed prior precision and the noise are positive and finite; a subnetwork has a weight, and its
-  ///   structure is no Kronecker product.
+  /// - Precondition: a fixed prior precision is positive and finite; a subnetwork has a weight, and its structure is no
+  ///   Kronecker product.
   public init(
     scope: LayerScope = .all, structure: WeightStructure = .kronecker, subnetworkCount: Int? = nil,
-    priorPrecision: PriorPrecisionChoice = .marginalLikelihood, noise: Double = 1
+    priorPrecision: PriorPrecisionChoice = .marginalLikelihood
   ) {
     if case .fixed(let value) = priorPrecision {
       precondition(value > 0 && value.isFinite, "A prior precision is positive and finite; got \(value).")
     }
-    precondition(noise > 0 && noise.isFinite, "A noise is positive and finite; got \(noise).")
     precondition(subnetworkCount.map { $0 > 0 } ?? true, "A subnetwork has one weight at least.")
     precondition(
       subnetworkCount == nil || structure != .kronecker,
@@ -55,18 +52,18 @@ public struct WeightLaplace: Hashable, Sendable {
     self.structure = structure
     self.subnetworkCount = subnetworkCount
     self.priorPrecision = priorPrecision
-    self.noise = noise
   }
 
   /// Fits the posterior of one exit.
   ///
   /// - Parameters:
-  ///   - training: rows that the network was trained on, as stored; labels are needed for the marginal likelihood.
-  ///   - likelihood: categorical, binary or multilabel.
+  ///   - training: rows that the network was trained on, as stored.  Labels are used for the value of the marginal
+  ///     likelihood; its maximum does not depend on them.
+  ///   - likelihood: categorical or binary.
   /// - Determinism: the same bits at any `context.width`.
-  /// - Throws: `NetworkError` where a layer cannot be chosen or no gradient passes; `NumericalError` where a matrix
-  ///   cannot be factorised or the marginal likelihood has no maximum; `FileError` naming the row where data are
-  ///   unfit; `CancellationError`.
+  /// - Throws: `NetworkError` where a layer cannot be chosen, no gradient passes, or the likelihood is another;
+  ///   `NumericalError` where a matrix cannot be factorised or the marginal likelihood has no maximum; `FileError`
+  ///   naming the row where data are unfit; `CancellationError`.
   public func fit(
     _ frozen: FrozenNetwork, exit: Exit, likelihood: Likelihood, preprocessing: Preprocessing,
     training: any Dataset, in context: ExecutionContext
@@ -85,6 +82,11 @@ public struct WeightLaplace: Hashable, Sendable {
     _ frozen: FrozenNetwork, exit: Exit, _ likelihood: Likelihood, rowCount: Int, in context: ExecutionContext,
     _ read: @escaping @Sendable (Range<Int>) throws -> (Tensor<Scalar>, [Int]?)
   ) async throws -> WeightLaplacePosterior {
+    guard likelihood == .categorical || likelihood == .binary else {
+      throw NetworkError(
+        "Exit '\(exit.name)' is \(likelihood.rawValue); the weights of whole networks are fitted for categorical and "
+          + "binary exits alone. Fit its last layer.")
+    }
     let layers = try scope.layers(of: frozen, exit: exit)
     let parameterCount = layers.reduce(0) { $0 + $1.parameterCount }
     let backend = context.backend
@@ -128,15 +130,15 @@ public struct WeightLaplace: Hashable, Sendable {
     let curvature = try sums.curvature(structure, layers, on: backend)
     var posterior = WeightLaplacePosterior(
       layers: layers, selection: selection, curvature: curvature, exit: exit, likelihood: likelihood,
-      priorPrecisions: curvature.parts.map { _ in 1 }, noise: noise, rowCount: sums.rowCount,
-      logLikelihood: sums.logLikelihood)
+      priorPrecisions: curvature.parts.map { _ in 1 }, rowCount: sums.rowCount, logLikelihood: sums.logLikelihood)
     switch priorPrecision {
     case .fixed(let value): posterior.priorPrecisions = curvature.parts.map { _ in value }
     case .marginalLikelihood:
-      let best = try MarginalLikelihood.maximum(ofSum: posterior.marginalLikelihoods, noises: curvature.parts.map { _ in noise })
+      let best = try MarginalLikelihood.maximum(
+        ofSum: posterior.marginalLikelihoods, noises: curvature.parts.map { _ in 1 })
       posterior.priorPrecisions = curvature.parts.map { _ in best.priorPrecision }
     case .marginalLikelihoodOfLayers:
-      posterior.priorPrecisions = try posterior.marginalLikelihoods.map { try $0.maximum(noise: noise).priorPrecision }
+      posterior.priorPrecisions = try posterior.marginalLikelihoods.map { try $0.maximum().priorPrecision }
     }
     return posterior
   }
@@ -152,12 +154,10 @@ public struct WeightLaplacePosterior: Sendable, Equatable {
   public let likelihood: Likelihood
   /// The precision of the prior around zero on every weight, one for each independent part of the curvature.
   public internal(set) var priorPrecisions: [Double]
-  /// The standard deviation of Gaussian targets.
-  public let noise: Double
   /// The number of training rows.
   public let rowCount: Int
-  /// The log-likelihood of the training labels at the trained weights, in nats.
-  public let logLikelihood: Double
+  /// The log-likelihood of the training labels at the trained weights, in nats; `nil` without labels.
+  public let logLikelihood: Double?
 
   /// The marginal likelihood of each part, the likelihood of the labels with the first.
   package var marginalLikelihoods: [MarginalLikelihood] {
@@ -170,13 +170,14 @@ public struct WeightLaplacePosterior: Sendable, Equatable {
       norms = [(selection.map { $0.map { weights[$0] } } ?? weights).reduce(0) { $0 + $1 * $1 }]
     }
     return zip(parts, norms).enumerated().map { index, part in
-      MarginalLikelihood(curvature: part.0, logLikelihood: index == 0 ? logLikelihood : 0, squaredNorm: part.1)
+      MarginalLikelihood(curvature: part.0, logLikelihood: index == 0 ? logLikelihood ?? 0 : 0, squaredNorm: part.1)
     }
   }
 
-  /// The log marginal likelihood of the training labels, in nats.
-  public var logMarginalLikelihood: Double {
-    zip(marginalLikelihoods, priorPrecisions).reduce(0) { $0 + $1.0(priorPrecision: $1.1) }
+  /// The log marginal likelihood of the training labels, in nats; `nil` without labels.
+  public var logMarginalLikelihood: Double? {
+    guard logLikelihood != nil else { return nil }
+    return zip(marginalLikelihoods, priorPrecisions).reduce(0) { $0 + $1.0(priorPrecision: $1.1) }
   }
 
   /// The means of the logits, and the covariances that the weights' uncertainty gives each row's.
@@ -188,15 +189,12 @@ public struct WeightLaplacePosterior: Sendable, Equatable {
   ) throws(NetworkError) -> (means: Tensor<Double>, covariance: LogitCovariance) {
     let jacobian = try WeightJacobian(frozen, exit: exit, layers: layers, at: inputs, on: backend)
     let whole = jacobian.matrix()
-    // With Gaussian targets P = H / σ² + δ I, of which the curvature and δ σ² are σ² P.
-    let square = likelihood == .gaussian ? noise * noise : 1
     let whitened = curvature.whitened(
-      selection.map { selected($0, of: whole) } ?? whole, priorPrecisions: priorPrecisions.map { $0 * square },
-      on: backend)
+      selection.map { selected($0, of: whole) } ?? whole, priorPrecisions: priorPrecisions, on: backend)
     let logitCount = jacobian.logits.shape[1]
     let blocks = (0..<inputs.rowCount).map { row in
       let own = whitened.rows(row * logitCount..<(row + 1) * logitCount)
-      return backend.product(own, own, transposing: .second).map { $0 * square }
+      return backend.product(own, own, transposing: .second)
     }
     return (
       jacobian.logits.converted(to: Double.self),
