@@ -80,7 +80,7 @@ enum FileKind: Equatable {
 
   /// Why a file of this kind holds no network or weights that are read, and what to do.
   func refusalAsCheckpoint(zip: ZipContent? = nil) -> String {
-    "This is not an HDF5 file, and no .keras archive; it starts with \(advice(zip))."
+    "This is not an HDF5 file, no .keras archive, and no whole safetensors file; it starts with \(advice(zip))."
   }
 
   /// What the file starts with, and what to do.

@@ -35,13 +35,14 @@ extension NumericSelfTest {
   /// - Cost: one pass over the rows, layer by layer.
   public func comparisons(with frozen: FrozenNetwork) throws(FileError) -> [SelfTestComparison] {
     let network = frozen.network
-    guard inputs.shape.rank > 0, inputs.shape.row == network.inputShape, inputs.rowCount > 0, inputs.firstNonFinite == nil
-    else {
+    guard inputs.shape.rank > 0, inputs.shape.row == network.inputShape, inputs.rowCount > 0 else {
       throw FileError(
         .shape, file: file, object: "inputs",
-        "The rows have the shape \(inputs.shape), and the network takes finite rows of \(network.inputShape); give rows "
-          + "as they go into the network.")
+        "The rows have the shape \(inputs.shape), and the network takes rows of \(network.inputShape); give rows as "
+          + "they go into the network.")
     }
+    try requireFinite(inputs, "inputs")
+    for (name, expected) in outputs { try requireFinite(expected, name ?? "outputs") }
     let backend: NativeBackend
     do { backend = try NativeBackend() } catch {
       throw FileError(.unsupported, file: file, "The rows cannot be computed: \(error)")
@@ -54,7 +55,8 @@ extension NumericSelfTest {
       guard expected.shape == logits.shape else {
         throw FileError(
           .shape, file: file, object: name ?? "outputs",
-          "The answers have the shape \(expected.shape), and exit '\(exit.name)' gives \(logits.shape).")
+          "The answers have the shape \(expected.shape), and exit '\(exit.name)' gives \(logits.shape); give one row of "
+            + "answers for each row of inputs.")
       }
       var best = Self.comparison(of: logits, with: expected, exit.name, .logits, rows: inputs.rowCount)
       let function: ActivationFunction? =
@@ -81,9 +83,17 @@ extension NumericSelfTest {
     guard let worst = wrong.max(by: { $0.largestDifference < $1.largestDifference }) else { return }
     throw FileError(
       .value, file: file, object: "self-test",
-      "Exit '\(worst.exit)' is off by up to \(worst.largestDifference) where the answers in the file reach "
-        + "\(worst.largestOutput); the weights and the architecture do not belong together, so write the file again "
+      "Exit '\(worst.exit)' is off by up to \(worst.largestDifference.significantDigits()) where the answers in the file "
+        + "reach \(worst.largestOutput.significantDigits()); the weights and the architecture do not belong together, so write the file again "
         + "from the trained network.")
+  }
+
+  /// Refuses numbers that nothing can be compared with.
+  private func requireFinite(_ values: Tensor<Float>, _ object: String) throws(FileError) {
+    guard let position = values.firstNonFinite else { return }
+    throw FileError(
+      .value, file: file, object: object,
+      "Row \(position / max(1, values.shape.row.elementCount)) holds \(values[position]); give finite numbers.")
   }
 
   private func exit(named name: String?, of network: Network) throws(FileError) -> Exit {

@@ -71,8 +71,18 @@ struct Inspect: AsyncParsableCommand {
         : textTable(
           ["exit", "compared", "rows", "largest difference", "largest output"],
           comparisons.map {
-            [$0.exit, $0.meaning.rawValue, "\($0.rows)", "\($0.largestDifference)", "\($0.largestOutput)"]
+            [
+              $0.exit, $0.meaning.rawValue, "\($0.rows)", $0.largestDifference.significantDigits(),
+              $0.largestOutput.significantDigits(),
+            ]
           }, leading: 2))
+    let compared = Set(comparisons.map(\.exit))
+    let others = model.frozen.network.exits.map(\.name).filter { !compared.contains($0) }
+    if !others.isEmpty {
+      execution.progress().warn(
+        "\(test.file) has no answers of \(others.map { "'\($0)'" }.joined(separator: ", ")), so these exits were not "
+          + "compared.")
+    }
   }
 
   private func imported(

@@ -47,7 +47,7 @@ import _BayesTestSupport
       ("external-storage.keras", "/layers/dense/vars/0", "lie in other files, which are not followed"),
       ("outside.weights.json", "weight_map", "'../sound.weights.h5', which is no file beside it"),
       ("absolute.weights.json", "weight_map", "'/etc/passwd', which is no file beside it"),
-      ("absent.weights.json", nil, "There is no such file"),
+      ("absent.weights.json", "weight_map", "which cannot be opened beside it"),
       ("senseless.weights.json", "weight_map", "names no files"),
       ("sound.json", nil, "describes a network but holds no weights"),
       ("sound.weights.h5", nil, "give one with --architecture FILE"),

@@ -55,7 +55,7 @@
         training: rows(0..<size * count), validation: rows(0..<size * 20), in: ExecutionContext(key: key))
 
       var faults: [String] = []
-      if shared.exits[0].spectrum != alone.exits[0].spectrum {
+      if shared.exits[0].curvature != alone.exits[0].curvature {
         faults.append("Rank \(rank) of \(size) fitted another curvature than one process with all rows.")
       }
       let chosen = Tensor(shape: [2], [shared.exits[0].priorPrecision, shared.exits[0].temperature])

@@ -72,7 +72,15 @@ struct ShardedCheckpoint: Checkpoint {
           .malformed, file: file, object: "weight_map",
           "It names '\(name)', which is no file beside it; keep the parts together and name them alone.")
       }
-      let shard = try open(name)
+      let shard: any Checkpoint
+      do {
+        shard = try open(name)
+      } catch {
+        guard error.code == .cannotOpen else { throw error }
+        throw FileError(
+          .cannotOpen, file: file, object: "weight_map",
+          "It names the part '\(name)', which cannot be opened beside it; put all parts into the folder of the index.")
+      }
       for entry in shard.entries where places.updateValue(shards.count, forKey: entry.name) != nil {
         throw FileError(
           .malformed, file: file, object: entry.name, "Two parts hold this array; copy or download them again.")

@@ -95,11 +95,19 @@ extension Network {
     }
     guard missing.isEmpty, misshapen.isEmpty else {
       let parts =
-        (missing.isEmpty ? [] : ["these weights are missing: " + missing.joined(separator: "; ")])
-        + (misshapen.isEmpty ? [] : ["these do not fit: " + misshapen.joined(separator: "; ")])
+        (missing.isEmpty ? [] : ["these weights are missing: " + Self.listed(missing)])
+        + (misshapen.isEmpty ? [] : ["these do not fit: " + Self.listed(misshapen)])
       throw FileError(
         missing.isEmpty ? .shape : .missing, file: checkpoint.file,
-        parts.joined(separator: ", and ") + ". Save the model again with its weights.")
+        parts.joined(separator: ", and ") + ". Name the architecture that these weights belong to, or save the model "
+          + "again with its weights.")
     }
+  }
+
+  /// The first few, and how many there are beside them.
+  private static func listed(_ problems: [String]) -> String {
+    let shown = 5
+    return problems.prefix(shown).joined(separator: "; ")
+      + (problems.count > shown ? " and \(problems.count - shown) more" : "")
   }
 }

@@ -168,7 +168,7 @@ private struct StateNames {
     FileError(
       .missing, file: checkpoint.file,
       "\(absent.count) of the \(names.count) weights that the architecture names are not there: "
-        + absent.prefix(5).joined(separator: ", ") + (absent.count > 5 ? ", …" : "")
+        + absent.sorted().prefix(5).joined(separator: ", ") + (absent.count > 5 ? ", …" : "")
         + ". Name the state dictionary of this very network.")
   }
 
