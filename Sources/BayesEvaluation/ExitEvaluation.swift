@@ -3,8 +3,8 @@ import BayesTensor
 
 /// The evaluation of one exit of one model, fed batch by batch.
 ///
-/// Counts and sums are bounded; the rank metrics keep 4 bytes a row for each score (test and foreign
-/// rows), and paired comparisons 9 bytes a test row.
+/// Counts and sums are bounded; where there are foreign rows, the rank metrics keep 4 bytes a row for each score (test
+/// and foreign rows), and paired comparisons keep 9 bytes a test row.
 public struct ExitEvaluation: Sendable {
   /// The exit's index, from zero for the earliest.
   public let index: Int
@@ -59,7 +59,8 @@ public struct ExitEvaluation: Sendable {
   ///   `.label`, `.score`, `.shape`, naming the row counted over all updates.
   public mutating func update(_ prediction: Prediction, labels: [Int]) throws(EvaluationError) {
     var group = inDistribution
-    let probabilities = try group.update(prediction, scores: scores)
+    // Scores tell foreign rows apart; without any there is nothing to keep them for.
+    let probabilities = try group.update(prediction, scores: outOfDistribution.isEmpty ? [] : scores)
     let batch = try LabelledProbabilities(probabilities, labels: labels, firstRow: rowCount)
     inDistribution = group
     accuracy.update(batch)

@@ -57,10 +57,17 @@ public struct RecordsDescription: Sendable, Equatable {
   /// The SHA-256 of the data file that was run, where known.
   public var dataDigest: String?
   public var preprocessing: Preprocessing?
+  /// The extents at whose positions a row of the network has an answer each, as `[height, width]` for pixels; none where
+  /// a row has one.
+  ///
+  /// Every position is a row of the records, the positions of a row of the network one after another, row-major.
+  public var positions: [Int]
+  /// The label of rows that have no answer; it may lie outside the classes.
+  public var ignoredLabel: Int?
 
   public init(
     file: String, exits: [ExitDescription], classNames: [String] = [], checkpointDigest: String? = nil,
-    dataDigest: String? = nil, preprocessing: Preprocessing? = nil
+    dataDigest: String? = nil, preprocessing: Preprocessing? = nil, positions: [Int] = [], ignoredLabel: Int? = nil
   ) {
     self.file = file
     self.exits = exits
@@ -68,11 +75,39 @@ public struct RecordsDescription: Sendable, Equatable {
     self.checkpointDigest = checkpointDigest
     self.dataDigest = dataDigest
     self.preprocessing = preprocessing
+    self.positions = positions
+    self.ignoredLabel = ignoredLabel
+  }
+
+  /// The number of answers that a row of the network has.
+  public var positionCount: Int { positions.reduce(1, *) }
+
+  /// Refuses labels that are neither a class of every exit nor the ignored one.
+  ///
+  /// - Parameters:
+  ///   - labels: the labels of some rows of the records.
+  ///   - labelsFile: where the labels come from; `file` for `nil`.
+  ///   - place: where one of them stands, in words.
+  /// - Throws: `FileError.Code.value` naming the row, and the pixel where a row has several answers.
+  package func requireClasses(
+    _ labels: [Int], labelsFile: String? = nil, _ place: (Int) -> String
+  ) throws(FileError) {
+    guard let classCount = exits.map(\.classCount).max(),
+      let index = labels.firstIndex(where: { !(0..<classCount).contains($0) && $0 != ignoredLabel })
+    else { return }
+    let label = labels[index]
+    throw FileError(
+      .value, file: labelsFile ?? file, object: "labels",
+      place(index)
+        + " has label \(label), but the network knows classes 0 to \(classCount - 1). Correct the labels, pass over "
+        + "those that mean no class with --ignore-label \(label) or, if these rows are foreign, name the inputs "
+        + "alone, as in FILE:x.")
   }
 
   /// Refuses rows that cannot have left the exits described here.
   ///
-  /// Likelihoods, numbers of logits and, where both sides have them, heads are compared.
+  /// Likelihoods, numbers of logits and, where both sides have them, heads are compared.  At how many positions a row
+  /// has answers does not matter: a head treats all alike.
   ///
   /// - Throws: `FileError` naming the other file.
   public func requireSameExits(as other: RecordsDescription) throws(FileError) {
@@ -133,15 +168,19 @@ public struct ExitRecords: Sendable, Equatable {
   public var targets: Tensor<Double>?
   /// The standard deviation of each row's targets, in units of a common one, where rows differ.
   public var noise: [Double]?
+  /// Where rows were left out, what each row's index was before; else they follow `firstRow`.
+  public var sourceRows: [Int]?
 
   public init(
-    firstRow: Int, exits: [Exit], labels: [Int]?, targets: Tensor<Double>? = nil, noise: [Double]? = nil
+    firstRow: Int, exits: [Exit], labels: [Int]?, targets: Tensor<Double>? = nil, noise: [Double]? = nil,
+    sourceRows: [Int]? = nil
   ) {
     self.firstRow = firstRow
     self.exits = exits
     self.labels = labels
     self.targets = targets
     self.noise = noise
+    self.sourceRows = sourceRows
   }
 
   /// A range of these rows.
@@ -149,7 +188,13 @@ public struct ExitRecords: Sendable, Equatable {
     ExitRecords(
       firstRow: firstRow + range.lowerBound,
       exits: exits.map { Exit(features: $0.features?.rows(range), logits: $0.logits.rows(range)) },
-      labels: labels.map { Array($0[range]) }, targets: targets?.rows(range), noise: noise.map { Array($0[range]) })
+      labels: labels.map { Array($0[range]) }, targets: targets?.rows(range), noise: noise.map { Array($0[range]) },
+      sourceRows: sourceRows.map { Array($0[range]) })
+  }
+
+  /// Where a row stands in the source it comes from, for messages: "Row 3", or "Row 3 at pixel (2, 5)".
+  package func place(ofRow row: Int, in positions: [Int]) -> String {
+    answerPlace(sourceRows?[row] ?? firstRow + row, positions: positions)
   }
 
   /// The number of rows.
@@ -177,10 +222,18 @@ public protocol ExitRecordSource: Sendable {
 
   /// Calls `body` with every chunk in row order: `ExitRecords.chunkRowCount` rows each, fewer in the last.
   func forEachChunk(_ body: (ExitRecords) async throws -> Void) async throws
+
+  /// Calls `body` with the labels alone of all rows, in order, some at a time; not at all where there are none.
+  func forEachLabels(_ body: ([Int]) throws -> Void) async throws
 }
 
 extension ExitRecordSource {
   public var hasTargets: Bool { false }
+
+  public func forEachLabels(_ body: ([Int]) throws -> Void) async throws {
+    guard hasLabels else { return }
+    try await forEachChunk { if let labels = $0.labels { try body(labels) } }
+  }
 }
 
 /// Records held in memory.

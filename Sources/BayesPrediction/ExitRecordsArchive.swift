@@ -8,6 +8,8 @@ private enum RecordsLayout {
   static let targets = "/targets"
   static let noise = "/noise"
   static let rowDigests = "/rowDigests"
+  static let positions = "positions"
+  static let ignoredLabel = "ignoredLabel"
   static func exit(_ index: Int) -> String { "/exits/\(index)" }
   static func features(_ index: Int) -> String { exit(index) + "/features" }
   static func logits(_ index: Int) -> String { exit(index) + "/logits" }
@@ -28,9 +30,7 @@ public struct ExitRecordsWriter: Sendable {
   }
 
   /// Appends a chunk.
-  ///
-  /// - Parameter rowDigests: one number a row by which rows that recur elsewhere are found.
-  public func append(_ records: ExitRecords, rowDigests: [Int]? = nil) throws(FileError) {
+  public func append(_ records: ExitRecords) throws(FileError) {
     for (index, exit) in records.exits.enumerated() {
       if let features = exit.features { try archive.append(features, to: RecordsLayout.features(index)) }
       try archive.append(exit.logits, to: RecordsLayout.logits(index))
@@ -40,7 +40,11 @@ public struct ExitRecordsWriter: Sendable {
     if let noise = records.noise {
       try archive.append(Tensor(shape: [noise.count], noise), to: RecordsLayout.noise)
     }
-    if let rowDigests { try archive.append(rowDigests, to: RecordsLayout.rowDigests) }
+  }
+
+  /// Appends one number a row of the network, by which rows that recur elsewhere are found.
+  public func append(rowDigests: [Int]) throws(FileError) {
+    try archive.append(rowDigests, to: RecordsLayout.rowDigests)
   }
 
   /// Publishes the file.
@@ -59,6 +63,12 @@ extension ArrayArchiveWriter {
     if let digest = description.dataDigest { try setAttribute("dataDigest", .text(digest), of: "/") }
     if !description.classNames.isEmpty {
       try setAttribute("classNames", .texts(description.classNames), of: "/")
+    }
+    if !description.positions.isEmpty {
+      try setAttribute(RecordsLayout.positions, .integers(description.positions), of: "/")
+    }
+    if let label = description.ignoredLabel {
+      try setAttribute(RecordsLayout.ignoredLabel, .integer(label), of: "/")
     }
     if let preprocessing = description.preprocessing {
       try setAttribute("scale", .number(preprocessing.scale), of: "/preprocessing")
@@ -95,6 +105,35 @@ extension ArrayArchive {
       let deviation = attributes["standardDeviation"]?.numbers
     else { return nil }
     return Preprocessing(scale: scale, mean: mean, standardDeviation: deviation)
+  }
+
+  /// The extents at whose positions a row of the network has an answer each; none where the file names none.
+  ///
+  /// - Throws: `FileError.Code.value` for extents that are not positive, or are more than there can be.
+  public func positions() throws(FileError) -> [Int] {
+    let extents: [Int]
+    switch try attribute(RecordsLayout.positions) {
+    case .integer(let extent): extents = [extent]
+    case .integers(let values): extents = values
+    default: return []
+    }
+    var count = 1
+    for extent in extents {
+      let (product, overflow) = count.multipliedReportingOverflow(by: extent)
+      guard extent > 0, !overflow else {
+        throw FileError(
+          .value, file: file, object: RecordsLayout.positions,
+          "The positions \(extents) are no extents of an image or a sequence; make the file anew.")
+      }
+      count = product
+    }
+    return extents
+  }
+
+  /// The label of rows that have no answer, where the file names one.
+  public func ignoredLabel() throws(FileError) -> Int? {
+    guard case .integer(let label)? = try attribute(RecordsLayout.ignoredLabel) else { return nil }
+    return label
   }
 
   /// The text attribute of that name, where there is one.
@@ -156,6 +195,8 @@ extension ArrayArchive {
     description.checkpointDigest = try optionalText("checkpointDigest")
     description.dataDigest = try optionalText("dataDigest")
     description.preprocessing = try preprocessing()
+    description.positions = try positions()
+    description.ignoredLabel = try ignoredLabel()
     if case .texts(let names)? = try attribute("classNames") { description.classNames = names }
     return description
   }
@@ -206,10 +247,11 @@ public struct ArchivedExitRecords: ExitRecordSource {
   private let hasNoise: Bool
   private let archive: any ArrayArchive
   private let rows: Range<Int>
+  private let inputRows: Range<Int>
 
   /// Opens the records of an archive.
   ///
-  /// - Parameter rows: the rows to deliver; all for `nil`.
+  /// - Parameter rows: the rows of the network whose records to deliver; all for `nil`.
   /// - Throws: `FileError` where arrays are missing, differ in length, or `rows` reaches beyond them.
   public init(_ archive: any ArrayArchive, rows: Range<Int>? = nil, likelihood: Likelihood? = nil)
     throws(FileError)
@@ -250,14 +292,25 @@ public struct ArchivedExitRecords: ExitRecordSource {
     guard count > 0 else {
       throw FileError(.value, file: archive.file, object: RecordsLayout.logits(0), "There are no rows.")
     }
-    self.rows = rows ?? 0..<count
-    guard self.rows.lowerBound >= 0, self.rows.upperBound <= count, !self.rows.isEmpty else {
+    let positionCount = description.positionCount
+    guard count % positionCount == 0 else {
+      throw FileError(
+        .shape, file: archive.file, object: RecordsLayout.logits(0),
+        "There are \(count) rows, which \(Shape(description.positions)) positions a row of the network do not divide; "
+          + "make the records anew.")
+    }
+    inputRows = rows ?? 0..<count / positionCount
+    guard inputRows.lowerBound >= 0, inputRows.upperBound <= count / positionCount, !inputRows.isEmpty else {
       throw FileError(
         .value, file: archive.file,
-        "Rows \(self.rows.lowerBound):\(self.rows.upperBound) were asked for; the file has \(count).")
+        "Rows \(inputRows.lowerBound):\(inputRows.upperBound) were asked for; the file has \(count / positionCount).")
     }
+    self.rows = inputRows.lowerBound * positionCount..<inputRows.upperBound * positionCount
     rowCount = self.rows.count
   }
+
+  /// The number of rows of the network; each has records for all its positions.
+  public var inputRowCount: Int { inputRows.count }
 
   /// The same records with other names for the classes.
   ///
@@ -266,6 +319,13 @@ public struct ArchivedExitRecords: ExitRecordSource {
     var records = self
     records.description.classNames = names
     try records.description.requireOneNameAClass()
+    return records
+  }
+
+  /// The same records with another label, where one is given, for rows that have no answer.
+  public func ignoring(label: Int?) -> ArchivedExitRecords {
+    var records = self
+    if let label { records.description.ignoredLabel = label }
     return records
   }
 
@@ -284,11 +344,22 @@ public struct ArchivedExitRecords: ExitRecordSource {
     return records
   }
 
-  /// One number a row by which rows that recur elsewhere are found, where the file has them.
+  /// One number a row of the network by which rows that recur elsewhere are found, where the file has them.
   public func rowDigests() throws(FileError) -> [Int]? {
     guard archive.entry(RecordsLayout.rowDigests) != nil else { return nil }
-    return try archive.readIntegers(RecordsLayout.rowDigests, rows: rows)
+    return try archive.readIntegers(RecordsLayout.rowDigests, rows: inputRows)
   }
+
+  public func forEachLabels(_ body: ([Int]) throws -> Void) async throws {
+    guard hasLabels else { return }
+    for first in stride(from: rows.lowerBound, to: rows.upperBound, by: Self.labelCount) {
+      try body(
+        try archive.readIntegers(RecordsLayout.labels, rows: first..<min(first + Self.labelCount, rows.upperBound)))
+    }
+  }
+
+  /// Labels that are read at once: half a megabyte.
+  private static let labelCount = 1 << 16
 
   public func forEachChunk(_ body: (ExitRecords) async throws -> Void) async throws {
     for first in stride(from: 0, to: rowCount, by: ExitRecords.chunkRowCount) {

@@ -5,14 +5,24 @@ public import BayesTensor
 /// `/exits/<k>/` holds `logits` (the mean over draws) `[rows, logits]`, `probabilities`
 /// `[rows, classes]`, and `total`, `aleatoric`, `epistemic` `[rows]` in nats; for Gaussian targets `mean`,
 /// `epistemicVariance` and `noiseVariance`, `[rows, outputs]`, in the targets' units; `/labels` where known.
+/// Where a row has an answer at each of several positions, their extents stand behind the rows, as in
+/// `[rows, height, width, classes]`.
+///
+/// - Cost: memory for the predictions of one row of the network at most, beside what is appended.
 public struct PredictionsWriter: Sendable {
   static let format = "bayesify-predictions"
 
   private let archive: any ArrayArchiveWriter
+  private var singles: WholeRows<Float>
+  private var doubles: WholeRows<Double>
+  private var labels: WholeRows<Double>
 
   /// Begins a file with what is known apart from the rows.
   public init(_ description: RecordsDescription, to archive: any ArrayArchiveWriter) throws(FileError) {
     self.archive = archive
+    singles = WholeRows(positions: description.positions)
+    doubles = WholeRows(positions: description.positions)
+    labels = WholeRows(positions: description.positions)
     var heads = description
     for index in heads.exits.indices { heads.exits[index].head = nil }
     try archive.setAttribute("format", .text(Self.format), of: "/")
@@ -21,23 +31,35 @@ public struct PredictionsWriter: Sendable {
   }
 
   /// Appends the predictions of all exits for some rows.
-  public func append(_ predictions: [Prediction], labels: [Int]?) throws(FileError) {
+  public mutating func append(_ predictions: [Prediction], labels: [Int]?) throws(FileError) {
     for prediction in predictions {
       let path = "/exits/\(prediction.exit)"
       if let regression = prediction.regression {
-        try archive.append(regression.mean, to: path + "/mean")
-        try archive.append(regression.epistemicVariance, to: path + "/epistemicVariance")
-        try archive.append(regression.noiseVariance, to: path + "/noiseVariance")
+        try append(regression.mean, to: path + "/mean")
+        try append(regression.epistemicVariance, to: path + "/epistemicVariance")
+        try append(regression.noiseVariance, to: path + "/noiseVariance")
         continue
       }
       let split = prediction.uncertaintySplit()
-      try archive.append(prediction.meanLogits, to: path + "/logits")
-      try archive.append(split.probabilities, to: path + "/probabilities")
-      try archive.append(split.total, to: path + "/total")
-      try archive.append(split.aleatoric, to: path + "/aleatoric")
-      try archive.append(split.epistemic, to: path + "/epistemic")
+      if let logits = singles.adding(prediction.meanLogits, to: path + "/logits") {
+        try archive.append(logits, to: path + "/logits")
+      }
+      try append(split.probabilities, to: path + "/probabilities")
+      try append(split.total, to: path + "/total")
+      try append(split.aleatoric, to: path + "/aleatoric")
+      try append(split.epistemic, to: path + "/epistemic")
     }
-    if let labels { try archive.append(labels, to: "/labels") }
+    if let labels {
+      // Whole numbers that stand for classes are exact in double precision.
+      let rows = Tensor(shape: [labels.count], labels.map(Double.init))
+      if let whole = self.labels.adding(rows, to: "/labels") {
+        try archive.append(whole.elements.map { Int($0) }, shape: whole.shape, to: "/labels")
+      }
+    }
+  }
+
+  private mutating func append(_ rows: Tensor<Double>, to path: String) throws(FileError) {
+    if let whole = doubles.adding(rows, to: path) { try archive.append(whole, to: path) }
   }
 
   /// Publishes the file.
@@ -45,6 +67,36 @@ public struct PredictionsWriter: Sendable {
 
   /// Removes what was written.
   public func discard() { archive.discard() }
+}
+
+/// Answers that wait until all positions of their row of the network are there.
+private struct WholeRows<Scalar: TensorScalar>: Sendable {
+  private let positions: [Int]
+  private let positionCount: Int
+  private var waiting: [String: [Tensor<Scalar>]] = [:]
+
+  init(positions: [Int]) {
+    self.positions = positions
+    positionCount = positions.reduce(1, *)
+  }
+
+  /// Adds answers to those of an array, and takes out the rows that are whole now.
+  ///
+  /// - Shapes: `[answers, …]` to `[rows] + positions + […]`.
+  mutating func adding(_ answers: Tensor<Scalar>, to path: String) -> Tensor<Scalar>? {
+    guard positionCount > 1 else { return answers }
+    let parts = waiting[path, default: []] + [answers]
+    let count = parts.reduce(0) { $0 + $1.rowCount }
+    let wholeCount = count / positionCount * positionCount
+    guard wholeCount > 0 else {
+      waiting[path] = parts
+      return nil
+    }
+    let all = parts.count == 1 ? parts[0] : .stacking(parts)
+    waiting[path] = wholeCount < count ? [all.rows(wholeCount..<count)] : []
+    let whole = wholeCount < count ? all.rows(0..<wholeCount) : all
+    return whole.reshaped(to: Shape([wholeCount / positionCount] + positions + answers.shape.row.dimensions))
+  }
 }
 
 extension Prediction {

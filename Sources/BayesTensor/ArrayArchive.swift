@@ -92,8 +92,10 @@ public protocol ArrayArchiveWriter: Sendable {
   /// Appends rows to an array, which the first call creates.
   func append<Scalar: TensorScalar>(_ rows: Tensor<Scalar>, to path: String) throws(FileError)
 
-  /// Appends whole numbers to a `[count]` array, which the first call creates.
-  func append(_ integers: [Int], to path: String) throws(FileError)
+  /// Appends rows of whole numbers, row-major, to an array, which the first call creates.
+  ///
+  /// - Parameter shape: `[rows, …]`, as many elements as there are numbers.
+  func append(_ integers: [Int], shape: Shape, to path: String) throws(FileError)
 
   /// Attaches a value to a group or an array, creating the group where nothing is there yet.
   func setAttribute(_ name: String, _ value: ArchiveAttribute, of path: String) throws(FileError)
@@ -103,4 +105,11 @@ public protocol ArrayArchiveWriter: Sendable {
 
   /// Removes what was written so far.
   func discard()
+}
+
+extension ArrayArchiveWriter {
+  /// Appends whole numbers to a `[count]` array, which the first call creates.
+  public func append(_ integers: [Int], to path: String) throws(FileError) {
+    try append(integers, shape: [integers.count], to: path)
+  }
 }

@@ -26,7 +26,7 @@ extension NetworkRecords {
   ///
   /// - Cost: two runs over at most 128 rows.
   public func estimate() async throws -> Estimate {
-    let rows = 0..<min(rowCount, 128)
+    let rows = 0..<min(inputRowCount, runRowCount, 128)
     let inputs = try dataset.inputs(rows)
     _ = try await run(inputs)  // the first run allocates
     let clock = ContinuousClock()
@@ -36,9 +36,9 @@ extension NetworkRecords {
     let outputs = exits.reduce(0) { $0 + $1.logitCount + ($1.featureCount ?? 0) }
     let storedBytes = { if case .bytes = inputs.values { 1 } else { 4 } }() * dataset.rowShape.elementCount
     return Estimate(
-      rowCount: rowCount, multiplyAddsPerRow: exits.compactMap(\.multiplyAdds).max() ?? 0,
-      seconds: seconds * Double(rowCount) / Double(rows.count),
+      rowCount: inputRowCount, multiplyAddsPerRow: exits.compactMap(\.multiplyAdds).max() ?? 0,
+      seconds: seconds * Double(inputRowCount) / Double(rows.count),
       byteCount: residentByteCount
-        + min(rowCount, ExitRecords.chunkRowCount) * (2 * storedBytes + 8 * outputs))
+        + min(inputRowCount, runRowCount) * (2 * storedBytes + 8 * outputs * description.positionCount))
   }
 }

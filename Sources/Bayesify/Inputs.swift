@@ -114,10 +114,11 @@ public enum RowInput: Sendable {
     if case .records(let records) = self { records.description.checkpointDigest } else { nil }
   }
 
+  /// The number of rows of the network.
   public var rowCount: Int {
     switch self {
     case .dataset(let dataset): dataset.rowCount
-    case .records(let records): records.rowCount
+    case .records(let records): records.inputRowCount
     }
   }
 

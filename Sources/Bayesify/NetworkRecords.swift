@@ -4,13 +4,18 @@ public import BayesTensor
 
 /// Exit records made on the fly by running a frozen network over a data set.
 ///
+/// A network that answers at every pixel of an image, or every step of a sequence, gives a row of records for each.
+///
 /// - Determinism: a row's bits depend neither on the number of tasks nor on the rows beside it.
-/// - Cost: one pass through the network each time the records are asked for; memory for two chunks.
+/// - Cost: one pass through the network each time the records are asked for; memory for the inputs of two runs of the
+///   network and the outputs of one, twice: of 1024 rows or, with answers at several positions, of as many rows as have
+///   64 MiB of outputs, and one at least.
 public struct NetworkRecords: ExitRecordSource {
   public let description: RecordsDescription
   public let dataset: any Dataset
   private let frozen: FrozenNetwork
   private let prepared: any PreparedNetwork
+  private let reading: LabelReading
   private let width: Int
   private let stage: String
   private let report: @Sendable (StageProgress) -> Void
@@ -47,6 +52,9 @@ public struct NetworkRecords: ExitRecordSource {
     guard dataset.rowCount > 0 else {
       throw FileError(.value, file: dataset.file, "There are no rows.")
     }
+    reading = LabelReading(positions: description.positions, ignored: description.ignoredLabel)
+    // A shape that does not fit is told before anything is computed.
+    if dataset.hasLabels { _ = try dataset.labels(0..<0, as: reading) }
     let classCount = description.exits.map(\.classCount).max() ?? 0
     guard dataset.classNames.isEmpty || dataset.classNames.count == classCount else {
       throw FileError(
@@ -68,30 +76,50 @@ public struct NetworkRecords: ExitRecordSource {
       outputs: frozen.network.exits.flatMap { exit in (exit.features.map { [$0] } ?? []) + [exit.logits] })
   }
 
-  public var rowCount: Int { dataset.rowCount }
+  public var rowCount: Int { dataset.rowCount * description.positionCount }
+  /// The number of rows of the network.
+  public var inputRowCount: Int { dataset.rowCount }
   public var hasLabels: Bool { dataset.hasLabels }
 
   public func forEachChunk(_ body: (ExitRecords) async throws -> Void) async throws {
-    try await forEachChunkWithInputs { records, _ in try await body(records) }
+    try await forEachChunk(reading: { _ in }, body)
   }
 
-  /// Calls `body` with every chunk of records and the stored rows they come from.
-  public func forEachChunkWithInputs(_ body: (ExitRecords, RowBatch) async throws -> Void) async throws {
-    let chunks = stride(from: 0, to: rowCount, by: ExitRecords.chunkRowCount).map {
-      $0..<min($0 + ExitRecords.chunkRowCount, rowCount)
-    }
-    report(StageProgress(stage: stage, completed: 0, total: rowCount))
-    var current = try read(chunks[0])
-    for (index, rows) in chunks.enumerated() {
+  /// Calls `body` with every chunk of records, and before it `inputs` with the stored rows that the network was run on.
+  public func forEachChunk(
+    reading inputs: (RowBatch) throws -> Void, _ body: (ExitRecords) async throws -> Void
+  ) async throws {
+    let runs = stride(from: 0, to: inputRowCount, by: runRowCount).map { $0..<min($0 + runRowCount, inputRowCount) }
+    report(StageProgress(stage: stage, completed: 0, total: inputRowCount))
+    var chunks = RecordChunks()
+    var current = try read(runs[0])
+    for (index, rows) in runs.enumerated() {
       try Task.checkCancellation()
       // The next rows are read while these are computed.
-      let following = index + 1 < chunks.count ? chunks[index + 1] : nil
+      let following = index + 1 < runs.count ? runs[index + 1] : nil
       async let next = try following.map { try read($0) }
       let outputs = try await prepared(current.inputs, width: width)
-      try await body(try records(outputs, labels: current.labels, firstRow: rows.lowerBound), current.inputs)
-      report(StageProgress(stage: stage, completed: rows.upperBound, total: rowCount))
+      try inputs(current.inputs)
+      try await chunks.append(try records(outputs, labels: current.labels, firstRow: rows.lowerBound), body)
+      report(StageProgress(stage: stage, completed: rows.upperBound, total: inputRowCount))
       if let next = try await next { current = next }
     }
+    try await chunks.finish(body)
+  }
+
+  public func forEachLabels(_ body: ([Int]) throws -> Void) async throws {
+    guard hasLabels else { return }
+    let count = max(1, (1 << 16) / description.positionCount)
+    for first in stride(from: 0, to: inputRowCount, by: count) {
+      try body(try dataset.labels(first..<min(first + count, inputRowCount), as: reading))
+    }
+  }
+
+  /// The rows that the network runs on at once.
+  public var runRowCount: Int {
+    guard description.positionCount > 1 else { return ExitRecords.chunkRowCount }
+    let outputs = description.positionCount * description.exits.reduce(0) { $0 + $1.logitCount + ($1.featureCount ?? 0) }
+    return max(1, min(ExitRecords.chunkRowCount, (1 << 24) / max(outputs, dataset.rowShape.elementCount)))
   }
 
   /// The network's outputs for some stored rows.
@@ -101,15 +129,12 @@ public struct NetworkRecords: ExitRecordSource {
   var residentByteCount: Int { prepared.residentByteCount(width: width) + frozen.parameters.count * 4 }
 
   private func read(_ rows: Range<Int>) throws(FileError) -> (inputs: RowBatch, labels: [Int]?) {
-    let labels = dataset.hasLabels ? try dataset.labels(rows) : nil
-    if let labels, let classCount = description.exits.map(\.classCount).max(),
-      let index = labels.firstIndex(where: { $0 >= classCount })
-    {
-      throw FileError(
-        .value, file: dataset.labelsFile, object: "labels",
-        "Row \(dataset.firstRow + rows.lowerBound + index) has label \(labels[index]), but the network knows classes 0 to "
-          + "\(classCount - 1). Correct the labels or, if these rows are foreign, name the inputs alone, as in "
-          + "FILE:x.")
+    let labels = dataset.hasLabels ? try dataset.labels(rows, as: reading) : nil
+    if let labels {
+      try description.requireClasses(labels, labelsFile: dataset.labelsFile) {
+        answerPlace(
+          rows.lowerBound * description.positionCount + $0, positions: description.positions, firstRow: dataset.firstRow)
+      }
     }
     return (try dataset.inputs(rows), labels)
   }
@@ -117,45 +142,63 @@ public struct NetworkRecords: ExitRecordSource {
   private func records(_ outputs: [Tensor<Float>], labels: [Int]?, firstRow: Int) throws -> ExitRecords {
     var remaining = outputs[...]
     var exits: [ExitRecords.Exit] = []
+    let positionCount = description.positionCount
     for (index, exit) in frozen.network.exits.enumerated() {
-      let features = exit.features == nil ? nil : remaining.removeFirst()
-      let logits = remaining.removeFirst()
+      // A row for each position.
+      func rows(_ output: Tensor<Float>, width: Int?) -> Tensor<Float> {
+        width.map { output.reshaped(to: [output.rowCount * positionCount, $0]) } ?? output
+      }
+      let features = exit.features == nil ? nil : rows(remaining.removeFirst(), width: description.exits[index].featureCount)
+      let logits = rows(remaining.removeFirst(), width: description.exits[index].logitCount)
       if let position = logits.firstNonFinite {
         throw FileError(
           .value, file: dataset.file,
-          "Row \(dataset.firstRow + firstRow + position / max(1, logits.shape.row.elementCount)) gives a logit of "
-            + "\(logits[position]) at exit \(index) ('\(exit.name)'); check its values and the preprocessing.")
+          answerPlace(
+            firstRow * positionCount + position / max(1, logits.shape[1]), positions: description.positions,
+            firstRow: dataset.firstRow)
+            + " gives a logit of \(logits[position]) at exit \(index) ('\(exit.name)'); check its values and the "
+            + "preprocessing.")
       }
       exits.append(ExitRecords.Exit(features: features, logits: logits))
     }
-    return ExitRecords(firstRow: firstRow, exits: exits, labels: labels)
+    return ExitRecords(firstRow: firstRow * positionCount, exits: exits, labels: labels)
   }
 }
 
 extension FrozenNetwork {
   /// What is known of this network's exits, for records made with it.
   ///
-  /// - Parameter likelihood: stands at exits whose last activation leaves it open.
-  /// - Throws: `FileError` naming the exit and the option when the likelihood stays open, or when an
-  ///   exit gives something other than one vector a row.
+  /// An exit gives one vector of logits a row, or one at each position of an image or a sequence, the classes along the
+  /// last axis; one position alone counts as none.
+  ///
+  /// - Parameters:
+  ///   - likelihood: stands at exits whose last activation leaves it open.
+  ///   - ignoredLabel: the label of rows and positions that have no answer.
+  /// - Throws: `FileError` naming the exit and the option when the likelihood stays open, or the exits when they
+  ///   answer at different positions.
   public func recordsDescription(
     file: String, likelihood fallback: Likelihood? = nil, classNames: [String] = [],
-    checkpointDigest: String? = nil, dataDigest: String? = nil, preprocessing: Preprocessing? = nil
+    checkpointDigest: String? = nil, dataDigest: String? = nil, preprocessing: Preprocessing? = nil,
+    ignoredLabel: Int? = nil
   ) throws(FileError) -> RecordsDescription {
     // An option that no exit needs is a misunderstanding; with several exits it may be meant for one.
     let isOpen = network.exits.contains { $0.likelihood == nil }
     var exits: [ExitDescription] = []
+    let positions = network.positions(of: network.exits[0])
     for (index, exit) in network.exits.enumerated() {
-      let shape = network.shapes[exit.logits]
-      guard shape.rank == 1 else {
+      let ownPositions = network.positions(of: exit)
+      guard ownPositions == positions else {
         throw FileError(
           .unsupported, file: file, object: "exit \(index) ('\(exit.name)')",
-          "It gives \(shape) a row; exits must give one vector of logits a row.")
+          "It gives \(network.shapes[exit.logits]) a row, but exit 0 ('\(network.exits[0].name)') gives "
+            + "\(network.shapes[network.exits[0].logits]); exits must answer at the same positions, so save a model of "
+            + "those outputs alone that do.")
       }
+      let logitCount = network.shapes[exit.logits].dimensions.last ?? 1
       guard let likelihood = exit.likelihood ?? fallback else {
         throw FileError(
           .missing, file: file, object: "exit \(index) ('\(exit.name)')",
-          "Its last layer has no activation, so the meaning of its \(shape[0]) output(s) is open; say which "
+          "Its last layer has no activation, so the meaning of its \(logitCount) output(s) is open; say which "
             + "with --likelihood categorical, binary, multilabel or gaussian.")
       }
       if let fallback, let known = exit.likelihood, known != fallback, !isOpen {
@@ -164,12 +207,12 @@ extension FrozenNetwork {
           "Its last activation says \(known.rawValue), but --likelihood says \(fallback.rawValue); leave the "
             + "option out.")
       }
-      guard likelihood != .binary || shape[0] == 1 else {
+      guard likelihood != .binary || logitCount == 1 else {
         throw FileError(
           .value, file: file, object: "exit \(index) ('\(exit.name)')",
-          "A binary output has one logit; this one has \(shape[0]).")
+          "A binary output has one logit; this one has \(logitCount).")
       }
-      guard likelihood != .categorical || shape[0] > 1 else {
+      guard likelihood != .categorical || logitCount > 1 else {
         throw FileError(
           .value, file: file, object: "exit \(index) ('\(exit.name)')",
           exit.likelihood == nil
@@ -178,28 +221,38 @@ extension FrozenNetwork {
               + "network with a sigmoid or with a logit a class.")
       }
       var description = ExitDescription(
-        name: exit.name, likelihood: likelihood, logitCount: shape[0],
+        name: exit.name, likelihood: likelihood, logitCount: logitCount,
         multiplyAdds: network.multiplyAdds(toExit: index))
-      if let features = exit.features, network.shapes[features].rank == 1 {
-        description.featureCount = network.shapes[features].elementCount
+      if let features = exit.features {
+        description.featureCount = network.shapes[features].elementCount / positions.reduce(1, *)
         description.head = head(of: exit)
       }
       exits.append(description)
     }
     let description = RecordsDescription(
       file: file, exits: exits, classNames: classNames, checkpointDigest: checkpointDigest,
-      dataDigest: dataDigest, preprocessing: preprocessing)
+      dataDigest: dataDigest, preprocessing: preprocessing, positions: positions, ignoredLabel: ignoredLabel)
     try description.requireOneNameAClass()
     return description
   }
 
   private func head(of exit: Exit) -> ExitHead? {
-    guard let dense = network.nodes[exit.logits].layer as? Dense else { return nil }
-    let specs = network.parameterSpecs(of: exit.logits)
-    guard let weight = parameters[specs[0].path] else { return nil }
-    let bias = dense.usesBias ? parameters[specs[1].path] : nil
+    guard let node = network.head(of: exit) else { return nil }
+    let specs = network.parameterSpecs(of: node)
+    guard let weight = parameters[specs[0].path], let logitCount = weight.shape.dimensions.last else { return nil }
+    let bias = specs.count > 1 ? parameters[specs[1].path] : nil
+    // The window of a 1x1 convolution has one element.
     return ExitHead(
-      weight: weight, bias: bias ?? Tensor(zeros: [dense.units]), hasBias: dense.usesBias)
+      weight: weight.reshaped(to: [weight.count / logitCount, logitCount]), bias: bias ?? Tensor(zeros: [logitCount]),
+      hasBias: bias != nil)
+  }
+}
+
+extension Network {
+  /// The extents at whose positions an exit has logits; none where a row has one vector of them.
+  fileprivate func positions(of exit: Exit) -> [Int] {
+    let extents = Array(shapes[exit.logits].dimensions.dropLast())
+    return extents.allSatisfy { $0 == 1 } ? [] : extents
   }
 }
 

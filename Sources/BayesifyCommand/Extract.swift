@@ -5,7 +5,8 @@ struct Extract: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Runs a network once and keeps features and logits of every exit.",
     discussion: """
-      The records may stand wherever data may; the network then does not run again.
+      The records may stand wherever data may; the network then does not run again. Networks that answer at every \
+      pixel or step, with labels [rows, height, width] or [rows, steps], give a record for each, 4 bytes a number.
 
       Example: bayesify extract model.h5 --data test.h5 --scale 255 -o records.h5
       """)
@@ -47,9 +48,8 @@ struct Extract: AsyncParsableCommand {
     let writer = try ExitRecordsWriter(
       records.description, to: HDF5ArchiveWriter(output, replacing: execution.force))
     do {
-      try await records.forEachChunkWithInputs { chunk, inputs in
-        try writer.append(chunk, rowDigests: RowDigests.digests(of: inputs))
-      }
+      try await records.forEachChunk(
+        reading: { try writer.append(rowDigests: RowDigests.digests(of: $0)) }, { try writer.append($0) })
       try Task.checkCancellation()
       try writer.finish()
     } catch {
@@ -57,7 +57,6 @@ struct Extract: AsyncParsableCommand {
       throw error
     }
     progress.finishLine()
-    try RowsSummary(output: output, rows: records.rowCount, exits: records.description.exits.map(\.name))
-      .show(asJSON: json, progress)
+    try RowsSummary(output: output, of: records).show(asJSON: json, progress)
   }
 }

@@ -28,6 +28,10 @@ struct FitLaplace: AsyncParsableCommand {
       Multilabel and Gaussian exits need records with /targets [rows, outputs]; Gaussian ones have a noise in place \
       of a temperature, and may have one a row, /noise [rows].
 
+      Where a network answers at every pixel or step through a 1x1 convolution or a dense layer, each is a row to fit; \
+      labels are then [rows, height, width] or [rows, steps]. Validation records are kept on the disk meanwhile, 4 bytes \
+      for each feature and class of each pixel.
+
       Example: bayesify fit laplace model.h5 --data train.h5 --validation test.h5 --validation-rows 0:5000 \
       --scale 255 -o posterior.h5
       """)
@@ -162,6 +166,8 @@ struct FitLaplace: AsyncParsableCommand {
     if recipe.structure == .lowRank, let records = training as? NetworkRecords {
       training = try await SpooledRecords(records)
     }
+    var ignored: [String: IgnoredLabels] = [:]
+    (training, ignored["training"]) = try await session.answered(training)
     var held: (any ExitRecordSource)?
     if let validation = input.validation, let specification = self.validation {
       if let warning = try session.warningOfRecurrence(
@@ -180,6 +186,7 @@ struct FitLaplace: AsyncParsableCommand {
       } else {
         held = records
       }
+      if let records = held { (held, ignored["validation"]) = try await session.answered(records) }
     }
 
     let context = execution.context(try execution.backend(), progress)
@@ -210,7 +217,8 @@ struct FitLaplace: AsyncParsableCommand {
       throw error
     }
     for warning in warnings + posterior.warnings { progress.warn(warning) }
-    let summary = FitSummary(posterior, output: output, warnings: warnings + posterior.warnings)
+    let summary = FitSummary(
+      posterior, output: output, warnings: warnings + posterior.warnings, ignored: ignored.isEmpty ? nil : ignored)
     try printAnswer(json ? try jsonText(summary) : summary.description)
   }
 }
@@ -291,10 +299,15 @@ private struct FitSummary: Encodable, CustomStringConvertible {
   var structure: String
   var exits: [ExitSummary]
   var warnings: [String]
+  /// Labels that were passed over, by the set of rows; absent where no label is ignored.
+  var ignored: [String: IgnoredLabels]?
 
-  init(_ posterior: LastLayerLaplacePosterior, output: String, warnings: [String]) {
+  init(
+    _ posterior: LastLayerLaplacePosterior, output: String, warnings: [String], ignored: [String: IgnoredLabels]?
+  ) {
     self.output = output
     self.warnings = warnings
+    self.ignored = ignored
     structure = posterior.structure.rawValue
     exits = posterior.exits.map {
       ExitSummary(
@@ -331,7 +344,9 @@ private struct FitSummary: Encodable, CustomStringConvertible {
             "\n\(exit.name): \(rank) eigenvectors, \(($0 * 1000).rounded() / 10) % of the curvature"
           }
         }
-      }.joined() + "\nwrote \(output)"
+      }.joined()
+      + (ignored ?? [:]).sorted { $0.key < $1.key }.map { "\nignored \($0.key) labels: \($0.value)" }.joined()
+      + "\nwrote \(output)"
   }
 }
 

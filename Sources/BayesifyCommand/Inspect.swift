@@ -143,6 +143,8 @@ private struct NetworkDescription: Encodable, CustomStringConvertible {
     var name: String
     var features: Int?
     var classes: Int
+    /// The extents at whose positions a row has an answer each, where it has several.
+    var positions: [Int]?
     var likelihood: String?
     var multiplyAdds: Int
     /// Transforms that apply here.
@@ -172,12 +174,14 @@ private struct NetworkDescription: Encodable, CustomStringConvertible {
     }
     exits = network.exits.enumerated().map { index, exit in
       let shape = network.shapes[exit.logits]
-      let features = exit.features.map { network.shapes[$0].elementCount }
+      let positions = Array(shape.dimensions.dropLast())
+      let features = exit.features.map { network.shapes[$0].elementCount / positions.reduce(1, *) }
       let hasClasses = exit.likelihood == nil || exit.likelihood == .categorical || exit.likelihood == .binary
       return ExitDescription(
         name: exit.name, features: features, classes: shape.dimensions.last ?? 0,
+        positions: positions.allSatisfy { $0 == 1 } ? nil : positions,
         likelihood: exit.likelihood?.rawValue, multiplyAdds: network.multiplyAdds(toExit: index),
-        transforms: features != nil && shape.rank == 1 && hasClasses ? ["laplace"] : [])
+        transforms: features != nil && hasClasses ? ["laplace"] : [])
     }
   }
 
@@ -193,7 +197,8 @@ private struct NetworkDescription: Encodable, CustomStringConvertible {
         [
           "\(index)", exit.name, exit.likelihood ?? "open (--likelihood)",
           exit.transforms.isEmpty ? "none" : exit.transforms.joined(separator: ", "),
-          exit.features.map(String.init) ?? "none", "\(exit.classes)", "\(exit.multiplyAdds)",
+          exit.features.map(String.init) ?? "none",
+          "\(exit.classes)" + (exit.positions.map { " at \(Shape($0))" } ?? ""), "\(exit.multiplyAdds)",
         ]
       }, leading: 4)
     return """

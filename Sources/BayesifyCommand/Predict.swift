@@ -5,7 +5,9 @@ struct Predict: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Probabilities with total, aleatoric and epistemic uncertainty for every row and exit.",
     discussion: """
-      Uncertainty is in nats. Example: bayesify predict posterior.h5 --data new.h5 -o predictions.h5
+      Uncertainty is in nats. Networks that answer at every pixel give [rows, height, width, classes].
+
+      Example: bayesify predict posterior.h5 --data new.h5 -o predictions.h5
       """)
 
   @Argument(help: "A checkpoint or a posterior.")
@@ -54,7 +56,7 @@ struct Predict: AsyncParsableCommand {
       classNames: model.classNames, stage: "predict")
     if case .checkpoint(let model) = model { try session.requireExits(of: model, in: source.description) }
     let predictor = try session.predictor(model, for: source.description)
-    let writer = try PredictionsWriter(
+    var writer = try PredictionsWriter(
       source.description, to: archiveWriter(output, replacing: execution.force))
     do {
       try await source.forEachChunk { chunk in
@@ -70,19 +72,31 @@ struct Predict: AsyncParsableCommand {
       throw error
     }
     progress.finishLine()
-    try RowsSummary(output: output, rows: source.rowCount, exits: source.description.exits.map(\.name))
-      .show(asJSON: json, progress)
+    try RowsSummary(output: output, of: source).show(asJSON: json, progress)
   }
 }
 
 /// What a verb that writes rows says at its end.
 struct RowsSummary: Encodable {
   var output: String
+  /// Of the network.
   var rows: Int
+  /// The extents at whose positions every row has an answer, where it has several.
+  var positions: [Int]?
   var exits: [String]
 
+  init(output: String, of source: any ExitRecordSource) {
+    let description = source.description
+    self.output = output
+    rows = source.rowCount / description.positionCount
+    positions = description.positions.isEmpty ? nil : description.positions
+    exits = description.exits.map(\.name)
+  }
+
   func show(asJSON: Bool, _ progress: ProgressPrinter) throws {
-    if asJSON { try printAnswer(try jsonText(self)) } else { progress.note("wrote \(output): \(rows) rows, \(exits.count) exit(s)") }
+    if asJSON { return try printAnswer(try jsonText(self)) }
+    let answers = positions.map { " of \(Shape($0)) answers" } ?? ""
+    progress.note("wrote \(output): \(rows) rows\(answers), \(exits.count) exit(s)")
   }
 }
 

@@ -24,7 +24,8 @@ struct Session {
     let description = try checkpoint.frozen.recordsDescription(
       file: dataset.file, likelihood: model.likelihood ?? openLikelihood(likelihood, checkpoint),
       classNames: names.isEmpty ? classNames ?? [] : names, checkpointDigest: checkpoint.digest,
-      dataDigest: dataDigest, preprocessing: try model.preprocessing(stored: stored, in: dataset.file))
+      dataDigest: dataDigest, preprocessing: try model.preprocessing(stored: stored, in: dataset.file),
+      ignoredLabel: model.ignoreLabel)
     return try NetworkRecords(
       checkpoint.frozen, over: dataset, description: description, stage: stage,
       on: try execution.backend(), width: execution.width, report: progress.report)
@@ -41,7 +42,8 @@ struct Session {
     stored: Preprocessing?, likelihood: Likelihood? = nil, classNames: [String]? = nil, stage: String
   ) async throws -> any ExitRecordSource {
     switch input {
-    case .records(let records):
+    case .records(let archived):
+      let records = archived.ignoring(label: model.ignoreLabel)
       if let made = records.description.checkpointDigest, let digest, made != digest {
         throw FileError(
           .value, file: records.description.file,
@@ -60,6 +62,13 @@ struct Session {
       try await announce(records)
       return records
     }
+  }
+
+  /// Records without the rows that have no answer, and how many those were; `nil` where no label is ignored.
+  func answered(_ records: any ExitRecordSource) async throws -> (rows: any ExitRecordSource, ignored: IgnoredLabels?) {
+    guard let label = records.description.ignoredLabel, records.hasLabels else { return (records, nil) }
+    let answered = try await AnsweredExitRecords(records, ignoring: label)
+    return (answered, IgnoredLabels(label: label, ignored: answered.ignoredCount, total: records.rowCount))
   }
 
   /// The preprocessing that was used before for the parts of a command; raw rows get the same.
@@ -85,7 +94,7 @@ struct Session {
   /// Prints what a long pass will take.
   func announce(_ records: NetworkRecords) async throws {
     // A short pass is over before its estimate is read.
-    guard !execution.quiet, records.rowCount >= 2048 else { return }
+    guard !execution.quiet, records.inputRowCount >= min(2048, 16 * records.runRowCount) else { return }
     progress.note("estimate: \(try await records.estimate()) on \(execution.width) thread(s)")
   }
 
@@ -104,4 +113,13 @@ struct Session {
     return "\(count) of the \(second.rowCount) \(secondName) rows (\(second.file)) recur among the \(firstName) rows "
       + "(\(first.file)); what is tuned or measured on them flatters. Use rows that appear in one set only."
   }
+}
+
+/// How many labels of some rows were passed over.
+struct IgnoredLabels: Encodable, CustomStringConvertible {
+  var label: Int
+  var ignored: Int
+  var total: Int
+
+  var description: String { "\(ignored) of \(total) (label \(label))" }
 }

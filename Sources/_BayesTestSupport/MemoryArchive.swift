@@ -53,9 +53,10 @@ public final class MemoryArchive: ArrayArchive, ArrayArchiveWriter {
     write(known.map { .stacking([$0.converted(to: Scalar.self), rows]) } ?? rows, at: path)
   }
 
-  public func append(_ integers: [Int], to path: String) {
-    let known = contents.withLock { $0.arrays[path]?.tensor.elements.map { Int($0) } }
-    write((known ?? []) + integers, at: path)
+  public func append(_ integers: [Int], shape: Shape, to path: String) {
+    let known = contents.withLock { $0.arrays[path]?.tensor }
+    let rows = Tensor(shape: shape, integers.map(Double.init))
+    put(known.map { .stacking([$0, rows]) } ?? rows, at: path, type: "int64")
   }
 
   public func setAttribute(_ name: String, _ value: ArchiveAttribute, of path: String) { set(name, value, of: path) }

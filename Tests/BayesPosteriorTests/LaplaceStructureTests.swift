@@ -8,7 +8,7 @@ import _BayesTestSupport
 
 /// Numbers of laplace-torch 0.3 for last layers, and exact answers.
 struct LaplaceStructureTests {
-  static let names = ["known", "known-regression"] + (0..<30).map { $0 < 10 ? "0\($0)" : "\($0)" }
+  static let names = ["known", "known-regression", "pixels"] + (0..<30).map { $0 < 10 ? "0\($0)" : "\($0)" }
   static let structures: [(name: String, structure: LaplaceStructure)] = [
     ("full", .full), ("kron", .kronecker), ("diag", .diagonal),
   ]

@@ -140,6 +140,16 @@ struct WeightLaplaceTests {
         problem.frozen, exit: problem.exit, .gaussian, rowCount: 1, in: context
       ) { rows in (problem.inputs.rows(rows), nil) }
     }
+    // Pixels are no classes of one answer.
+    var pixels = NetworkBuilder(input: [4, 4, 3])
+    pixels.add(Convolution(filters: 2, window: Extent2D(height: 1, width: 1)))
+    let segmenting = try pixels.frozen()
+    let error = await #expect(throws: NetworkError.self) {
+      _ = try await WeightLaplace().fit(
+        segmenting, exit: segmenting.network.exits[0], .categorical, rowCount: 1, in: context
+      ) { rows in (Tensor<Double>(zeros: [rows.count, 4, 4, 3]), [0]) }
+    }
+    #expect(error?.message.contains("gives [4, 4, 2] a row") == true)
     var wide = NetworkBuilder(input: [80])
     wide.add(Dense(units: 60))
     let frozen = try wide.frozen()

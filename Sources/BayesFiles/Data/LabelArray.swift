@@ -1,46 +1,49 @@
+import BayesNetwork
 import BayesTensor
 
-/// Class indices in an array: one a row, or a one-hot row of classes each.
+/// Class indices in an array: one a row, or one a position of a row; or one-hot vectors in their places.
 struct LabelArray: Sendable {
   private let array: any StoredArray
 
-  /// - Throws: `FileError.Code.shape` for an array that is neither `[rows]`, `[rows, 1]` nor
-  ///   `[rows, classes]`.
+  /// - Throws: `FileError.Code.shape` for a single number, or rows without any.
   init(_ array: any StoredArray) throws(FileError) {
-    guard (1...2).contains(array.shape.rank), array.shape.row.elementCount > 0 else {
-      throw FileError(
-        .shape, file: array.file, object: array.object,
-        "Labels of shape \(array.shape) are not read; give class indices [rows] or one-hot rows [rows, classes]."
-      )
-    }
     self.array = array
+    guard array.shape.rank >= 1, array.shape.row.elementCount > 0 else { throw misshapen([]) }
   }
 
   var file: String { array.file }
   var object: String? { array.object }
   var rowCount: Int { array.shape[0] }
 
-  /// The class indices of some rows.
+  /// The class indices of some rows, all positions of a row one after another.
   ///
-  /// - Throws: `FileError.Code.value` naming the first row without one.
-  func indices(_ rows: Range<Int>) throws(FileError) -> [Int] {
-    let width = array.shape.row.elementCount
+  /// Rows are `[positions…]`, `[positions…, 1]` or one-hot `[positions…, classes]`; axes of extent one do not count.
+  ///
+  /// - Throws: `FileError.Code.shape` for rows of another shape; `.value` naming the first row, and position, without a
+  ///   class.
+  func indices(_ rows: Range<Int>, as reading: LabelReading) throws(FileError) -> [Int] {
+    let positions = reading.positions.filter { $0 != 1 }
+    let row = array.shape.row.dimensions.filter { $0 != 1 }
+    guard row == positions || row.dropLast() == positions[...] else { throw misshapen(reading.positions) }
+    let width = row.count > positions.count ? row[row.count - 1] : 1
+    guard !rows.isEmpty else { return [] }
     if array.scalarType.isInteger {
-      return try indices(array.integers(rows), width: width, firstRow: rows.lowerBound)
+      return try indices(array.integers(rows), width: width, reading, firstRow: rows.lowerBound)
     }
-    return try indices(array.values(rows, as: Double.self), width: width, firstRow: rows.lowerBound)
+    return try indices(array.values(rows, as: Double.self), width: width, reading, firstRow: rows.lowerBound)
   }
 
   private func indices<Number: LabelNumber>(
-    _ numbers: ContiguousArray<Number>, width: Int, firstRow: Int
+    _ numbers: ContiguousArray<Number>, width: Int, _ reading: LabelReading, firstRow: Int
   ) throws(FileError) -> [Int] {
     var indices: [Int] = []
     indices.reserveCapacity(numbers.count / width)
+    func place() -> String { answerPlace(indices.count, positions: reading.positions, firstRow: firstRow) }
     for start in stride(from: 0, to: numbers.count, by: width) {
-      let row = firstRow + indices.count
       if width == 1 {
-        guard let index = numbers[start].wholeNumber, index >= 0 else {
-          throw refusal("Row \(row) has the label \(numbers[start]); labels are whole numbers from 0 on.")
+        guard let index = numbers[start].wholeNumber, index >= 0 || index == reading.ignored else {
+          throw refusal("\(place()) has the label \(numbers[start]); labels are whole numbers from 0 on"
+            + (numbers[start].wholeNumber.map { ", or \($0) is to be passed over with --ignore-label \($0)." } ?? "."))
         }
         indices.append(index)
         continue
@@ -52,16 +55,25 @@ struct LabelArray: Sendable {
         case 1 where chosen == nil: chosen = position
         default:
           throw refusal(
-            "Row \(row) of the labels holds \(numbers[start + position]) at position \(position); a one-hot row "
+            "\(place()) of the labels holds \(numbers[start + position]) at position \(position); a one-hot row "
               + "has one 1 and zeros.")
         }
       }
       guard let chosen else {
-        throw refusal("Row \(row) of the labels is all zeros; a one-hot row has one 1.")
+        throw refusal("\(place()) of the labels is all zeros; a one-hot row has one 1.")
       }
       indices.append(chosen)
     }
     return indices
+  }
+
+  private func misshapen(_ positions: [Int]) -> FileError {
+    let wanted = (["rows"] + positions.map(String.init)).joined(separator: ", ")
+    return FileError(
+      .shape, file: array.file, object: array.object,
+      "Labels of shape \(array.shape) are not read"
+        + (positions.isEmpty ? "" : " for a network that answers at \(Shape(positions)) positions a row")
+        + "; give class indices [\(wanted)] or one-hot rows [\(wanted), classes].")
   }
 
   private func refusal(_ message: String) -> FileError {

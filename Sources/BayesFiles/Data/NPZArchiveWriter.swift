@@ -60,8 +60,8 @@ public final class NPZArchiveWriter: ArrayArchiveWriter {
     try add(rows.elements, type: Self.type(of: Scalar.self), shape: rows.shape.dimensions, to: path, grows: true)
   }
 
-  public func append(_ integers: [Int], to path: String) throws(FileError) {
-    try add(ContiguousArray(integers), type: "<i8", shape: [integers.count], to: path, grows: true)
+  public func append(_ integers: [Int], shape: Shape, to path: String) throws(FileError) {
+    try add(ContiguousArray(integers), type: "<i8", shape: shape.dimensions, to: path, grows: true)
   }
 
   public func setAttribute(_ name: String, _ value: ArchiveAttribute, of path: String) throws(FileError) {}

@@ -7,7 +7,8 @@ public import BayesTensor
 /// In files that name their arrays, and where `options` names none, inputs are `x` and labels `y`.
 /// Where there is no `x`, the only array of two or more axes is taken, and for labels the only list of
 /// integers as long.  Labels are class indices `[rows]` or `[rows, 1]`, of any type as long as they are
-/// whole numbers from 0, or one-hot rows `[rows, classes]`.  Inputs of `uint8` stay bytes; all others
+/// whole numbers from 0, or one-hot rows `[rows, classes]`; where a network answers at every pixel or step,
+/// `[rows, height, width]`, with or without a last axis for those.  Inputs of `uint8` stay bytes; all others
 /// become `Float`.
 ///
 /// A `.csv` file gives inputs `[rows, columns]` without the column of labels.  Columns are separated by
@@ -219,11 +220,13 @@ private struct ArrayDataset: Dataset {
     return RowBatch(shape: shape, values: .floats(values))
   }
 
-  func labels(_ rows: Range<Int>) throws(FileError) -> [Int] {
+  func labels(_ rows: Range<Int>) throws(FileError) -> [Int] { try labels(rows, as: LabelReading()) }
+
+  func labels(_ rows: Range<Int>, as reading: LabelReading) throws(FileError) -> [Int] {
     guard let labelArray else {
       throw FileError(.missing, file: file, "The data have no labels; name them, or give a file of labels.")
     }
-    return try labelArray.indices(storedRows(rows))
+    return try labelArray.indices(storedRows(rows), as: reading)
   }
 
   /// The rows of the file that some rows of this data set are.

@@ -30,7 +30,7 @@ public final class HDF5ArchiveWriter: ArrayArchiveWriter {
   }
 
   public func write(_ integers: [Int], at path: String) throws(FileError) {
-    try change { (output) throws(FileError) in try output.write(.integers(integers), at: path) }
+    try change { (output) throws(FileError) in try output.write(.integers(integers, [integers.count]), at: path) }
   }
 
   /// Appends rows to an array, which the first call creates.
@@ -42,8 +42,8 @@ public final class HDF5ArchiveWriter: ArrayArchiveWriter {
     try change { (output) throws(FileError) in try output.append(elements, to: path) }
   }
 
-  public func append(_ integers: [Int], to path: String) throws(FileError) {
-    try change { (output) throws(FileError) in try output.append(.integers(integers), to: path) }
+  public func append(_ integers: [Int], shape: Shape, to path: String) throws(FileError) {
+    try change { (output) throws(FileError) in try output.append(.integers(integers, shape), to: path) }
   }
 
   /// Attaches a value to a group or an array, creating the group where nothing is there yet.

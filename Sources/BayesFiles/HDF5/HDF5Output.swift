@@ -7,7 +7,8 @@ final class HDF5Output {
   enum Elements {
     case floats(Tensor<Float>)
     case doubles(Tensor<Double>)
-    case integers([Int])
+    /// Row-major, with their shape.
+    case integers([Int], Shape)
 
     init<Scalar: TensorScalar>(_ tensor: Tensor<Scalar>) {
       // Only these two conform.
@@ -22,7 +23,7 @@ final class HDF5Output {
       switch self {
       case .floats(let tensor): tensor.shape
       case .doubles(let tensor): tensor.shape
-      case .integers(let integers): [integers.count]
+      case .integers(_, let shape): shape
       }
     }
 
@@ -44,7 +45,7 @@ final class HDF5Output {
         try requireHDF5(unsafe tensor.elements.withUnsafeBytes { unsafe write($0, Float.nativeType) })
       case .doubles(let tensor):
         try requireHDF5(unsafe tensor.elements.withUnsafeBytes { unsafe write($0, Double.nativeType) })
-      case .integers(let integers):
+      case .integers(let integers, _):
         try requireHDF5(unsafe integers.withUnsafeBytes { unsafe write($0, Int.nativeType) })
       }
     }

@@ -58,6 +58,19 @@ public struct RowBatch: Sendable, Equatable {
   }
 }
 
+/// What labels are taken for when they are read.
+public struct LabelReading: Hashable, Sendable {
+  /// The extents at whose positions a row has a label each, as `[height, width]` for pixels; none where a row has one.
+  public var positions: [Int]
+  /// The label of rows and positions that have none; it may lie outside the classes, below zero too.
+  public var ignored: Int?
+
+  public init(positions: [Int] = [], ignored: Int? = nil) {
+    self.positions = positions
+    self.ignored = ignored
+  }
+}
+
 /// Rows of inputs, and labels where there are any, read a range at a time.
 public protocol Dataset: Sendable {
   /// The file, as the user named it; for messages.
@@ -90,10 +103,25 @@ public protocol Dataset: Sendable {
   ///
   /// - Throws: `FileError` naming the file, and the row where a label is no whole number from zero.
   func labels(_ rows: Range<Int>) throws(FileError) -> [Int]
+
+  /// The labels of some rows, all positions of a row one after another in row-major order.
+  ///
+  /// - Throws: as `labels(_:)`; `FileError.Code.shape` where a row has labels of another shape, even for no rows.
+  func labels(_ rows: Range<Int>, as reading: LabelReading) throws(FileError) -> [Int]
 }
 
 extension Dataset {
   public var classNames: [String] { [] }
   public var labelsFile: String { file }
   public var firstRow: Int { 0 }
+
+  public func labels(_ rows: Range<Int>, as reading: LabelReading) throws(FileError) -> [Int] {
+    guard reading.positions.isEmpty else {
+      throw FileError(
+        .shape, file: labelsFile,
+        "There is one label a row, but the network answers at \(Shape(reading.positions)) positions a row; give "
+          + "labels of the shape \(Shape(reading.positions).batched(rowCount)).")
+    }
+    return try labels(rows)
+  }
 }

@@ -20,7 +20,7 @@ public struct Exit: Sendable, Equatable {
   public var name: String
   /// The node whose output is the logits, before any softmax or sigmoid.
   public var logits: Int
-  /// The node whose output is the penultimate features, where the logits come from a dense layer.
+  /// The node whose output is the penultimate features, where the logits come from a linear head.
   public var features: Int?
   /// How the output is to be read; `nil` where the checkpoint leaves it open.
   public var likelihood: Likelihood?
@@ -72,8 +72,12 @@ public struct Network: Sendable {
       guard nodes.indices.contains(exit.logits), exit.features.map(nodes.indices.contains) ?? true else {
         throw NetworkError("Exit '\(exit.name)' refers to a node that does not exist.")
       }
-      guard exit.features == nil || nodes[exit.logits].layer is Dense else {
-        throw NetworkError("Exit '\(exit.name)' has features but its logits come from no dense layer.")
+      guard let features = exit.features else { continue }
+      guard let head = Self.head(of: exit.logits, nodes, shapes), let input = nodes[head].inputs.first else {
+        throw NetworkError("Exit '\(exit.name)' has features but its logits come from no dense layer or 1x1 convolution.")
+      }
+      guard shapes[features].elementCount == shapes[input].elementCount else {
+        throw NetworkError("Exit '\(exit.name)' has features of \(shapes[features]) where its head takes \(shapes[input]).")
       }
     }
     self.nodes = nodes
@@ -109,6 +113,35 @@ public struct Network: Sendable {
   /// Multiply-adds of one row to reach an exit when all earlier exits are computed too.
   public func multiplyAdds(toExit exit: Int) -> Int {
     Self.cost(of: exits[...exit].map(\.logits), nodes, shapes)
+  }
+
+  /// The node of an exit's linear head: a dense layer or a 1x1 convolution that makes the logits of a position from
+  /// the features at the same position; `nil` where the logits come from anything else.
+  public func head(of exit: Exit) -> Int? { Self.head(of: exit.logits, nodes, shapes) }
+
+  /// As `head(of:)`; layers behind the head that change no number and keep the last axis are passed over.
+  static func head(of logits: Int, _ nodes: [Node], _ shapes: [Shape]) -> Int? {
+    var index = logits
+    while let input = nodes[index].inputs.first {
+      let isHead =
+        switch nodes[index].layer {
+        case is Dense: true
+        case let convolution as Convolution:
+          convolution.isPointwise && shapes[index].dimensions.dropLast() == shapes[input].dimensions.dropLast()
+        default: false
+        }
+      if isHead { return index }
+      let changesNothing =
+        switch nodes[index].layer {
+        case is Identity: true
+        case let activation as Activation: activation.function == .linear
+        case is Reshape: shapes[index].dimensions.last == shapes[input].dimensions.last
+        default: false
+        }
+      guard changesNothing else { return nil }
+      index = input
+    }
+    return nil
   }
 
   /// Whether each node's value must be known for the outputs of `outputs`, where those of `inputs` are given.

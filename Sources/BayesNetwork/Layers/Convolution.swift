@@ -58,6 +58,12 @@ public struct Convolution: DifferentiableLayer, Hashable {
     self.usesBias = usesBias
   }
 
+  /// Whether each output pixel is one linear map of the input pixel at its place, where no border is put around the image.
+  public var isPointwise: Bool {
+    let one = Extent2D(height: 1, width: 1)
+    return window == one && strides == one && groups == 1
+  }
+
   /// The window's movement over an image of one size, with its padding resolved.
   public func geometry(for input: Shape) -> WindowGeometry {
     let extent = Extent2D(height: input[0], width: input[1])

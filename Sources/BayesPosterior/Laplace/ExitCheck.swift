@@ -12,10 +12,18 @@ struct ExitCheck: Sendable {
   let name: String
   let likelihood: Likelihood
   let head: ExitHead
+  /// The positions that rows of the network have answers at, by which rows of records are named.
+  let positions: [Int]
+  /// A label that is let pass though it is no class.
+  let ignoredLabel: Int?
 
   /// - Throws: `FileError` when the head is missing or misshapen, or its likelihood does not fit it.
-  init(_ description: ExitDescription, exit: Int, file: String) throws(FileError) {
+  init(
+    _ description: ExitDescription, exit: Int, file: String, positions: [Int] = [], ignoredLabel: Int? = nil
+  ) throws(FileError) {
     self.file = file
+    self.positions = positions
+    self.ignoredLabel = ignoredLabel
     self.exit = exit
     self.name = description.name
     self.likelihood = description.likelihood
@@ -26,8 +34,9 @@ struct ExitCheck: Sendable {
       throw failure(
         .missing,
         "Last-layer Laplace needs the linear head of the exit, its weight and bias, and there is none. "
-          + "Extract the records from a network whose exit ends in a linear layer, or fit that checkpoint with these "
-          + "records as its data.")
+          + "Extract the records from a network whose exit ends in a dense layer or a 1x1 convolution, with nothing but a "
+          + "softmax or sigmoid behind it (enlarge images before the head), or fit that checkpoint with these records as "
+          + "its data.")
     }
     guard head.weight.shape.rank == 2, head.weight.shape[1] == description.logitCount,
       head.bias.shape == [description.logitCount], head.weight.shape[0] > 0
@@ -77,7 +86,7 @@ struct ExitCheck: Sendable {
     }
     var checks: [ExitCheck] = []
     for (exit, exitDescription) in description.exits.enumerated() {
-      checks.append(try ExitCheck(exitDescription, exit: exit, file: description.file))
+      checks.append(try ExitCheck(exitDescription, exit: exit, file: description.file, positions: description.positions))
     }
     return checks
   }
@@ -101,13 +110,14 @@ struct ExitCheck: Sendable {
       features: doublePrecision(features), logits: doublePrecision(logits),
       labels: isClassified ? chunk.labels : nil, targets: isClassified ? nil : chunk.targets,
       noise: likelihood == .gaussian ? chunk.noise : nil)
-    try check(rows, firstRow: chunk.firstRow)
-    try checkAnswers(of: rows, firstRow: chunk.firstRow)
-    try checkHead(features, logits, firstRow: chunk.firstRow, on: backend)
+    let place = { chunk.place(ofRow: $0, in: positions) }
+    try check(rows, place)
+    try checkAnswers(of: rows, place)
+    try checkHead(features, logits, place, on: backend)
     return rows
   }
 
-  private func check(_ rows: HeadRows, firstRow: Int) throws(FileError) {
+  private func check(_ rows: HeadRows, _ place: (Int) -> String) throws(FileError) {
     let (featureCount, logitCount) = (head.weight.shape[0], head.weight.shape[1])
     let rowCount = rows.logits.rowCount
     guard rows.features.shape == [rowCount, featureCount], rows.logits.shape == [rowCount, logitCount]
@@ -120,26 +130,28 @@ struct ExitCheck: Sendable {
     if let position = rows.features.firstNonFinite {
       throw failure(
         .value,
-        "Row \(firstRow + position / featureCount), counted from 0, has a feature (number "
+        "\(place(position / featureCount)), counted from 0, has a feature (number "
           + "\(position % featureCount)) that is infinite or not a number. Remove the row, or find out "
           + "where the network overflows.")
     }
     if let position = rows.logits.firstNonFinite {
       throw failure(
         .value,
-        "Row \(firstRow + position / logitCount), counted from 0, has a logit (number "
+        "\(place(position / logitCount)), counted from 0, has a logit (number "
           + "\(position % logitCount)) that is infinite or not a number. Remove the row, or find out "
           + "where the network overflows.")
     }
   }
 
-  private func checkAnswers(of rows: HeadRows, firstRow: Int) throws(FileError) {
+  private func checkAnswers(of rows: HeadRows, _ place: (Int) -> String) throws(FileError) {
     let logitCount = head.weight.shape[1]
     let classCount = likelihood == .binary ? 2 : logitCount
-    if let labels = rows.labels, let row = labels.firstIndex(where: { !(0..<classCount).contains($0) }) {
+    if let labels = rows.labels,
+      let row = labels.firstIndex(where: { !(0..<classCount).contains($0) && $0 != ignoredLabel })
+    {
       throw failure(
         .value,
-        "Row \(firstRow + row), counted from 0, has label \(labels[row]); there are \(classCount) "
+        "\(place(row)), counted from 0, has label \(labels[row]); there are \(classCount) "
           + "classes, counted from 0.")
     }
     if let targets = rows.targets {
@@ -152,7 +164,7 @@ struct ExitCheck: Sendable {
       if let position = targets.elements.firstIndex(where: { !isAllowed($0) }) {
         throw failure(
           .value,
-          "Row \(firstRow + position / logitCount), counted from 0, has the target \(targets[position]) for output "
+          "\(place(position / logitCount)), counted from 0, has the target \(targets[position]) for output "
             + "\(position % logitCount); targets of this exit are "
             + (likelihood == .multilabel ? "zeros and ones." : "finite numbers."))
       }
@@ -160,7 +172,7 @@ struct ExitCheck: Sendable {
     if let noise = rows.noise, let row = noise.firstIndex(where: { !($0 > 0 && $0.isFinite) }) {
       throw failure(
         .value,
-        "Row \(firstRow + row), counted from 0, has the noise \(noise[row]); a standard deviation is positive and finite.")
+        "\(place(row)), counted from 0, has the noise \(noise[row]); a standard deviation is positive and finite.")
     }
   }
 
@@ -168,7 +180,7 @@ struct ExitCheck: Sendable {
   ///
   /// Single precision does: the difference that is allowed is far larger than its rounding.
   private func checkHead(
-    _ features: Tensor<Float>, _ logits: Tensor<Float>, firstRow: Int, on backend: any Backend
+    _ features: Tensor<Float>, _ logits: Tensor<Float>, _ place: (Int) -> String, on backend: any Backend
   ) throws(FileError) {
     let logitCount = head.weight.shape[1]
     let products = backend.product(features, head.weight)
@@ -192,7 +204,7 @@ struct ExitCheck: Sendable {
       if let worst {
         throw failure(
           .value,
-          "Row \(firstRow + row), counted from 0, has logit \(logits[row, worst.column]) for class "
+          "\(place(row)), counted from 0, has logit \(logits[row, worst.column]) for class "
             + "\(worst.column), but its features and the head give \(worst.expected). The rows and the head are "
             + "of different networks; extract the records again.")
       }

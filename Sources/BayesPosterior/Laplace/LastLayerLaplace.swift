@@ -102,7 +102,8 @@ public struct LastLayerLaplace: Hashable, Sendable {
   ///
   /// - Parameters:
   ///   - training: Rows that the network was trained on, with features and linear heads at every exit.
-  ///     Labels or targets are needed for the marginal likelihood and for noise that is learned.
+  ///     Labels or targets are needed for the marginal likelihood and for noise that is learned.  Where a network
+  ///     answers at several positions, every position is a row; those with the ignored label take no part.
   ///   - validation: Labelled rows that the network was not trained on; may be `nil` unless
   ///     `needsValidation`.  If given, the trail and the accuracy are recorded even where all is fixed.
   ///   - earlier: A posterior of the same network and structure whose sums the training rows are added to, so that the
@@ -119,6 +120,8 @@ public struct LastLayerLaplace: Hashable, Sendable {
     training: any ExitRecordSource, validation: (any ExitRecordSource)?,
     continuing earlier: LastLayerLaplacePosterior? = nil, in context: ExecutionContext
   ) async throws -> LastLayerLaplacePosterior {
+    let training = try await training.answered
+    let validation = try await validation?.answered
     let likelihoods = training.description.exits.map(\.likelihood)
     precondition(
       validation != nil || !needsValidation(likelihoods),
@@ -130,7 +133,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
     var posterior = try await posteriorBeforeTuning(training, earlier, in: context)
     try chooseByMarginalLikelihood(&posterior, on: context.backend)
     if let validation {
-      let tuning = try validationTuning(of: posterior, file: validation.description.file, in: context)
+      let tuning = try validationTuning(of: posterior, rows: validation.description, in: context)
       for (exit, result) in try await tuning.run(on: validation, in: context).enumerated() {
         let isGaussian = posterior.exits[exit].description.likelihood == .gaussian
         posterior.exits[exit].tuning = isGaussian ? result.inUnitsOfTargets : result
@@ -340,14 +343,15 @@ public struct LastLayerLaplace: Hashable, Sendable {
   }
 
   private func validationTuning(
-    of posterior: LastLayerLaplacePosterior, file: String, in context: ExecutionContext
+    of posterior: LastLayerLaplacePosterior, rows: RecordsDescription, in context: ExecutionContext
   ) throws -> ValidationTuning {
     var exits: [ValidationLikelihood.Exit] = []
     var (priorAxes, temperatureAxes): ([LatticeAxis], [LatticeAxis]) = ([], [])
     for (index, exit) in posterior.exits.enumerated() {
       exits.append(
         ValidationLikelihood.Exit(
-          check: try ExitCheck(exit.description, exit: index, file: file), curvature: exit.curvature,
+          check: try ExitCheck(exit.description, exit: index, file: rows.file, positions: rows.positions),
+          curvature: exit.curvature,
           draws: try posterior.tuningDraws(logitCount: exit.curvature.value.logitCount, on: context.backend)))
       priorAxes.append(
         priorPrecision == .validation && predictive != .plain

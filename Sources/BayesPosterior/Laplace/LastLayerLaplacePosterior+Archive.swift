@@ -7,7 +7,7 @@ import Foundation
 ///
 /// - `/` has the attributes `format`, `version`, `method`, `structure`, `predictive`, `draws`, `drawsKey`,
 ///   `isEnsemble`, `exitCount`, and where known `classNames`, `checkpointDigest`, `dataDigest`, `preprocessing`
-///   (JSON) and `warnings`.
+///   (JSON), `positions` and `warnings`.
 /// - `/exits/0` and so on have attributes of the exit and the arrays `weight`, `bias`, `trail`, those of the structure
 ///   (`outputValues`, `outputVectors`, `inputValues`, `inputVectors` of Kronecker ones; `curvature` of `diagonal`;
 ///   `values` and `vectors` of `full` and `low-rank`), and the sums that further rows can be added to, `sums/totals`
@@ -42,6 +42,7 @@ extension LastLayerLaplacePosterior {
       try archive.setAttribute(
         "preprocessing", .text(try json(preprocessing, file: archive.file)), of: "/")
     }
+    if !source.positions.isEmpty { try archive.setAttribute("positions", .integers(source.positions), of: "/") }
     if !warnings.isEmpty { try archive.setAttribute("warnings", .texts(warnings), of: "/") }
     for (index, exit) in exits.enumerated() { try exit.write(to: archive, at: "/exits/\(index)") }
   }
@@ -96,7 +97,8 @@ extension LastLayerLaplacePosterior {
       classNames: try reader.texts("classNames", of: "/"),
       checkpointDigest: try reader.optionalText("checkpointDigest", of: "/"),
       dataDigest: try reader.optionalText("dataDigest", of: "/"),
-      preprocessing: hasPreprocessing ? try reader.json("preprocessing", of: "/") : nil)
+      preprocessing: hasPreprocessing ? try reader.json("preprocessing", of: "/") : nil,
+      positions: try archive.positions())
   }
 }
 

@@ -33,7 +33,7 @@ public struct LastLayerLaplacePredictor: Sendable {
   private static let keptWeightLimit = 1 << 25
 
   init(
-    _ posterior: LastLayerLaplacePosterior, file: String, on backend: any Backend
+    _ posterior: LastLayerLaplacePosterior, for rows: RecordsDescription, on backend: any Backend
   ) throws {
     predictive = posterior.predictive
     sampleCount = posterior.sampleCount
@@ -47,7 +47,9 @@ public struct LastLayerLaplacePredictor: Sendable {
         && sampleCount * curvature.parameterCount <= Self.keptWeightLimit
       exits.append(
         Exit(
-          check: try ExitCheck(exit.description, exit: index, file: file), posterior: exit,
+          check: try ExitCheck(
+            exit.description, exit: index, file: rows.file, positions: rows.positions, ignoredLabel: rows.ignoredLabel),
+          posterior: exit,
           draws: try posterior.draws(logitCount: curvature.logitCount, on: backend),
           weightDraws: keepsWeights
             ? (0..<sampleCount).map { weightDraw($0, of: exit, exit: index, key: posterior.drawsKey, on: backend) } : nil,
@@ -339,7 +341,7 @@ extension LastLayerLaplacePosterior {
     for description: RecordsDescription, in context: ExecutionContext
   ) throws -> LastLayerLaplacePredictor {
     try source.requireSameNetwork(as: description)
-    return try LastLayerLaplacePredictor(self, file: description.file, on: context.backend)
+    return try LastLayerLaplacePredictor(self, for: description, on: context.backend)
   }
 
   /// The draws for an exit that all rows share; `nil` for a predictive without any.

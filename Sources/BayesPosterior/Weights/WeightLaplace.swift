@@ -61,7 +61,8 @@ public struct WeightLaplace: Hashable, Sendable {
   ///     likelihood; its maximum does not depend on them.
   ///   - likelihood: categorical or binary.
   /// - Determinism: the same bits at any `context.width`.
-  /// - Throws: `NetworkError` where a layer cannot be chosen, no gradient passes, or the likelihood is another;
+  /// - Throws: `NetworkError` where a layer cannot be chosen, no gradient passes, the likelihood is another, or a row
+  ///   has several answers;
   ///   `NumericalError` where a matrix cannot be factorised or the marginal likelihood has no maximum; `FileError`
   ///   naming the row where data are unfit; `CancellationError`.
   public func fit(
@@ -86,6 +87,12 @@ public struct WeightLaplace: Hashable, Sendable {
       throw NetworkError(
         "Exit '\(exit.name)' is \(likelihood.rawValue); the weights of whole networks are fitted for categorical and "
           + "binary exits alone. Fit its last layer.")
+    }
+    let shape = frozen.network.shapes[exit.logits]
+    guard shape.elementCount == shape.dimensions.last else {
+      throw NetworkError(
+        "Exit '\(exit.name)' gives \(shape) a row; the weights of whole networks are fitted for one answer a row alone. "
+          + "Fit its last layer.")
     }
     let layers = try scope.layers(of: frozen, exit: exit)
     let parameterCount = layers.reduce(0) { $0 + $1.parameterCount }

@@ -23,6 +23,11 @@ struct ModelOptions: ParsableArguments {
   var labelColumn: String?
 
   @Option(
+    parsing: .unconditional,
+    help: "A label that means no class, as 255 for void pixels: rows and pixels with it are not fitted, tuned or measured on.")
+  var ignoreLabel: Int?
+
+  @Option(
     help: "A text file with one class name a line. (default: the sub-folders, where data are a folder of images)")
   var classNames: String?
 

@@ -68,23 +68,15 @@ enum GraphArchitecture {
       guard let logits = positions[exit.logits] else {
         throw refuse("Exit '\(exit.name)' is the output of '\(exit.logits)', which does not exist.")
       }
-      let isDense = nodes[logits].layer is Dense
-      exits.append(
-        Exit(
-          name: exit.name, logits: logits, features: isDense ? nodes[logits].inputs.first : nil,
-          likelihood: exit.likelihood))
+      exits.append(Exit(name: exit.name, logits: logits, likelihood: exit.likelihood))
     }
     do {
       let network = try Network(nodes: nodes, exits: exits)
-      // A dense layer over pixels or a sequence has logits, but no one vector of features.
-      guard network.exits.contains(where: { network.shapes[$0.logits].rank != 1 && $0.features != nil }) else {
-        return network
-      }
       return try Network(
         nodes: nodes,
         exits: exits.map { exit in
           var exit = exit
-          if network.shapes[exit.logits].rank != 1 { exit.features = nil }
+          exit.features = network.head(of: exit).flatMap { nodes[$0].inputs.first }
           return exit
         })
     } catch {

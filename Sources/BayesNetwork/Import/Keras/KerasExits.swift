@@ -24,9 +24,7 @@ struct KerasExits {
         passingOver(nodes[ending.node].inputs[0]), to: shapes[output], named: exit.name + "/logits")
       exit.likelihood = ending.likelihood
     }
-    if nodes[exit.logits].layer is Dense, shapes[exit.logits].rank == 1 {
-      exit.features = passingOver(nodes[exit.logits].inputs[0])
-    }
+    if let head = Network.head(of: exit.logits, nodes, shapes) { exit.features = passingOver(nodes[head].inputs[0]) }
     exits.append(exit)
   }
 
