@@ -159,8 +159,8 @@ struct Evaluate: AsyncParsableCommand {
     if let json { outputs.append((json, Data(try JSONRenderer().render(report).utf8))) }
     if let html { outputs.append((html, Data(HTMLRenderer().render(report).utf8))) }
     try AtomicFile.write(outputs, replacing: execution.force)
-    let notes = ignored.sorted { $0.key < $1.key }.map { "\n\nignored \($0.key) labels: \($0.value)" }.joined()
-    try printAnswer(summary(report) + notes + "\n\n" + report.verdict)
+    let notes = ignored.sorted { $0.key < $1.key }.map { "ignored \($0.key) labels: \($0.value)" }
+    try printAnswer(([summary(report)] + notes).joined(separator: "\n") + "\n\n" + report.verdict)
   }
 
   /// Warnings of rows that appear in more than one of the training, validation and test sets.
