@@ -155,7 +155,10 @@ struct DatasetTests {
   }
 
   @Test(arguments: [
-    ("negative", "Row 3 has the label -1; labels are whole numbers from 0 on."),
+    (
+      "negative",
+      "Row 3 has the label -1; labels are whole numbers from 0 on, or -1 is to be passed over with --ignore-label -1."
+    ),
     ("fractional", "Row 3 has the label 1.5; labels are whole numbers from 0 on."),
     ("missing", "Row 4 has the label nan; labels are whole numbers from 0 on."),
     ("two_hot", "Row 2 of the labels holds 1 at position 1; a one-hot row has one 1 and zeros."),

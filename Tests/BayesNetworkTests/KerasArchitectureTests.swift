@@ -296,10 +296,10 @@ import _BayesTestSupport
     #expect(try exit(dense(3, "log_softmax")) == ("head", "image", .categorical))
   }
 
-  @Test func imagesOfProbabilitiesAreCategoricalWithoutFeatures() throws {
+  @Test func imagesOfProbabilitiesAreCategoricalWithFeaturesAtEveryPixel() throws {
     let json = KerasJSON.sequential(KerasJSON.input("4, 4, 8"), dense(3, "softmax"))
     let exit = try imported(MemoryCheckpoint(json)).network.exits[0]
-    #expect(exit == Exit(name: "head", logits: 1, features: nil, likelihood: .categorical))
+    #expect(exit == Exit(name: "head", logits: 1, features: 0, likelihood: .categorical))
     // Flattening them mixes pixels and classes, so no softmax is at the end any more.
     let flat = KerasJSON.sequential(
       KerasJSON.input("4, 4, 8"), dense(3, "softmax"), KerasJSON.layer("Flatten", "flat"))
