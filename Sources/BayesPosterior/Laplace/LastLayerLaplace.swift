@@ -291,7 +291,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
       let maximum = try MarginalLikelihood.maximum(
         ofSum: posterior.exits.compactMap(\.marginalLikelihood), noises: posterior.exits.map(\.noise))
       for index in posterior.exits.indices { posterior.exits[index].priorPrecision = maximum.priorPrecision }
-      if maximum.isLowest { posterior.warnings.append("All exits: " + lowestWarning(maximum)) }
+      if maximum.isLowest { posterior.warnings.append("All exits: " + maximum.lowestWarning) }
       return
     }
     for index in posterior.exits.indices {
@@ -317,7 +317,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
       guard let (_, maximum) = try evidenceMaximum(posterior.exits[index]) else { continue }
       posterior.exits[index].priorPrecision = maximum.priorPrecision
       posterior.exits[index].noise = maximum.noise
-      if maximum.isLowest { posterior.warnings.append("\(name): " + lowestWarning(maximum)) }
+      if maximum.isLowest { posterior.warnings.append("\(name): " + maximum.lowestWarning) }
     }
   }
 
@@ -333,12 +333,6 @@ public struct LastLayerLaplace: Hashable, Sendable {
     return (curve, noise == .learned ? try curve.maximumWithNoise() : try curve.maximum(noise: exit.noise))
   }
 
-  private func lowestWarning(_ maximum: MarginalLikelihood.Maximum) -> String {
-    "the marginal likelihood still rises at the lowest "
-      + "prior precision tried, \(maximum.priorPrecision.significantDigits()): the training rows hardly bend the "
-      + "likelihood. Choose the prior precision by validation."
-  }
-
   private func validationTuning(
     of posterior: LastLayerLaplacePosterior, file: String, in context: ExecutionContext
   ) throws -> ValidationTuning {
@@ -348,7 +342,9 @@ public struct LastLayerLaplace: Hashable, Sendable {
       exits.append(
         ValidationLikelihood.Exit(
           check: try ExitCheck(exit.description, exit: index, file: file), curvature: exit.curvature,
-          draws: try posterior.tuningDraws(logitCount: exit.curvature.value.logitCount, on: context.backend)))
+          draws: try predictive.tuningDraws(
+            count: sampleCount, logitCount: exit.curvature.value.logitCount, key: posterior.drawsKey,
+            on: context.backend)))
       priorAxes.append(
         priorPrecision == .validation && predictive != .plain
           ? ValidationTuning.priorAxis(meanSquaredNorm: exit.meanSquaredNorm) : .fixed(exit.unitPriorPrecision))
