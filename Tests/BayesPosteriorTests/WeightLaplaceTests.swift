@@ -165,14 +165,14 @@ struct WeightLaplaceTests {
   }
 
   /// What validation chooses has the likelihood that predictions have, and no lower one lies around it.
-  @Test(arguments: WeightStructure.allCases, [LaplacePredictive.whitened, .probit])
+  @Test(arguments: zip(WeightStructure.allCases, [LaplacePredictive.probit, .whitened, .meanField]))
   func validationChoosesTheLowestLoss(structure: WeightStructure, predictive: LaplacePredictive) async throws {
-    let problem = try Problem("dense-2")
+    let problem = try Problem("dense-1")
     let half = problem.labels.count / 2
-    let (training, held) = (Array(0..<half), Array(half..<problem.labels.count))
+    let (training, held) = (Array(0..<half), Array(half..<min(half + 12, problem.labels.count)))
     let recipe = WeightLaplace(
       structure: structure, priorPrecision: .validation, temperature: .validation, predictive: predictive,
-      sampleCount: 32)
+      sampleCount: 16)
     let fitted = try await recipe.fit(
       problem.frozen, exit: problem.exit, .categorical, training: problem.rows(training), validation: problem.rows(held),
       in: context
@@ -185,7 +185,7 @@ struct WeightLaplaceTests {
       other.priorPrecisions = fitted.priorPrecisions.map { _ in priorPrecision }
       let (means, covariance) = try problem.logits(other, at: problem.inputs.rows(held), on: context.backend)
       let draws = try predictive.tuningDraws(
-        count: 32, logitCount: means.shape[1], key: context.key, on: context.backend)
+        count: 16, logitCount: means.shape[1], key: context.key, on: context.backend)
       let prediction = try GaussianLogits(
         means: means, covariance: covariance, temperature: temperature, likelihood: .categorical, exit: 0
       ).prediction(predictive, draws: draws.map(DrawTable.shared), on: context.backend)
@@ -197,7 +197,9 @@ struct WeightLaplaceTests {
     expectClose(lowest, chosen.negativeLogLikelihood, tolerance: 1e-5)
     for factor in [0.5, 2.0] {
       #expect(try loss(chosen.priorPrecision * factor, chosen.temperature) > lowest - 1e-6)
-      #expect(try loss(chosen.priorPrecision, chosen.temperature * factor) > lowest - 1e-6)
+      if (0.25...8).contains(chosen.temperature * factor) {
+        #expect(try loss(chosen.priorPrecision, chosen.temperature * factor) > lowest - 1e-6)
+      }
     }
     let plain = try #require(fitted.tuning.withoutVariance)
     #expect(plain.priorPrecision == .infinity && plain.negativeLogLikelihood >= lowest - 1e-6)

@@ -372,16 +372,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
     let name = "Exit \(index) ('\(exit.description.name)')"
     let parameter = exit.description.likelihood == .gaussian ? "noise" : "temperature"
     var warnings: [String] = []
-    if let chosen, temperatureAxis.bounds.count > 1 {
-      let bounds = temperatureAxis.bounds
-      let edges = [bounds.lowerBound, bounds.upperBound].map(temperatureAxis.value(at:))
-      if edges.contains(chosen.temperature) {
-        warnings.append(
-          "\(name): the \(parameter) \(chosen.temperature.significantDigits()) is at the edge of what is tried, \(edges[0]) to "
-            + "\(edges[1]). Look at the validation rows: are they like the training rows, and are their "
-            + "labels right?")
-      }
-    }
+    if let warning = chosen?.edgeWarning(parameter, temperatureAxis) { warnings.append("\(name): " + warning) }
     if let chosen, priorAxis.bounds.count > 1, chosen.priorPrecision == priorAxis.value(at: priorAxis.bounds.lowerBound) {
       warnings.append(
         "\(name): the prior precision \(exit.priorPrecision.significantDigits()) is the lowest that is tried; the validation "
@@ -421,6 +412,16 @@ extension LastLayerLaplacePosterior.Exit {
       return spectrum.form == .factored ? spectrum.inputTrace / Double(rowCount).squareRoot() : spectrum.inputTrace
     }
     return sums[.squaredNorm] / sums[.weight]
+  }
+}
+
+extension LaplaceTuning.Point {
+  /// What the user should know where the temperature, or the noise, is at the end of a free axis.
+  func edgeWarning(_ parameter: String, _ axis: LatticeAxis) -> String? {
+    let edges = [axis.bounds.lowerBound, axis.bounds.upperBound].map(axis.value(at:))
+    guard axis.bounds.count > 1, edges.contains(temperature) else { return nil }
+    return "the \(parameter) \(temperature.significantDigits()) is at the edge of what is tried, \(edges[0]) to "
+      + "\(edges[1]). Look at the validation rows: are they like the training rows, and are their labels right?"
   }
 }
 

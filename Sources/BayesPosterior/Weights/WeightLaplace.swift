@@ -190,15 +190,20 @@ public struct WeightLaplace: Hashable, Sendable {
   }
 
   private func warnings(_ tuning: LaplaceTuning) -> [String] {
-    guard priorPrecision == .validation, predictive != .plain, let chosen = tuning.chosen,
-      let plain = tuning.withoutVariance,
+    guard let chosen = tuning.chosen, let plain = tuning.withoutVariance else { return [] }
+    var warnings: [String] = []
+    if temperature == .validation, let warning = chosen.edgeWarning("temperature", ValidationTuning.freeTemperatureAxis) {
+      warnings.append(warning)
+    }
+    if priorPrecision == .validation, predictive != .plain,
       plain.negativeLogLikelihood - chosen.negativeLogLikelihood < ValidationTuning.tolerance
-    else { return [] }
-    return [
-      "the spread of the posterior does not lower the negative log-likelihood of the validation rows "
-        + "(\(plain.negativeLogLikelihood.significantDigits()) nats a row with it and without); the temperature alone does "
-        + "as well."
-    ]
+    {
+      warnings.append(
+        "the spread of the posterior does not lower the negative log-likelihood of the validation rows "
+          + "(\(plain.negativeLogLikelihood.significantDigits()) nats a row with it and without); the temperature alone "
+          + "does as well.")
+    }
+    return warnings
   }
 
   private func curvatureSums<Scalar: TensorScalar>(
