@@ -107,6 +107,18 @@ public struct NetworkRecords: ExitRecordSource {
     try await chunks.finish(body)
   }
 
+  /// Calls `body` with every chunk of records and the stored rows they come from, where a row has one answer.
+  ///
+  /// - Precondition: the network answers at no several positions.
+  public func forEachChunkWithInputs(_ body: (ExitRecords, RowBatch) async throws -> Void) async throws {
+    precondition(description.positions.isEmpty, "Chunks of pixels are not chunks of rows.")
+    var rows: RowBatch?
+    // Each run of the network makes one chunk.
+    try await forEachChunk(reading: { rows = $0 }) { records in
+      if let rows { try await body(records, rows) }
+    }
+  }
+
   public func forEachLabels(_ body: ([Int]) throws -> Void) async throws {
     guard hasLabels else { return }
     let count = max(1, (1 << 16) / description.positionCount)

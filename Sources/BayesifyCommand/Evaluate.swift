@@ -239,16 +239,17 @@ struct Evaluate: AsyncParsableCommand {
             }))
       case .posterior(let posterior, _, _)?:
         guard let model = entry.model else { continue }
+        if case .weights = posterior, ignored["test"] != nil {
+          throw FileError(
+            .unsupported, file: model.file,
+            "A posterior over earlier layers is not measured with --ignore-label; leave the rows with that label out of "
+              + "the test data.")
+        }
         warnings += posterior.warnings.map { "\(entry.name): \($0)" }
         contestants.append(
           Contestant(
-            predictor: try session.predictor(model, for: source.description),
-            evaluation: evaluation(entry.name, ModelKind("laplace " + posterior.structure.rawValue)) {
-              [
-                "temperature": posterior.exits[$0].temperature,
-                "priorPrecision": posterior.exits[$0].priorPrecision,
-              ]
-            }))
+            predictor: try session.predictor(model, for: source.description, checkpoint: group.network),
+            evaluation: evaluation(entry.name, ModelKind(posterior.method), posterior.settings)))
       }
     }
     return contestants
@@ -262,18 +263,13 @@ struct Evaluate: AsyncParsableCommand {
     var fed = contestants
     try await naming(source.description.file) {
       let description = source.description
-      try await source.forEachChunk { chunk in
-        if usesLabels, let labels = chunk.labels {
-          try description.requireClasses(labels) { chunk.place(ofRow: $0, in: description.positions) }
+      try await Predictor.predictions(of: fed.map(\.predictor), for: source) { index, block, predictions in
+        try Task.checkCancellation()
+        if usesLabels, let labels = block.labels {
+          try description.requireClasses(labels) { block.place(ofRow: $0, in: description.positions) }
         }
-        for index in fed.indices {
-          let predictor = fed[index].predictor
-          try predictor.predictions(for: chunk, source.description) { block, predictions in
-            try Task.checkCancellation()
-            for prediction in predictions {
-              try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
-            }
-          }
+        for prediction in predictions {
+          try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
         }
       }
     }

@@ -292,6 +292,39 @@ struct SegmentationTests {
       "evaluate", Self.file("enlarged-after"), "--data", "test.h5", "--ignore-label", "255", "--json", "report.json")
   }
 
+  @Test func severalLayersAreForOneAnswerARow() async throws {
+    let folder = try TestFolder()
+    try writeSets(in: folder)
+    try await folder.refuse(
+      "fit", "laplace", Self.file("plain"), "--layers", "last:2", "--data", "train.h5", "--prior-precision", "1",
+      "--temperature", "1", "--ignore-label", "255", "-o", "out.h5", code: 64, naming: "--ignore-label", "--layers")
+    let images = try Self.keras("plain")["input"].tensor(as: Float.self)
+    try write(images, labels: [Int](repeating: 1, count: 288), shape: [6, 8, 6], to: "full.h5", in: folder)
+    try await folder.refuse(
+      "fit", "laplace", Self.file("plain"), "--layers", "last:2", "--data", "full.h5", "--prior-precision", "1",
+      "--temperature", "1", "-o", "out.h5", code: 65, naming: "'head'", "[8, 6, 4] a row", "last layer")
+  }
+
+  /// A label of no class among rows with one answer each.
+  @Test func rowsMayHaveNoAnswerToo() async throws {
+    let folder = try TestFolder()
+    let images = try Self.keras("one-pixel")["input"].tensor(as: Float.self)
+    try write(.stacking([images, images]), labels: [0, 9, 2, 3], shape: [4], to: "data.h5", in: folder)
+    let options = ["--data", "data.h5", "--ignore-label", "9", "--prior-precision", "1", "--temperature", "1"]
+    let run = try await folder.run(["fit", "laplace", Self.file("one-pixel")] + options + ["-o", "posterior.h5"])
+    #expect(run.exitCode == 0 && run.output.contains("ignored training labels: 1 of 4 (label 9)"), "\(run.testDescription)")
+    let layers = try await folder.run(
+      ["fit", "laplace", Self.file("one-pixel")] + options[..<2] + ["--rows", "2:4"] + options[4...]
+        + ["--layers", "last:2", "-o", "layers.h5"])
+    try #require(layers.exitCode == 0, "\(layers.testDescription)")
+    try await folder.succeed(
+      "evaluate", Self.file("one-pixel"), "posterior.h5", "--data", "data.h5", "--ignore-label", "9", "--json", "report.json")
+    try await folder.refuse(
+      "evaluate", "layers.h5", "--data", "data.h5", "--ignore-label", "9", "--json", "other.json", code: 65,
+      naming: "layers.h5", "--ignore-label")
+    try await folder.succeed("predict", "layers.h5", "--data", "data.h5", "--ignore-label", "9", "-o", "predictions.h5")
+  }
+
   @Test func recordsThatEndInsideAnImageAreRefused() async throws {
     let folder = try TestFolder()
     let writer = try HDF5ArchiveWriter(folder.path("records.h5"))
