@@ -214,6 +214,7 @@ struct FitLaplace: AsyncParsableCommand {
     let summary = FitSummary(posterior, output: output, warnings: warnings + posterior.warnings)
     try printAnswer(json ? try jsonText(summary) : summary.description)
   }
+
   /// Writes a posterior, whole or not at all, and where its checkpoint is.
   func write(
     _ posterior: (any ArrayArchiveWriter) throws -> Void, _ input: TrainingInput, validationDigest: String?
