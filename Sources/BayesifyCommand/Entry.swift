@@ -49,7 +49,7 @@ enum Entry {
       default: (code, sentence) = (70, "This should not happen, please report it: \(error).")
       }
     }
-    printMessage("bayesify: \(sentence)\n")
+    printMessage("bayesify: \(sentence.withoutControls)\n")
     Foundation.exit(code)
   }
 

@@ -108,6 +108,7 @@ func jsonText(_ value: some Encodable) throws -> String {
 
 /// A table in monospaced text; all columns but the first `leading` are aligned to the right.
 func textTable(_ header: [String], _ rows: [[String]], leading: Int) -> String {
+  let rows = rows.map { $0.map(\.withoutControls) }
   let widths = header.indices.map { column in
     ([header] + rows).map { $0[column].count }.max() ?? 0
   }

@@ -24,13 +24,13 @@ final class ProgressPrinter: Sendable {
   func note(_ message: String) {
     guard !isQuiet else { return }
     finishLine()
-    write(message + "\n")
+    write(message.withoutControls + "\n")
   }
 
   /// Says something that the user must know, quiet or not.
   func warn(_ message: String) {
     finishLine()
-    write("warning: " + message + "\n")
+    write("warning: " + message.withoutControls + "\n")
   }
 
   /// Ends a line that was being rewritten.

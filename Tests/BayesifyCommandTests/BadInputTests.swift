@@ -37,6 +37,13 @@ struct BadInputTests {
     }
   }
 
+  /// Names are a stranger's: they neither break a message's line nor steer the terminal.
+  @Test func controlCharactersInNamesAreWrittenOut() async throws {
+    let folder = try TestFolder()
+    let run = try await folder.refuse("inspect", "a\nb\u{1B}[2J.h5", code: 74, naming: #"a\nb\u{1B}[2J.h5"#)
+    #expect(!run.errors.contains("\u{1B}"))
+  }
+
   /// Its tensors can be listed; nothing else can be done with it.
   @Test func weightsAloneNeedAnArchitecture() async throws {
     let file = golden("BrokenCheckpoints/no-config.h5")

@@ -93,25 +93,7 @@ package enum WeightCurvature: Sendable, Equatable {
     }
   }
 
-  /// Derivatives with respect to the weights, as derivatives along the eigenvectors of the curvature.
-  ///
-  /// - Shapes: `[rows, parameters]` to the same.
-  func rotated(_ jacobian: Tensor<Double>, on backend: any Backend) -> Tensor<Double> {
-    switch self {
-    case .full(let eigen): return backend.product(jacobian, eigen.vectors)
-    case .layers(let layers):
-      var parts: [Tensor<Double>] = []
-      var offset = 0
-      for layer in layers {
-        let own = columns(offset..<offset + layer.parameterCount, of: jacobian)
-        parts.append(layer.rotated(own, on: backend))
-        offset += layer.parameterCount
-      }
-      return sideBySide(parts)
-    }
-  }
-
-  /// The standard deviations along the eigenvectors: `rotated(J) · diag(deviations)` is `J P^−½`.
+  /// The standard deviations along the eigenvectors.
   ///
   /// - Parameter priorPrecisions: one a part.
   func deviations(priorPrecisions: [Double]) -> [Double] {

@@ -60,50 +60,80 @@ package struct WeightJacobian<Scalar: TensorScalar> {
   /// - Parameter cotangents: the combinations, `[rows, logits]` each.
   /// - Shapes: `[rows · combinations, parameters]`, a row's combinations together.
   package func matrix(_ cotangents: [Tensor<Double>]) -> Tensor<Double> {
-    let rowCount = logits.rowCount
     let gradients = cotangents.map(pullback)
-    let width = layers.reduce(0) { $0 + $1.parameterCount }
-    var result = Tensor<Double>(zeros: [rowCount * cotangents.count, width])
-    var offset = 0
-    for (index, layer) in layers.enumerated() {
-      let positions = patches[index].rowCount / max(1, rowCount)
-      let (inputs, outputs) = (layer.inputCount, layer.outputCount)
-      for row in 0..<rowCount {
-        let own = row * positions..<(row + 1) * positions
-        let patches = patches[index].rows(own)
-        for (seed, gradients) in gradients.enumerated() {
-          let gradient = gradients[index].rows(own)
-          let product = backend.product(patches, gradient, transposing: .first)
-          result.withMutableSpan { result in
-            let start = (row * cotangents.count + seed) * width + offset
-            product.withSpan { product in
-              for position in 0..<inputs * outputs { result[start + position] = product[position] }
-            }
-            guard layer.hasBias else { return }
-            gradient.withSpan { gradient in
-              for position in 0..<gradient.count {
-                result[start + inputs * outputs + position % outputs] += gradient[position]
-              }
-            }
-          }
-        }
-      }
-      offset += layer.parameterCount
-    }
-    return result
+    return sideBySide(layers.indices.map { layer in
+      self.part(of: layer, patches: patches[layer], gradients: gradients.map { $0[layer] })
+    })
   }
 
   /// The derivatives of each logit.
   ///
   /// - Shapes: `[rows · logits, parameters]`, the logit running faster.
-  package func matrix() -> Tensor<Double> {
+  package func matrix() -> Tensor<Double> { matrix(logitCotangents) }
+
+  /// The derivatives of each logit along the eigenvectors of the curvature of layers that are independent.
+  ///
+  /// A layer's derivatives are sums over positions of products of an input and a gradient.  Where positions are few these
+  /// are turned before they are multiplied, which costs far less.
+  ///
+  /// - Shapes: as `matrix()`.
+  func matrix(along curvatures: [LayerCurvature]) -> Tensor<Double> {
+    let gradients = logitCotangents.map(pullback)
+    return sideBySide(layers.indices.map { layer in
+      let own = gradients.map { $0[layer] }
+      let positions = patches[layer].rowCount / max(1, logits.rowCount)
+      guard case .kronecker(let output, let input, _) = curvatures[layer],
+        positions < layers[layer].outputCount * logits.shape[1]
+      else {
+        return curvatures[layer].rotated(part(of: layer, patches: patches[layer], gradients: own), on: backend)
+      }
+      return part(
+        of: layer, patches: backend.product(patches[layer], input.vectors),
+        gradients: own.map { backend.product($0, output.vectors) })
+    })
+  }
+
+  /// One cotangent a logit.
+  private var logitCotangents: [Tensor<Double>] {
     let (rowCount, logitCount) = (logits.rowCount, logits.shape[1])
-    return matrix(
-      (0..<logitCount).map { logit in
-        var cotangent = Tensor<Double>(zeros: [rowCount, logitCount])
-        for row in 0..<rowCount { cotangent[row, logit] = 1 }
-        return cotangent
-      })
+    return (0..<logitCount).map { logit in
+      var cotangent = Tensor<Double>(zeros: [rowCount, logitCount])
+      for row in 0..<rowCount { cotangent[row, logit] = 1 }
+      return cotangent
+    }
+  }
+
+  /// The derivatives of one layer: its weights' `Σ a gᵀ` and its biases' `Σ g` over the positions of a row.
+  ///
+  /// - Shapes: patches `[rows · positions, inputs]` and gradients `[rows · positions, outputs]`, one a combination, to
+  ///   `[rows · combinations, parameters of the layer]`.
+  private func part(of layer: Int, patches: Tensor<Double>, gradients: [Tensor<Double>]) -> Tensor<Double> {
+    let rowCount = logits.rowCount
+    let layer = layers[layer]
+    let positions = patches.rowCount / max(1, rowCount)
+    let (inputs, outputs, width) = (layer.inputCount, layer.outputCount, layer.parameterCount)
+    var result = Tensor<Double>(zeros: [rowCount * gradients.count, width])
+    for row in 0..<rowCount {
+      let own = row * positions..<(row + 1) * positions
+      let patches = patches.rows(own)
+      for (seed, whole) in gradients.enumerated() {
+        let gradient = whole.rows(own)
+        let product = backend.product(patches, gradient, transposing: .first)
+        result.withMutableSpan { result in
+          let start = (row * gradients.count + seed) * width
+          product.withSpan { product in
+            for position in 0..<inputs * outputs { result[start + position] = product[position] }
+          }
+          guard layer.hasBias else { return }
+          gradient.withSpan { gradient in
+            for position in 0..<gradient.count {
+              result[start + inputs * outputs + position % outputs] += gradient[position]
+            }
+          }
+        }
+      }
+    }
+    return result
   }
 }
 

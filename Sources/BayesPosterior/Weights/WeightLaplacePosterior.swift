@@ -77,8 +77,15 @@ extension WeightLaplacePosterior.Exit {
   package func covariances<Scalar: TensorScalar>(
     of jacobian: WeightJacobian<Scalar>, priorPrecisions: [[Double]], on backend: any Backend
   ) -> [LogitCovariance] {
-    let whole = jacobian.matrix()
-    let rotated = curvature.rotated(selection.map { selected($0, of: whole) } ?? whole, on: backend)
+    let rotated: Tensor<Double>
+    switch (curvature, selection) {
+    case (.full(let eigen), nil): rotated = backend.product(jacobian.matrix(), eigen.vectors)
+    case (.full(let eigen), let selection?):
+      rotated = backend.product(selected(selection, of: jacobian.matrix()), eigen.vectors)
+    case (.layers(let layers), nil): rotated = jacobian.matrix(along: layers)
+    // Of a selection there is one diagonal.
+    case (.layers, let selection?): rotated = selected(selection, of: jacobian.matrix())
+    }
     let (rowCount, logitCount) = (jacobian.logits.rowCount, jacobian.logits.shape[1])
     return priorPrecisions.map { priorPrecisions in
       let whitened = scalingColumns(of: rotated, by: curvature.deviations(priorPrecisions: priorPrecisions))

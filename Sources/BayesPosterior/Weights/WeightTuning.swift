@@ -19,8 +19,6 @@ struct WeightTuning<Scalar: TensorScalar>: Sendable {
   let draws: Tensor<Double>?
   let rows: LabelledRows<Scalar>
 
-  private typealias Axis = LatticeAxis
-
   /// Steps of the fine grid in half a decade of prior precision, and in half an octave of temperature.
   private static var priorStep: Int { 4 }
   private static var temperatureStep: Int { 8 }
@@ -38,46 +36,45 @@ struct WeightTuning<Scalar: TensorScalar>: Sendable {
     var temperature: Int
   }
 
-  /// - Parameters: whether the two are free; else they are those of the posterior.
+  /// Whether the two are free is said here; else they are those of the posterior.
+  ///
   /// - Throws: `FileError` where the rows have no labels or a logit is not finite; `NetworkError`, `NumericalError`,
   ///   `CancellationError`.
   func run(choosesPriorPrecision: Bool, choosesTemperature: Bool, in context: ExecutionContext) async throws
     -> LaplaceTuning
   {
     let priors = choosesPriorPrecision ? try priorAxis(on: context.backend) : nil
-    let temperatures = choosesTemperature ? Self.temperatures : Axis.fixed(posterior.temperature)
+    let temperatures = choosesTemperature ? Self.temperatures : .fixed(posterior.temperature)
     var tuning = LaplaceTuning()
-    func indices(_ axis: Axis, near center: Int?, step: Int) -> [Int] {
+    func indices(_ axis: LatticeAxis, near center: Int?, step: Int) -> [Int] {
       axis.bounds.filter { index in center.map { abs(index - $0) <= step } ?? (index % step == 0) }
     }
 
     var best = Point(prior: 0, temperature: 0)
-    if let priors {
+    if priors != nil || choosesTemperature {
       let coarse = indices(temperatures, near: nil, step: Self.temperatureStep)
-      let values = try await evaluate(
-        indices(priors, near: nil, step: Self.priorStep).map { Line(prior: $0, temperatures: coarse) }, priors,
-        temperatures, everyRow: max(1, rows.rowCount / Self.coarseRowCount), &tuning, in: context)
-      best = Self.lowest(values)
-    } else if choosesTemperature {
-      let coarse = indices(temperatures, near: nil, step: Self.temperatureStep)
+      let lines = (priors.map { indices($0, near: nil, step: Self.priorStep) } ?? [0]).map {
+        Line(prior: $0, temperatures: coarse)
+      }
       best = Self.lowest(
         try await evaluate(
-          [Line(prior: 0, temperatures: coarse)], nil, temperatures,
-          everyRow: max(1, rows.rowCount / Self.coarseRowCount), &tuning, in: context))
+          lines, priors, temperatures, everyRow: max(1, rows.rowCount / Self.coarseRowCount), &tuning, in: context))
     }
     var values: [Point: Double] = [:]
     while true {
-      let near = indices(temperatures, near: best.temperature, step: Self.temperatureStep)
-      var lines = (priors.map { indices($0, near: best.prior, step: Self.priorStep) } ?? [0]).map { prior in
+      let center = best
+      let near = indices(temperatures, near: center.temperature, step: Self.temperatureStep)
+      var lines = (priors.map { indices($0, near: center.prior, step: Self.priorStep) } ?? [0]).map { prior in
         Line(prior: prior, temperatures: near.filter { values[Point(prior: prior, temperature: $0)] == nil })
       }
       if values.isEmpty { lines.append(Line(prior: nil, temperatures: Array(temperatures.bounds))) }
       lines.removeAll { $0.temperatures.isEmpty }
       guard !lines.isEmpty else { break }
       values.merge(try await evaluate(lines, priors, temperatures, everyRow: 1, &tuning, in: context)) { $1 }
-      let lowest = Self.lowest(values.filter { $0.key.prior != nil })
-      guard lowest != best else { break }
-      best = lowest
+      best = Self.lowest(values.filter { $0.key.prior != nil })
+      let isOnEdge = abs((best.prior ?? 0) - (center.prior ?? 0)) == Self.priorStep
+        || abs(best.temperature - center.temperature) == Self.temperatureStep
+      guard isOnEdge else { break }
     }
     func point(_ chosen: Point) -> LaplaceTuning.Point {
       LaplaceTuning.Point(
@@ -98,7 +95,8 @@ struct WeightTuning<Scalar: TensorScalar>: Sendable {
 
   /// The axis of prior precisions around the mean of `‖∂logit / ∂θ‖²`, six decades on each side.
   private func priorAxis(on backend: any Backend) throws -> LatticeAxis {
-    let (inputs, _) = try rows.read(0..<min(8, rows.rowCount))
+    let numbersPerRow = WeightJacobian<Scalar>.numbersPerRow(frozen, exit, posterior.layers, isWhole: true)
+    let (inputs, _) = try rows.read(0..<min(8, blockRowCount(numbersPerRow: numbersPerRow), rows.rowCount))
     let jacobian = try WeightJacobian(frozen, exit: exit, layers: posterior.layers, at: inputs, on: backend)
     let matrix = jacobian.matrix()
     let mean = matrix.elements.reduce(0) { $0 + $1 * $1 } / Double(max(1, matrix.rowCount))
