@@ -298,7 +298,8 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
       exits.enumerated().map { index, exit in
         [
           "\(index)", exit.name, exit.priorPrecision.significantDigits(), exit.temperature.significantDigits(),
-          exit.validationNLL.map { $0.significantDigits() } ?? "-", exit.logMarginalLikelihood.map { $0.significantDigits() } ?? "-",
+          exit.validationNLL.map { $0.significantDigits() } ?? "-",
+          exit.logMarginalLikelihood.map { $0.significantDigits() } ?? "-",
           "\(exit.trainingRows)",
         ]
       }, leading: 2)

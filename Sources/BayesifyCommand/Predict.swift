@@ -47,7 +47,8 @@ struct Predict: AsyncParsableCommand {
     let input = try RowInput(
       data, labels: labels, labelColumn: options.labelColumn, rows: rows?.range, likelihood: options.likelihood)
     let source = try await session.records(
-      input, specification: data, checkpoint: { try model.checkpoint(named: checkpoint, reading: options.checkpoint.reading) },
+      input, specification: data,
+      checkpoint: { try model.checkpoint(named: checkpoint, reading: options.checkpoint.reading) },
       digest: model.checkpointDigest,
       stored: session.agreedPreprocessing([(model.file, model.preprocessing), (input.file, input.preprocessing)]),
       likelihood: model.likelihood,
@@ -82,7 +83,11 @@ struct RowsSummary: Encodable {
   var exits: [String]
 
   func show(asJSON: Bool, _ progress: ProgressPrinter) throws {
-    if asJSON { try printAnswer(try jsonText(self)) } else { progress.note("wrote \(output): \(rows) rows, \(exits.count) exit(s)") }
+    if asJSON {
+      try printAnswer(try jsonText(self))
+    } else {
+      progress.note("wrote \(output): \(rows) rows, \(exits.count) exit(s)")
+    }
   }
 }
 

@@ -178,7 +178,8 @@ extension LastLayerLaplacePosterior.Exit {
     sums = Curvature(
       parts: parts, totals: try reader.array(path + "/sums/totals", shape: [Curvature.Total.allCases.count]))
     guard sums[.rowCount] >= 1, sums[.rowCount] < 1e15, sums[.weight] > 0 else {
-      throw reader.failure(.value, path + "/sums/totals", "The number of rows is \(sums[.rowCount]); the file is damaged.")
+      throw reader.failure(
+        .value, path + "/sums/totals", "The number of rows is \(sums[.rowCount]); the file is damaged.")
     }
 
     hasAnswers = try reader.integer("hasAnswers", of: path) != 0
@@ -301,7 +302,8 @@ private struct ArchiveReader {
     guard allowed.contains(value) else {
       throw failure(
         .value, path,
-        "The attribute '\(name)' is \(value); it must be from \(allowed.lowerBound) to \(allowed.upperBound). Fit again.")
+        "The attribute '\(name)' is \(value); it must be from \(allowed.lowerBound) to \(allowed.upperBound). "
+          + "Fit again.")
     }
     return value
   }
@@ -324,7 +326,8 @@ private struct ArchiveReader {
       return try JSONDecoder().decode(Value.self, from: Data(text.utf8))
     } catch {
       throw failure(
-        .malformed, path, "The attribute '\(name)' is '\(text.prefix(80))', which is not what is written there; fit again.")
+        .malformed, path,
+        "The attribute '\(name)' is '\(text.prefix(80))', which is not what is written there; fit again.")
     }
   }
 
