@@ -459,7 +459,9 @@ class EagerTraining(Eager):
 
     def gradients(self):
         self.optimizer.zero_grad()
-        loss = sum(F.cross_entropy(y, self.labels % y.shape[1]) for y in self.model(self.x))
+        # Every pixel of a row has the row's label.
+        loss = sum(F.cross_entropy(y, (self.labels % y.shape[1]).reshape(-1, *[1] * (y.ndim - 2)).expand(
+            -1, *y.shape[2:])) for y in self.model(self.x))
         loss.backward()
         return loss
 

@@ -1,6 +1,6 @@
 import BayesFiles
 import BayesNetwork
-public import BayesPosterior
+import BayesPosterior
 import BayesPrediction
 public import BayesTensor
 import Foundation
@@ -10,7 +10,7 @@ public enum ModelInput: Sendable {
   /// The network as it was trained.
   case checkpoint(CheckpointModel)
   /// A fitted posterior, and the checkpoint it was fitted to.
-  case posterior(LastLayerLaplacePosterior, file: String, checkpoint: RecordedCheckpoint)
+  case posterior(FittedPosterior, file: String, checkpoint: RecordedCheckpoint)
 
   /// Opens a checkpoint or a posterior.
   ///
@@ -20,7 +20,7 @@ public enum ModelInput: Sendable {
       let archive = try HDF5Archive(file)
       if try archive.optionalText("format") == LastLayerLaplacePosterior.formatName {
         self = .posterior(
-          try LastLayerLaplacePosterior(from: archive), file: file,
+          try FittedPosterior(from: archive), file: file,
           checkpoint: RecordedCheckpoint(
             file: try archive.optionalText("checkpointFile"),
             architecture: try archive.optionalText("architectureFile"),

@@ -1,26 +1,66 @@
 public import BayesEvaluation
+import BayesNetwork
 public import BayesPosterior
 public import BayesPrediction
+import BayesTensor
 
-/// A way from exit records to predictions: the network's own, tempered, or a posterior's.
+/// A way from what left a network to predictions: the network's own, tempered, or a posterior's.
 public enum Predictor: Sendable {
   /// The logits as they are.
   case map
   /// The logits divided by one temperature an exit.
   case temperature([Temperature])
   case laplace(LastLayerLaplacePredictor)
+  /// Needs the rows themselves beside their records.
+  case weights(WeightLaplacePredictor)
 
-  /// The predictions of every exit for some rows, in blocks of rows that bound the memory of draws.
+  /// The predictions of every exit for all rows of a source, in blocks of rows that bound the memory of draws.
+  ///
+  /// - Throws: `FileError` where the predictor needs rows and the source has their records alone.
   public func predictions(
-    for records: ExitRecords, _ description: RecordsDescription,
+    for source: any ExitRecordSource, _ body: (ExitRecords, [Prediction]) throws -> Void
+  ) async throws {
+    try await Self.predictions(of: [self], for: source) { _, records, predictions in try body(records, predictions) }
+  }
+
+  /// The predictions of several predictors in one pass over a source.
+  ///
+  /// - Parameter body: called with the index of the predictor.
+  /// - Throws: as `predictions(for:_:)`.
+  public static func predictions(
+    of predictors: [Predictor], for source: any ExitRecordSource,
+    _ body: (Int, ExitRecords, [Prediction]) throws -> Void
+  ) async throws {
+    func feed(_ records: ExitRecords, _ rows: RowBatch?) async throws {
+      for (index, predictor) in predictors.enumerated() {
+        try await predictor.predictions(for: records, rows, source.description) { try body(index, $0, $1) }
+      }
+    }
+    if let network = source as? NetworkRecords {
+      try await network.forEachChunkWithInputs { try await feed($0, $1) }
+    } else {
+      try await source.forEachChunk { try await feed($0, nil) }
+    }
+  }
+
+  private func predictions(
+    for records: ExitRecords, _ rows: RowBatch?, _ description: RecordsDescription,
     _ body: (ExitRecords, [Prediction]) throws -> Void
-  ) throws {
+  ) async throws {
     switch self {
     case .map: try body(records, Self.plain(records, description))
     case .temperature(let temperatures):
       try body(records, zip(temperatures, Self.plain(records, description)).map { $0($1) })
     case .laplace(let predictor):
-      for block in predictor.blocks(of: records) { try body(block, predictor.predict(block)) }
+      try await predictor.predictions(for: records, body)
+    case .weights(let predictor):
+      guard let rows else {
+        throw FileError(
+          .unsupported, file: description.file,
+          "These are exit records, and a posterior over earlier layers needs the rows that they were extracted from; "
+            + "give the data.")
+      }
+      try await predictor.predictions(for: records, of: rows, body)
     }
   }
 

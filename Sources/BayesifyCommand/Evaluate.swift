@@ -235,13 +235,8 @@ struct Evaluate: AsyncParsableCommand {
         warnings += posterior.warnings.map { "\(entry.name): \($0)" }
         contestants.append(
           Contestant(
-            predictor: try session.predictor(model, for: source.description),
-            evaluation: evaluation(entry.name, ModelKind("laplace " + posterior.structure.rawValue)) {
-              [
-                "temperature": posterior.exits[$0].temperature,
-                "priorPrecision": posterior.exits[$0].priorPrecision,
-              ]
-            }))
+            predictor: try session.predictor(model, for: source.description, checkpoint: group.network),
+            evaluation: evaluation(entry.name, ModelKind(posterior.method), posterior.settings)))
       }
     }
     return contestants
@@ -254,15 +249,10 @@ struct Evaluate: AsyncParsableCommand {
   ) async throws {
     var fed = contestants
     try await naming(source.description.file) {
-      try await source.forEachChunk { chunk in
-        for index in fed.indices {
-          let predictor = fed[index].predictor
-          try predictor.predictions(for: chunk, source.description) { block, predictions in
-            try Task.checkCancellation()
-            for prediction in predictions {
-              try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
-            }
-          }
+      try await Predictor.predictions(of: fed.map(\.predictor), for: source) { index, block, predictions in
+        try Task.checkCancellation()
+        for prediction in predictions {
+          try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
         }
       }
     }

@@ -19,8 +19,13 @@ struct Export: AsyncParsableCommand {
 
   func run() async throws {
     try execution.requireWritable(output, apartFrom: [posterior])
-    guard case .posterior(let fitted, let file, _) = try ModelInput(posterior) else {
+    guard case .posterior(let posterior, let file, _) = try ModelInput(posterior) else {
       throw FileError(.unsupported, file: posterior, "This is a checkpoint; name a posterior that a fit wrote.")
+    }
+    guard case .lastLayer(let fitted) = posterior else {
+      throw FileError(
+        .unsupported, file: file,
+        "A posterior over earlier layers predicts with its network alone; name a posterior of last layers.")
     }
     let backend = try execution.backend()
     let writer = try archiveWriter(output, replacing: execution.force)

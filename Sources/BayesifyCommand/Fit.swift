@@ -11,7 +11,7 @@ struct Fit: AsyncParsableCommand {
 struct FitLaplace: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "laplace",
-    abstract: "A Gaussian around the last layer of every exit, from its curvature.",
+    abstract: "A Gaussian around the last layer of every exit, or around more layers, from the curvature.",
     discussion: """
       The trained weights stay the mean. The curvature comes from --data (rows the network was trained on); \
       prior precision and temperature are chosen on --validation (rows it was not trained on) or, for the \
@@ -25,11 +25,18 @@ struct FitLaplace: AsyncParsableCommand {
       Predictives: whitened, antithetic (shared draws), function-space (each row's own), weights (draws of all \
       weights), probit, centred-probit, mean-field, bridge, bridge-normalized (closed forms), plain.
 
+      With --layers the weights of more layers are Bayesian, in a network that is linear in them around the trained \
+      ones; structures are then kronecker, full (up to 4096 weights) and diagonal, and exits are softmax or sigmoid. \
+      That costs as many ways back through the network as there are classes, for every row fitted or predicted: it is \
+      for small networks, a few layers, or --subnetwork. Rows must be data, not records.
+
       Multilabel and Gaussian exits need records with /targets [rows, outputs]; Gaussian ones have a noise in place \
       of a temperature, and may have one a row, /noise [rows].
 
       Example: bayesify fit laplace model.h5 --data train.h5 --validation test.h5 --validation-rows 0:5000 \
       --scale 255 -o posterior.h5
+      Example: bayesify fit laplace model.h5 --layers last:2 --data train.h5 --prior-precision marginal-likelihood \
+      --temperature 1 -o posterior.h5
       """)
 
   @Argument(help: "A checkpoint, or exit records of the training rows.")
@@ -62,6 +69,16 @@ struct FitLaplace: AsyncParsableCommand {
     help: "kronecker, kronecker-folded, kronecker-factored, full, diagonal or low-rank. (default: kronecker)")
   var structure: LaplaceStructure?
 
+  @Option(
+    help: """
+      Which layers: last (of every exit), last:N (the last N that multiply by a matrix), all, or names separated by \
+      commas.
+      """)
+  var layers = LayersOption(scope: nil)
+
+  @Option(help: "With --layers: how many weights, those of the largest variance; structures full and diagonal.")
+  var subnetwork: Int?
+
   @Option(help: "How probabilities are made; see above.")
   var predictive: LaplacePredictive = .whitened
 
@@ -84,7 +101,10 @@ struct FitLaplace: AsyncParsableCommand {
   var priorMean: PriorMean = .zero
 
   @Option(
-    help: "What shares a prior precision that the marginal likelihood chooses: shared (all exits), exit, or group (weights and bias apart).")
+    help: """
+      What shares a prior precision that the marginal likelihood chooses: shared (all exits), exit, group (weights and \
+      bias apart) or layer (with --layers).
+      """)
   var priorScope: PriorScope = .exit
 
   @Option(help: "For Gaussian targets: 'learned', or their standard deviation.")
@@ -122,9 +142,10 @@ struct FitLaplace: AsyncParsableCommand {
       throw ValidationError("--greedy-ensemble chooses on validation rows; give --validation DATA.")
     }
     if recipe(.kronecker).needsValidation([.gaussian]) && validation == nil { throw Self.missingValidation }
+    try validateLayers()
   }
 
-  private static let missingValidation = ValidationError(
+  static let missingValidation = ValidationError(
     "Prior precision and temperature are chosen on validation rows; give --validation DATA, or "
       + "--prior-precision marginal-likelihood --temperature 1.")
 
@@ -149,6 +170,7 @@ struct FitLaplace: AsyncParsableCommand {
       ])
     let progress = execution.progress()
     let session = Session(model, execution, progress)
+    if let scope = layers.scope { return try await fitWeights(of: scope, session) }
     let continued = try earlier.map { try LastLayerLaplacePosterior(from: HDF5Archive($0)) }
     let recipe = recipe(structure ?? continued?.structure ?? .kronecker)
     let input = try TrainingInput(self, session)
@@ -187,9 +209,18 @@ struct FitLaplace: AsyncParsableCommand {
       training: training, validation: held, continuing: continued, in: context)
     progress.finishLine()
     try Task.checkCancellation()
+    try write(posterior.write, input, validationDigest: held?.description.dataDigest)
+    for warning in warnings + posterior.warnings { progress.warn(warning) }
+    let summary = FitSummary(posterior, output: output, warnings: warnings + posterior.warnings)
+    try printAnswer(json ? try jsonText(summary) : summary.description)
+  }
+  /// Writes a posterior, whole or not at all, and where its checkpoint is.
+  func write(
+    _ posterior: (any ArrayArchiveWriter) throws -> Void, _ input: TrainingInput, validationDigest: String?
+  ) throws {
     let writer = try HDF5ArchiveWriter(output, replacing: execution.force)
     do {
-      try posterior.write(to: writer)
+      try posterior(writer)
       if let file = input.checkpoint?.file {
         try writer.setAttribute("checkpointFile", .text(file), of: "/")
       }
@@ -201,22 +232,17 @@ struct FitLaplace: AsyncParsableCommand {
       }
       try writer.setAttribute("seed", .integer(Int(bitPattern: UInt(execution.seed))), of: "/")
       try writer.setAttribute("madeBy", .text("bayesify " + bayesifyVersion), of: "/")
-      if let digest = held?.description.dataDigest {
-        try writer.setAttribute("validationDigest", .text(digest), of: "/")
-      }
+      if let validationDigest { try writer.setAttribute("validationDigest", .text(validationDigest), of: "/") }
       try writer.finish()
     } catch {
       writer.discard()
       throw error
     }
-    for warning in warnings + posterior.warnings { progress.warn(warning) }
-    let summary = FitSummary(posterior, output: output, warnings: warnings + posterior.warnings)
-    try printAnswer(json ? try jsonText(summary) : summary.description)
   }
 }
 
 /// The rows of a fit, and the checkpoint that runs them where one is needed.
-private struct TrainingInput {
+struct TrainingInput {
   let checkpoint: CheckpointModel?
   let training: RowInput
   let trainingSpecification: String
@@ -270,10 +296,15 @@ private struct TrainingInput {
 }
 
 /// What a fit has chosen.
-private struct FitSummary: Encodable, CustomStringConvertible {
+struct FitSummary: Encodable, CustomStringConvertible {
   struct ExitSummary: Encodable {
     var name: String
     var priorPrecision: Double
+    /// Of several layers with values of their own.
+    var priorPrecisions: [Double]?
+    /// Of more than last layers.
+    var layers: [String]?
+    var parameters: Int?
     /// Where it is not that of the weights.
     var biasPriorPrecision: Double?
     var temperature: Double
@@ -308,6 +339,22 @@ private struct FitSummary: Encodable, CustomStringConvertible {
     }
   }
 
+  init(_ posterior: WeightLaplacePosterior, output: String, warnings: [String]) {
+    self.output = output
+    self.warnings = warnings
+    structure = posterior.structure.rawValue
+    exits = zip(posterior.source.exits, posterior.exits).map { description, exit in
+      let isOne = Set(exit.priorPrecisions).count == 1
+      return ExitSummary(
+        name: description.name, priorPrecision: exit.priorPrecisions[0],
+        priorPrecisions: isOne ? nil : exit.priorPrecisions, layers: exit.layers.map(\.name),
+        parameters: exit.parameterCount, temperature: exit.temperature,
+        validationNLL: exit.tuning.chosen?.negativeLogLikelihood,
+        validationNLLOfTemperatureAlone: exit.tuning.withoutVariance?.negativeLogLikelihood,
+        logMarginalLikelihood: exit.logMarginalLikelihood)
+    }
+  }
+
   var description: String {
     let isGaussian = exits.contains { $0.noise != nil }
     return textTable(
@@ -318,7 +365,7 @@ private struct FitSummary: Encodable, CustomStringConvertible {
       exits.enumerated().map { index, exit in
         [
           "\(index)", exit.name,
-          exit.priorPrecision.significantDigits()
+          (exit.priorPrecisions ?? [exit.priorPrecision]).map { $0.significantDigits() }.joined(separator: " ")
             + (exit.biasPriorPrecision.map { " (bias \($0.significantDigits()))" } ?? ""),
           (exit.noise ?? exit.temperature).significantDigits(),
           exit.validationNLL.map { $0.significantDigits() } ?? "-",
@@ -330,6 +377,11 @@ private struct FitSummary: Encodable, CustomStringConvertible {
           exit.explainedShare.map {
             "\n\(exit.name): \(rank) eigenvectors, \(($0 * 1000).rounded() / 10) % of the curvature"
           }
+        }
+      }.joined()
+      + exits.compactMap { exit in
+        exit.parameters.flatMap { parameters in
+          exit.layers.map { "\n\(exit.name): \(parameters) weights of \($0.count) layer(s)" }
         }
       }.joined() + "\nwrote \(output)"
   }
@@ -357,6 +409,25 @@ struct PriorChoice: ExpressibleByArgument {
   }
 
   var defaultValueDescription: String { "validation" }
+}
+
+/// `last`, or a scope of more layers.
+struct LayersOption: ExpressibleByArgument {
+  /// `nil` for the last layer of every exit.
+  var scope: LayerScope?
+
+  init(scope: LayerScope?) { self.scope = scope }
+
+  init?(argument: String) {
+    guard argument != "last" else {
+      scope = nil
+      return
+    }
+    guard let scope = LayerScope(argument) else { return nil }
+    self.scope = scope
+  }
+
+  var defaultValueDescription: String { scope?.text ?? "last" }
 }
 
 /// `validation` or a number.

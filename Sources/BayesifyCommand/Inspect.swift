@@ -34,7 +34,7 @@ struct Inspect: AsyncParsableCommand {
       let archive = try HDF5Archive(file)
       let format = try archive.optionalText("format")
       if format == LastLayerLaplacePosterior.formatName {
-        return try show(PosteriorDescription(try LastLayerLaplacePosterior(from: archive)))
+        return try show(PosteriorDescription(try FittedPosterior(from: archive)))
       }
       if archive.holdsExitRecords || archive.holdsPredictions {
         return try show(ArchiveDescription(archive, format: format))
@@ -262,6 +262,11 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
     var features: Int?
     var classes: Int
     var priorPrecision: Double
+    /// Of several layers with values of their own.
+    var priorPrecisions: [Double]?
+    /// Of more than last layers.
+    var layers: [String]?
+    var parameters: Int?
     var temperature: Double
     var logMarginalLikelihood: Double?
     var validationNLL: Double?
@@ -270,6 +275,7 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
 
   var format = LastLayerLaplacePosterior.formatName
   var method = "laplace"
+  var scope: String
   var structure: String
   var predictive: String
   var draws: Int
@@ -277,7 +283,32 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
   var warnings: [String]
   var exits: [ExitDescription]
 
-  init(_ posterior: LastLayerLaplacePosterior) {
+  init(_ posterior: FittedPosterior) {
+    switch posterior {
+    case .lastLayer(let posterior): self.init(posterior)
+    case .weights(let posterior): self.init(posterior)
+    }
+  }
+
+  private init(_ posterior: WeightLaplacePosterior) {
+    scope = posterior.scope.text
+    structure = posterior.structure.rawValue
+    predictive = posterior.predictive.rawValue
+    draws = posterior.sampleCount
+    checkpointDigest = posterior.source.checkpointDigest
+    warnings = posterior.warnings
+    exits = zip(posterior.source.exits, posterior.exits).map { description, exit in
+      ExitDescription(
+        name: description.name, features: nil, classes: description.classCount, priorPrecision: exit.priorPrecisions[0],
+        priorPrecisions: Set(exit.priorPrecisions).count == 1 ? nil : exit.priorPrecisions,
+        layers: exit.layers.map(\.name), parameters: exit.parameterCount, temperature: exit.temperature,
+        logMarginalLikelihood: exit.logMarginalLikelihood, validationNLL: exit.tuning.chosen?.negativeLogLikelihood,
+        trainingRows: exit.rowCount)
+    }
+  }
+
+  private init(_ posterior: LastLayerLaplacePosterior) {
+    scope = "last"
     structure = posterior.structure.rawValue
     predictive = posterior.predictive.rawValue
     draws = posterior.sampleCount
@@ -297,19 +328,23 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
       ["exit", "name", "prior precision", "temperature", "validation NLL", "log evidence", "training rows"],
       exits.enumerated().map { index, exit in
         [
-          "\(index)", exit.name, exit.priorPrecision.significantDigits(), exit.temperature.significantDigits(),
+          "\(index)", exit.name,
+          (exit.priorPrecisions ?? [exit.priorPrecision]).map { $0.significantDigits() }.joined(separator: " "),
+          exit.temperature.significantDigits(),
           exit.validationNLL.map { $0.significantDigits() } ?? "-",
-          exit.logMarginalLikelihood.map { $0.significantDigits() } ?? "-",
-          "\(exit.trainingRows)",
+          exit.logMarginalLikelihood.map { $0.significantDigits() } ?? "-", "\(exit.trainingRows)",
         ]
       }, leading: 2)
     return """
-      Laplace posterior of the last layers: \(structure), predictions \(predictive)\
+      Laplace posterior of \(scope == "last" ? "the last layers" : "layers \(scope)"): \(structure), predictions \(predictive)\
       \(LaplacePredictive(rawValue: predictive)?.usesDraws == true ? " with \(draws) draws" : "")
       checkpoint sha256 \(checkpointDigest ?? "unknown")
 
       \(table)
-      """ + warnings.map { "\nwarning: \($0)" }.joined()
+      """
+      + exits.compactMap { exit in
+        exit.layers.map { "\n\(exit.name): \(exit.parameters ?? 0) weights of \($0.joined(separator: ", "))" }
+      }.joined() + warnings.map { "\nwarning: \($0)" }.joined()
   }
 }
 

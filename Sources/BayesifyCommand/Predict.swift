@@ -54,15 +54,15 @@ struct Predict: AsyncParsableCommand {
       likelihood: model.likelihood,
       classNames: model.classNames, stage: "predict")
     if case .checkpoint(let model) = model { try session.requireExits(of: model, in: source.description) }
-    let predictor = try session.predictor(model, for: source.description)
+    let predictor = try session.predictor(model, for: source.description) {
+      try model.checkpoint(named: checkpoint, reading: options.checkpoint.reading)
+    }
     let writer = try PredictionsWriter(
       source.description, to: archiveWriter(output, replacing: execution.force))
     do {
-      try await source.forEachChunk { chunk in
-        try predictor.predictions(for: chunk, source.description) { block, predictions in
-          try Task.checkCancellation()
-          try writer.append(predictions, labels: block.labels)
-        }
+      try await predictor.predictions(for: source) { block, predictions in
+        try Task.checkCancellation()
+        try writer.append(predictions, labels: block.labels)
       }
       try Task.checkCancellation()
       try writer.finish()
@@ -118,14 +118,22 @@ extension Session {
   }
 
   /// The way from records to predictions that a model stands for.
-  func predictor(_ model: ModelInput, for description: RecordsDescription) throws -> Predictor {
+  ///
+  /// - Parameter checkpoint: opens the network that a posterior was fitted to.
+  func predictor(
+    _ model: ModelInput, for description: RecordsDescription, checkpoint: () throws -> CheckpointModel
+  ) throws -> Predictor {
     switch model {
     case .checkpoint:
       try require([.categorical, .binary, .multilabel], in: description)
       return .map
-    case .posterior(let posterior, _, _):
+    case .posterior(.lastLayer(let posterior), _, _):
       return .laplace(
         try posterior.predictor(for: description, in: execution.context(try execution.backend(), progress)))
+    case .posterior(.weights(let posterior), _, _):
+      return .weights(
+        try posterior.predictor(
+          for: description, of: try checkpoint().frozen, in: execution.context(try execution.backend(), progress)))
     }
   }
 }

@@ -1,4 +1,5 @@
 #include "CHDF5Files.h"
+#include "rooms.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -29,13 +30,21 @@ static hsize_t bayesify_probe_header_size(hid_t object) {
   return found < 0 || info.meta_size.attr.heap_size > 0 ? (hsize_t)-1 : info.hdr.space.total;
 }
 
+// What there is of the file for an object's attributes.
+typedef struct {
+  hsize_t header_size;
+  bayesify_rooms rooms;
+} bayesify_attribute_space;
+
 // Reads an attribute's value as this package does.
 static herr_t bayesify_probe_attribute(
-    hid_t object, const char *name, const H5A_info_t *info, void *header_size) {
+    hid_t object, const char *name, const H5A_info_t *info, void *context) {
   (void)info;
+  const bayesify_attribute_space *file_space = context;
   hid_t attribute = H5Aopen(object, name, H5P_DEFAULT);
-  // The library has then read beyond the header already, and lives by the luck of what lies there.
-  if (attribute >= 0 && H5Aget_storage_size(attribute) > *(hsize_t *)header_size) _exit(1);
+  hsize_t stored = attribute < 0 ? 0 : H5Aget_storage_size(attribute);
+  // The library has then read beyond the message already, and lives by the luck of what lies there.
+  if (stored > file_space->header_size || !bayesify_rooms_fit(file_space->rooms, name, stored)) _exit(1);
   hid_t type = H5Aget_type(attribute), space = H5Aget_space(attribute);
   hssize_t count = H5Sget_simple_extent_npoints(space);
   size_t size = H5Tget_size(type);
@@ -112,15 +121,27 @@ typedef H5O_info2_t bayesify_object_info;
 typedef H5O_info_t bayesify_object_info;
 #endif
 
+static haddr_t bayesify_probe_address(hid_t object, const bayesify_object_info *info) {
+#if H5_VERSION_GE(1, 12, 0)
+  haddr_t address = HADDR_UNDEF;
+  return H5VLnative_token_to_addr(object, info->token, &address) < 0 ? HADDR_UNDEF : address;
+#else
+  (void)object;
+  return info->addr;
+#endif
+}
+
 static herr_t bayesify_probe_object(
-    hid_t root, const char *path, const bayesify_object_info *info, void *unused) {
-  (void)unused;
+    hid_t root, const char *path, const bayesify_object_info *info, void *bytes) {
   hid_t object = H5Oopen(root, path, H5P_DEFAULT);
   if (object < 0) return 0;
-  hsize_t header_size = bayesify_probe_header_size(object);
+  bayesify_attribute_space space = {
+      bayesify_probe_header_size(object),
+      bayesify_rooms_of(*(const bayesify_bytes *)bytes, bayesify_probe_address(object, info))};
   // An attribute whose parts have wrong sizes is decoded from what lies beyond the header: where that makes no sense
   // here, it is not there at all in the parent.
-  if (H5Aiterate2(object, H5_INDEX_NAME, H5_ITER_INC, NULL, bayesify_probe_attribute, &header_size) < 0) _exit(1);
+  if (H5Aiterate2(object, H5_INDEX_NAME, H5_ITER_INC, NULL, bayesify_probe_attribute, &space) < 0) _exit(1);
+  bayesify_rooms_free(space.rooms);
   if (info->type == H5O_TYPE_DATASET) bayesify_probe_dataset(object);
   H5Oclose(object);
   return 0;
@@ -166,11 +187,13 @@ static int bayesify_probe_all(const char *path, hid_t access) {
 #endif
   hid_t file = H5Fopen(path, H5F_ACC_RDONLY, access);
   if (file < 0) return !refused;  // An orderly refusal, which the caller will meet again.
+  bayesify_bytes bytes = bayesify_bytes_open(path, access, file);
 #if H5_VERSION_GE(1, 12, 0)
-  H5Ovisit3(file, H5_INDEX_NAME, H5_ITER_INC, bayesify_probe_object, NULL, H5O_INFO_BASIC);
+  H5Ovisit3(file, H5_INDEX_NAME, H5_ITER_INC, bayesify_probe_object, &bytes, H5O_INFO_BASIC);
 #else
-  H5Ovisit2(file, H5_INDEX_NAME, H5_ITER_INC, bayesify_probe_object, NULL, H5O_INFO_BASIC);
+  H5Ovisit2(file, H5_INDEX_NAME, H5_ITER_INC, bayesify_probe_object, &bytes, H5O_INFO_BASIC);
 #endif
+  bayesify_bytes_close(bytes);
   // Some damage shows when caches are given up.
   H5Fclose(file);
   return !refused;

@@ -67,6 +67,24 @@ struct DamagedFilesTests {
         == "The file is damaged so that the HDF5 library cannot read it; copy or download it again.")
   }
 
+  /// The header is large enough for the value, but the message ends before it: the library took lengths of texts from
+  /// whatever memory followed, and gigabytes for them.
+  @Test(arguments: [UInt8(0x19), 0x7F])
+  func attributesBeyondTheirMessageAreRefused(_ spaceSize: UInt8) throws {
+    let folder = try TemporaryFolder()
+    var bytes = try [UInt8](Data(contentsOf: URL(filePath: golden("HDF5Forms/model-vlen-utf8.h5"))))
+    let name = Array("layer_names".utf8) + [0]
+    let place = try #require(bytes.indices.dropLast(name.count).first { Array(bytes[$0..<$0 + name.count]) == name })
+    // Before the name: version, reserved, and the sizes of name, type and space, of two bytes each.
+    try #require(Array(bytes[place - 8..<place]) == [1, 0, UInt8(name.count), 0, 0x14, 0, 0x18, 0])
+    bytes[place - 2] = spaceSize
+    let path = try folder.write(bytes, to: "damaged.h5")
+    let error = try #require(throws: FileError.self) { try HDF5Checkpoint(path) }
+    #expect(
+      error.message
+        == "The file is damaged so that the HDF5 library cannot read it; copy or download it again.")
+  }
+
   /// Reads all that the file claims to have.
   private func exercise(_ path: String) {
     expectRefusalOrSuccess(path) { () throws(FileError) in

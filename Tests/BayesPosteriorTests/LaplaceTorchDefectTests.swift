@@ -288,10 +288,14 @@ struct LaplaceTorchDefectTests {
     _ structure: WeightStructure, _ frozen: FrozenNetwork, _ priorPrecision: Double, _ inputs: Tensor<Double>,
     _ test: Tensor<Double>
   ) async throws -> [Tensor<Double>] {
+    let exit = frozen.network.exits[0]
+    let rows = LabelledRows(file: "memory", rowCount: inputs.rowCount) { (inputs.rows($0), nil) }
     let posterior = try await WeightLaplace(structure: structure, priorPrecision: .fixed(priorPrecision)).fit(
-      frozen, exit: frozen.network.exits[0], .categorical, rowCount: inputs.rowCount, in: context
-    ) { rows in (inputs.rows(rows), nil) }
-    let covariance = try posterior.logits(of: frozen, at: test, on: backend).covariance
+      frozen, exit: exit, .categorical, training: rows, in: context
+    ).exit
+    let jacobian = try WeightJacobian(frozen, exit: exit, layers: posterior.layers, at: test, on: backend)
+    let covariance = posterior.covariances(
+      of: jacobian, priorPrecisions: [posterior.priorPrecisions], on: backend)[0]
     return (0..<test.rowCount).map { covariance.matrix($0, on: backend) }
   }
 

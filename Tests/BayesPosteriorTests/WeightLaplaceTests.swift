@@ -1,6 +1,8 @@
 import BayesNetwork
 @testable import BayesPosterior
+import BayesPrediction
 import BayesTensor
+import Foundation
 import Testing
 import _BayesTestSupport
 
@@ -54,15 +56,28 @@ struct WeightLaplaceTests {
 
     var exit: BayesNetwork.Exit { frozen.network.exits[0] }
 
-    func fit(_ recipe: WeightLaplace, rows: [Int]? = nil, in context: ExecutionContext) async throws
-      -> WeightLaplacePosterior
-    {
-      let order = rows ?? Array(0..<labels.count)
+    /// The rows of a training set, in some order.
+    func rows(_ order: [Int]? = nil) -> LabelledRows<Double> {
+      let order = order ?? Array(0..<labels.count)
       let inputs = inputs.rows(order)
       let labels = order.map { self.labels[$0] }
-      return try await recipe.fit(frozen, exit: exit, .categorical, rowCount: labels.count, in: context) { rows in
-        (inputs.rows(rows), Array(labels[rows]))
-      }
+      return LabelledRows(file: "memory", rowCount: labels.count) { (inputs.rows($0), Array(labels[$0])) }
+    }
+
+    func fit(_ recipe: WeightLaplace, rows: [Int]? = nil, in context: ExecutionContext) async throws
+      -> WeightLaplacePosterior.Exit
+    {
+      try await recipe.fit(frozen, exit: exit, .categorical, training: self.rows(rows), in: context).exit
+    }
+
+    func logits(_ posterior: WeightLaplacePosterior.Exit, at inputs: Tensor<Double>, on backend: any Backend) throws
+      -> (means: Tensor<Double>, covariance: LogitCovariance)
+    {
+      let jacobian = try WeightJacobian(frozen, exit: exit, layers: posterior.layers, at: inputs, on: backend)
+      return (
+        jacobian.logits,
+        posterior.covariances(of: jacobian, priorPrecisions: [posterior.priorPrecisions], on: backend)[0]
+      )
     }
   }
 
@@ -78,8 +93,8 @@ struct WeightLaplaceTests {
         priorPrecision: .fixed(problem.golden["priorPrecision"].number)), in: context)
     #expect(posterior.selection == (isSubnetwork ? Array(expectedSelection) : nil))
     expectClose(try #require(posterior.logMarginalLikelihood), golden["logMarginalLikelihood"].number, tolerance: 1e-10)
-    let (means, covariance) = try posterior.logits(
-      of: problem.frozen, at: problem.golden["testInputs"].tensor() as Tensor<Double>, on: context.backend)
+    let (means, covariance) = try problem.logits(
+      posterior, at: problem.golden["testInputs"].tensor(), on: context.backend)
     expectClose(means, golden["logits"].tensor(), tolerance: 1e-12)
     let expected: Tensor<Double> = golden["covariance"].tensor()
     let matrices = (0..<means.rowCount).map { covariance.matrix($0, on: context.backend) }
@@ -137,16 +152,56 @@ struct WeightLaplaceTests {
     }
     await #expect(throws: NetworkError.self) {
       _ = try await WeightLaplace().fit(
-        problem.frozen, exit: problem.exit, .gaussian, rowCount: 1, in: context
-      ) { rows in (problem.inputs.rows(rows), nil) }
+        problem.frozen, exit: problem.exit, .gaussian, training: problem.rows(), in: context)
     }
     var wide = NetworkBuilder(input: [80])
     wide.add(Dense(units: 60))
     let frozen = try wide.frozen()
     await #expect(throws: NetworkError.self) {
       _ = try await WeightLaplace(structure: .full).fit(
-        frozen, exit: frozen.network.exits[0], .categorical, rowCount: 1, in: context
-      ) { rows in (Tensor<Double>(zeros: [rows.count, 80]), [0]) }
+        frozen, exit: frozen.network.exits[0], .categorical,
+        training: LabelledRows(file: "memory", rowCount: 1) { (Tensor<Double>(zeros: [$0.count, 80]), [0]) }, in: context)
     }
+  }
+
+  /// What validation chooses has the likelihood that predictions have, and no lower one lies around it.
+  @Test(arguments: zip(WeightStructure.allCases, [LaplacePredictive.probit, .whitened, .meanField]))
+  func validationChoosesTheLowestLoss(structure: WeightStructure, predictive: LaplacePredictive) async throws {
+    let problem = try Problem("dense-1")
+    let half = problem.labels.count / 2
+    let (training, held) = (Array(0..<half), Array(half..<min(half + 12, problem.labels.count)))
+    let recipe = WeightLaplace(
+      structure: structure, priorPrecision: .validation, temperature: .validation, predictive: predictive,
+      sampleCount: 16)
+    let fitted = try await recipe.fit(
+      problem.frozen, exit: problem.exit, .categorical, training: problem.rows(training), validation: problem.rows(held),
+      in: context
+    ).exit
+    let chosen = try #require(fitted.tuning.chosen)
+    #expect(fitted.priorPrecisions.allSatisfy { $0 == chosen.priorPrecision })
+    #expect(fitted.temperature == chosen.temperature)
+    func loss(_ priorPrecision: Double, _ temperature: Double) throws -> Double {
+      var other = fitted
+      other.priorPrecisions = fitted.priorPrecisions.map { _ in priorPrecision }
+      let (means, covariance) = try problem.logits(other, at: problem.inputs.rows(held), on: context.backend)
+      let draws = try predictive.tuningDraws(
+        count: 16, logitCount: means.shape[1], key: context.key, on: context.backend)
+      let prediction = try GaussianLogits(
+        means: means, covariance: covariance, temperature: temperature, likelihood: .categorical, exit: 0
+      ).prediction(predictive, draws: draws.map(DrawTable.shared), on: context.backend)
+      let probabilities = prediction.probabilities()
+      return held.indices.reduce(0) { $0 - log(Double(probabilities[$1, problem.labels[held[$1]]])) }
+        / Double(held.count)
+    }
+    let lowest = try loss(chosen.priorPrecision, chosen.temperature)
+    expectClose(lowest, chosen.negativeLogLikelihood, tolerance: 1e-5)
+    for factor in [0.5, 2.0] {
+      #expect(try loss(chosen.priorPrecision * factor, chosen.temperature) > lowest - 1e-6)
+      if (0.25...8).contains(chosen.temperature * factor) {
+        #expect(try loss(chosen.priorPrecision, chosen.temperature * factor) > lowest - 1e-6)
+      }
+    }
+    let plain = try #require(fitted.tuning.withoutVariance)
+    #expect(plain.priorPrecision == .infinity && plain.negativeLogLikelihood >= lowest - 1e-6)
   }
 }

@@ -36,6 +36,8 @@ enum Command: String, CaseIterable {
   case ready
   /// `predict REPEATS`: times predictions of the rows that are ready.
   case predict
+  /// `overhead PREDICTIVE DRAWS ROWS WIDTH REPEATS`: times plain and Bayesian predictions of the first rows in turns.
+  case overhead
   /// `product SIZE REPEATS WIDTH`: times as many products of square matrices at once as there are tasks.
   case product
 }

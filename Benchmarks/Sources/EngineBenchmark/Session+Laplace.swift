@@ -59,11 +59,72 @@ extension Session {
     var timings = Timings()
     for _ in 0..<(try arguments.count("repeats")) {
       try await timings.measure {
-        for block in predictor.blocks(of: rows) {
-          for prediction in try predictor.predict(block) { _ = prediction.probabilities }
+        try await predictor.predictions(for: rows) { _, predictions in
+          for prediction in predictions { _ = prediction.probabilities() }
         }
       }
     }
     return timings
   }
+
+  /// Times plain and Bayesian predictions of the first rows in turns, from stored rows to mean probabilities.
+  ///
+  /// The posterior is fitted to the rows themselves, as what it holds does not matter for its speed.
+  func timeOverhead(_ arguments: inout Arguments) async throws -> Overhead {
+    let name = try arguments.text("predictive")
+    guard let predictive = LaplacePredictive(rawValue: name) else { throw CommandError("There is no predictive '\(name)'.") }
+    let draws = try arguments.count("draws")
+    let rows = try batch(try arguments.count("rows"))
+    let width = try arguments.count("width")
+    let repeats = try arguments.count("repeats")
+    let plan = try loaded()
+    let (frozen, backend) = (plan.frozen, try NativeBackend())
+    let outputs = frozen.network.exits.flatMap { exit in (exit.features.map { [$0] } ?? []) + [exit.logits] }
+    let prepared = try backend.prepare(frozen, preprocessing: .identity, outputs: outputs)
+    func records() async throws -> ExitRecords {
+      var values = try await prepared(rows, width: width)[...]
+      return ExitRecords(
+        firstRow: 0,
+        exits: frozen.network.exits.map { exit in
+          let features = exit.features == nil ? nil : values.removeFirst()
+          return ExitRecords.Exit(features: features, logits: values.removeFirst())
+        }, labels: nil)
+    }
+    let description = try frozen.recordsDescription(file: "benchmark")
+    let context = ExecutionContext(backend: backend, key: RandomKey(seed: 1), width: width)
+    let posterior = try await LastLayerLaplace(
+      predictive: predictive, sampleCount: draws, priorPrecision: .fixed(1), temperature: .fixed(1)
+    ).fit(
+      training: InMemoryExitRecords(try await records(), description: description), validation: nil, in: context)
+    let predictor = try posterior.predictor(for: description, in: context)
+    let plain = {
+      for (logits, exit) in zip(try await plan.prepared(rows, width: width), description.exits.indices) {
+        _ = Prediction(
+          logits: logits.reshaped(to: logits.shape.batched(1)), likelihood: description.exits[exit].likelihood,
+          exit: exit
+        ).probabilities()
+      }
+    }
+    let bayesian = {
+      try await predictor.predictions(for: try await records()) { _, predictions in
+        for prediction in predictions { _ = prediction.probabilities() }
+      }
+    }
+    try await plain()
+    try await bayesian()
+    var (plainTimings, bayesianTimings) = (Timings(), Timings())
+    for repetition in 0..<repeats {
+      // Neither always goes first.
+      if repetition % 2 == 0 { try await plainTimings.measure(plain) }
+      try await bayesianTimings.measure(bayesian)
+      if repetition % 2 == 1 { try await plainTimings.measure(plain) }
+    }
+    return Overhead(plain: plainTimings.seconds, bayesian: bayesianTimings.seconds)
+  }
+}
+
+/// Seconds of each repetition.
+struct Overhead: Encodable {
+  var plain: [Double]
+  var bayesian: [Double]
 }

@@ -38,18 +38,25 @@ struct TrainingBench {
       frozen, preprocessing: .identity, inputs: inputs, outputs: outputs, of: Set(paths), includingInputs: false)
   }
 
-  /// The mean over rows of the sum over exits of the cross-entropy with made-up labels, and the gradients.
+  /// The mean over rows and positions of the sum over exits of the cross-entropy with made-up labels, and the gradients.
   func gradients(_ rows: [RowBatch], width: Int) async throws -> TrainingGradients {
     let count = rows[0].count
     var parameters = Parameters()
     for (path, value) in zip(paths, values) { parameters[path] = value }
     return try await plan.gradients(at: rows, parameters: parameters, width: width) { outputs, range in
       var losses: [LossValue<Float>] = []
+      var positions: [Int] = []
       for logits in outputs {
-        losses.append(try SoftmaxCrossEntropy()(logits, labels: range.map { $0 % logits.shape[1] }))
+        // Every pixel of a row has the row's label.
+        let classCount = logits.shape.dimensions.last ?? 1
+        positions.append(logits.shape.row.elementCount / classCount)
+        let labels = range.flatMap { [Int](repeating: $0 % classCount, count: positions[positions.count - 1]) }
+        losses.append(
+          try SoftmaxCrossEntropy()(logits.reshaped(to: [labels.count, classCount]), labels: labels))
       }
-      let loss = WeightedLoss(losses, weights: losses.map { _ in 1 / Double(count) })
-      return LossGradient(value: loss.value, cotangents: loss.cotangents)
+      let loss = WeightedLoss(losses, weights: positions.map { 1 / Double(count * $0) })
+      return LossGradient(
+        value: loss.value, cotangents: zip(loss.cotangents, outputs).map { $0.reshaped(to: $1.shape) })
     }
   }
 

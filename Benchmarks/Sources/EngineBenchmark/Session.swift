@@ -36,6 +36,7 @@ struct Session {
     case .fit: try await fitLaplace(&arguments)
     case .ready: try await prepareLaplacePredictions(&arguments)
     case .predict: try await timeLaplacePredictions(&arguments)
+    case .overhead: try await timeOverhead(&arguments)
     case .product: try await timeProduct(&arguments)
     }
   }

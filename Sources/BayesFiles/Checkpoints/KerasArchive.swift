@@ -69,12 +69,14 @@ struct KerasArchive: Checkpoint {
         return shard
       }
     }
+    if archive.memberNames.contains("model.weights.npz") {
+      throw FileError(
+        .unsupported, file: archive.file, object: "model.weights.npz",
+        "The weights are in NumPy's format, which Keras fills with Python pickles, and those are never run; load the "
+          + "model in the version of Keras that saved it, and save it again with model.save, which writes HDF5.")
+    }
     throw FileError(
-      .missing, file: archive.file, object: "model.weights.h5",
-      archive.memberNames.contains("model.weights.npz")
-        ? "The weights are in NumPy's format, which Keras fills with Python pickles, and those are never run; load the "
-          + "model in the version of Keras that saved it, and save it again with model.save, which writes HDF5."
-        : "The archive holds no weights; save the model again.")
+      .missing, file: archive.file, object: "model.weights.h5", "The archive holds no weights; save the model again.")
   }
 
   private static func checkpoint(

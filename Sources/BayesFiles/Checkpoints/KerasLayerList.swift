@@ -15,7 +15,7 @@ struct KerasLayerList {
         // The shards of a divided file list arrays where others list layers.
         layers.append(CheckpointLayer(name: name, weightNames: [name], entryNames: [path]))
       } else {
-        throw FileError(
+        throw contents.linkFailure(path) ?? FileError(
           .missing, file: contents.file, object: path,
           "The file lists a layer '\(name)' but holds nothing of that name; it is damaged, so save it again.")
       }
@@ -47,9 +47,11 @@ struct KerasLayerList {
     -> CheckpointLayer
   {
     let weightNames = try contents.attributes(of: path).textList("weight_names") ?? []
-    return CheckpointLayer(
-      name: name, weightNames: weightNames,
-      entryNames: weightNames.map { HDF5File.normalized(path + "/" + $0) })
+    let entryNames = weightNames.map { HDF5File.normalized(path + "/" + $0) }
+    for entryName in entryNames {
+      if let failure = contents.linkFailure(entryName) { throw failure }
+    }
+    return CheckpointLayer(name: name, weightNames: weightNames, entryNames: entryNames)
   }
 }
 

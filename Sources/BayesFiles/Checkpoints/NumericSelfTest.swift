@@ -33,7 +33,8 @@ public struct NumericSelfTest: Sendable {
     guard case .named(let catalog) = try DataFile(file) else {
       throw FileError(
         .unsupported, file: file,
-        "This holds one array; give a .npz or HDF5 file with the arrays 'inputs' and 'outputs'.")
+        (FolderListing.isFolder(file) ? "This is a folder" : "This holds one array")
+          + "; give a .npz or HDF5 file with the arrays 'inputs' and 'outputs'.")
     }
     let names = catalog.entries.map { String($0.path.drop { $0 == "/" }) }
     func tensor(_ name: String) throws(FileError) -> Tensor<Float> {

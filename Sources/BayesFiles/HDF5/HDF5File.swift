@@ -115,12 +115,17 @@ final class HDF5File: Sendable {
     return array
   }
 
+  /// The error of a path that leads over a link; `nil` where it does not.
+  func linkFailure(_ path: String) -> FileError? {
+    let path = Self.normalized(path)
+    guard let link = links.first(where: { path == $0.key || path.hasPrefix($0.key + "/") }) else { return nil }
+    return FileError(
+      .unsupported, file: file, object: path,
+      "'\(link.key)' is \(link.value), which is not followed; write the array itself into the file.")
+  }
+
   private func absence(of path: String) -> FileError {
-    if let link = links.first(where: { path == $0.key || path.hasPrefix($0.key + "/") }) {
-      return FileError(
-        .unsupported, file: file, object: path,
-        "'\(link.key)' is \(link.value), which is not followed; write the array itself into the file.")
-    }
+    if let failure = linkFailure(path) { return failure }
     if groups.contains(path) {
       return FileError(.missing, file: file, object: path, "This is a group where an array is due.")
     }

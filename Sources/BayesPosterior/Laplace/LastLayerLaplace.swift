@@ -299,7 +299,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
       let maximum = try MarginalLikelihood.maximum(
         ofSum: posterior.exits.compactMap(\.marginalLikelihood), noises: posterior.exits.map(\.noise))
       for index in posterior.exits.indices { posterior.exits[index].priorPrecision = maximum.priorPrecision }
-      if maximum.isLowest { posterior.warnings.append("All exits: " + lowestWarning(maximum)) }
+      if maximum.isLowest { posterior.warnings.append("All exits: " + maximum.lowestWarning) }
       return
     }
     for index in posterior.exits.indices {
@@ -326,7 +326,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
       guard let (_, maximum) = try evidenceMaximum(posterior.exits[index]) else { continue }
       posterior.exits[index].priorPrecision = maximum.priorPrecision
       posterior.exits[index].noise = maximum.noise
-      if maximum.isLowest { posterior.warnings.append("\(name): " + lowestWarning(maximum)) }
+      if maximum.isLowest { posterior.warnings.append("\(name): " + maximum.lowestWarning) }
     }
   }
 
@@ -342,12 +342,6 @@ public struct LastLayerLaplace: Hashable, Sendable {
     return (curve, noise == .learned ? try curve.maximumWithNoise() : try curve.maximum(noise: exit.noise))
   }
 
-  private func lowestWarning(_ maximum: MarginalLikelihood.Maximum) -> String {
-    "the marginal likelihood still rises at the lowest "
-      + "prior precision tried, \(maximum.priorPrecision.significantDigits()): the training rows hardly bend the "
-      + "likelihood. Choose the prior precision by validation."
-  }
-
   private func validationTuning(
     of posterior: LastLayerLaplacePosterior, file: String, in context: ExecutionContext
   ) throws -> ValidationTuning {
@@ -357,7 +351,9 @@ public struct LastLayerLaplace: Hashable, Sendable {
       exits.append(
         ValidationLikelihood.Exit(
           check: try ExitCheck(exit.description, exit: index, file: file), curvature: exit.curvature,
-          draws: try posterior.tuningDraws(logitCount: exit.curvature.value.logitCount, on: context.backend)))
+          draws: try predictive.tuningDraws(
+            count: sampleCount, logitCount: exit.curvature.value.logitCount, key: posterior.drawsKey,
+            on: context.backend)))
       priorAxes.append(
         priorPrecision == .validation && predictive != .plain
           ? ValidationTuning.priorAxis(meanSquaredNorm: exit.meanSquaredNorm) : .fixed(exit.unitPriorPrecision))
@@ -385,16 +381,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
     let name = "Exit \(index) ('\(exit.description.name)')"
     let parameter = exit.description.likelihood == .gaussian ? "noise" : "temperature"
     var warnings: [String] = []
-    if let chosen, temperatureAxis.bounds.count > 1 {
-      let bounds = temperatureAxis.bounds
-      let edges = [bounds.lowerBound, bounds.upperBound].map(temperatureAxis.value(at:))
-      if edges.contains(chosen.temperature) {
-        warnings.append(
-          "\(name): the \(parameter) \(chosen.temperature.significantDigits()) is at the edge of what is tried, "
-            + "\(edges[0]) to \(edges[1]). Look at the validation rows: are they like the training rows, and are their "
-            + "labels right?")
-      }
-    }
+    if let warning = chosen?.edgeWarning(parameter, temperatureAxis) { warnings.append("\(name): " + warning) }
     if let chosen, priorAxis.bounds.count > 1,
       chosen.priorPrecision == priorAxis.value(at: priorAxis.bounds.lowerBound)
     {
@@ -438,6 +425,16 @@ extension LastLayerLaplacePosterior.Exit {
       return spectrum.form == .factored ? spectrum.inputTrace / Double(rowCount).squareRoot() : spectrum.inputTrace
     }
     return sums[.squaredNorm] / sums[.weight]
+  }
+}
+
+extension LaplaceTuning.Point {
+  /// What the user should know where the temperature, or the noise, is at the end of a free axis.
+  func edgeWarning(_ parameter: String, _ axis: LatticeAxis) -> String? {
+    let edges = [axis.bounds.lowerBound, axis.bounds.upperBound].map(axis.value(at:))
+    guard axis.bounds.count > 1, edges.contains(temperature) else { return nil }
+    return "the \(parameter) \(temperature.significantDigits()) is at the edge of what is tried, \(edges[0]) to "
+      + "\(edges[1]). Look at the validation rows: are they like the training rows, and are their labels right?"
   }
 }
 

@@ -1,6 +1,5 @@
 import BayesPrediction
 public import BayesTensor
-import Foundation
 
 /// A posterior in a file: everything needed to predict from records or from a checkpoint, and nothing
 /// of the rows it was fitted to but their number and sums over them.
@@ -15,34 +14,17 @@ import Foundation
 extension LastLayerLaplacePosterior {
   /// The value of the attribute `format` in a posterior's file.
   public static let formatName = "bayesify-posterior"
-  static let formatVersion = 2
   static let methodName = "last-layer-laplace"
 
   /// Writes the posterior; the caller finishes the archive.
   ///
   /// - Throws: `FileError` where the file cannot be written.
   public func write(to archive: any ArrayArchiveWriter) throws(FileError) {
-    try archive.setAttribute("format", .text(Self.formatName), of: "/")
-    try archive.setAttribute("version", .integer(Self.formatVersion), of: "/")
-    try archive.setAttribute("method", .text(Self.methodName), of: "/")
+    try archive.writePosteriorHeader(
+      method: Self.methodName, predictive: predictive, sampleCount: sampleCount, drawsKey: drawsKey, source: source,
+      warnings: warnings)
     try archive.setAttribute("structure", .text(structure.rawValue), of: "/")
     try archive.setAttribute("isEnsemble", .integer(isEnsemble ? 1 : 0), of: "/")
-    try archive.setAttribute("predictive", .text(predictive.rawValue), of: "/")
-    try archive.setAttribute("draws", .integer(sampleCount), of: "/")
-    try archive.setAttribute("drawsKey", .text(try json(drawsKey, file: archive.file)), of: "/")
-    try archive.setAttribute("exitCount", .integer(exits.count), of: "/")
-    if !source.classNames.isEmpty {
-      try archive.setAttribute("classNames", .texts(source.classNames), of: "/")
-    }
-    if let digest = source.checkpointDigest {
-      try archive.setAttribute("checkpointDigest", .text(digest), of: "/")
-    }
-    if let digest = source.dataDigest { try archive.setAttribute("dataDigest", .text(digest), of: "/") }
-    if let preprocessing = source.preprocessing {
-      try archive.setAttribute(
-        "preprocessing", .text(try json(preprocessing, file: archive.file)), of: "/")
-    }
-    if !warnings.isEmpty { try archive.setAttribute("warnings", .texts(warnings), of: "/") }
     for (index, exit) in exits.enumerated() { try exit.write(to: archive, at: "/exits/\(index)") }
   }
 
@@ -51,52 +33,18 @@ extension LastLayerLaplacePosterior {
   /// - Throws: `FileError` naming the object that is missing, misshapen, not finite, out of range or
   ///   of a later version.
   public init(from archive: any ArrayArchive) throws(FileError) {
-    let reader = ArchiveReader(archive: archive)
-    guard try reader.optionalText("format", of: "/") == Self.formatName else {
-      throw FileError(
-        .malformed, file: archive.file,
-        "This is not a posterior: the attribute 'format' is not '\(Self.formatName)'. Make one with a fit.")
-    }
-    let version = try reader.integer("version", of: "/")
-    guard version == Self.formatVersion else {
-      throw FileError(
-        .unsupported, file: archive.file,
-        "The posterior has format version \(version); this program reads version \(Self.formatVersion). "
-          + "Fit again, or use the program that wrote it.")
-    }
-    let method = try archive.text("method")
-    guard method == Self.methodName else {
-      throw FileError(
-        .unsupported, file: archive.file,
-        "The posterior was made by '\(method)'; only '\(Self.methodName)' is read here.")
-    }
+    let reader = PosteriorReader(archive: archive)
+    try reader.requireMethod(Self.methodName)
     structure = try reader.choice("structure", of: "/")
     isEnsemble = try reader.integer("isEnsemble", of: "/") != 0
-    predictive = try reader.choice("predictive", of: "/")
-    sampleCount = try reader.integer("draws", of: "/")
-    guard (2...1_000_000).contains(sampleCount) else {
-      throw FileError(
-        .value, file: archive.file, "The number of draws is \(sampleCount); at least 2 are needed.")
-    }
-    drawsKey = try reader.json("drawsKey", of: "/")
-    warnings = try reader.texts("warnings", of: "/")
-    let exitCount = try reader.integer("exitCount", of: "/")
-    guard (1...10_000).contains(exitCount) else {
-      throw FileError(
-        .value, file: archive.file, "The number of exits is \(exitCount); at least 1 is needed.")
-    }
+    (predictive, sampleCount, drawsKey, warnings) = try reader.predictiveSettings()
+    let exitCount = try reader.exitCount()
     var exits: [Exit] = []
     for index in 0..<exitCount {
       exits.append(try Exit(from: reader, at: "/exits/\(index)", index: index, structure: structure))
     }
     self.exits = exits
-    let hasPreprocessing = try reader.optionalText("preprocessing", of: "/") != nil
-    source = RecordsDescription(
-      file: archive.file, exits: exits.map(\.description),
-      classNames: try reader.texts("classNames", of: "/"),
-      checkpointDigest: try reader.optionalText("checkpointDigest", of: "/"),
-      dataDigest: try reader.optionalText("dataDigest", of: "/"),
-      preprocessing: hasPreprocessing ? try reader.json("preprocessing", of: "/") : nil)
+    source = try reader.source(exits: exits.map(\.description))
   }
 }
 
@@ -120,7 +68,6 @@ extension LastLayerLaplacePosterior.Exit {
     try set("temperature", temperature)
     try set("noise", noise)
     try set("biasScale", curvature.value.biasScale)
-    try set("validationAccuracy", tuning.validationAccuracy)
     try archive.write(head.weight, at: path + "/weight")
     try archive.write(head.bias, at: path + "/bias")
     switch curvature {
@@ -140,19 +87,10 @@ extension LastLayerLaplacePosterior.Exit {
     }
     try archive.write(sums.totals, at: path + "/sums/totals")
     for (index, part) in sums.parts.enumerated() { try archive.write(part, at: path + "/sums/\(index)") }
-    // The chosen point and the one without variance come first, where there are any.
-    if let chosen = tuning.chosen, let withoutVariance = tuning.withoutVariance {
-      let points = [chosen, withoutVariance] + tuning.trail
-      try archive.write(
-        Tensor<Double>(
-          shape: [points.count, 4],
-          points.flatMap {
-            [$0.priorPrecision, $0.temperature, $0.negativeLogLikelihood, Double($0.rowCount)]
-          }), at: path + "/trail")
-    }
+    try archive.write(tuning, at: path)
   }
 
-  fileprivate init(from reader: ArchiveReader, at path: String, index: Int, structure: LaplaceStructure)
+  fileprivate init(from reader: PosteriorReader, at path: String, index: Int, structure: LaplaceStructure)
     throws(FileError)
   {
     let hasBias = try reader.integer("hasBias", of: path) != 0
@@ -187,17 +125,11 @@ extension LastLayerLaplacePosterior.Exit {
     priorPrecision = try reader.positiveNumber("priorPrecision", of: path)
     temperature = try reader.positiveNumber("temperature", of: path)
     noise = try reader.positiveNumber("noise", of: path)
-    tuning = LaplaceTuning()
-    tuning.validationAccuracy = try reader.optionalNumber("validationAccuracy", of: path)
-    if let points = try reader.trail(path + "/trail") {
-      tuning.chosen = points[0]
-      tuning.withoutVariance = points[1]
-      tuning.trail = Array(points[2...])
-    }
+    tuning = try reader.tuning(at: path)
   }
 }
 
-extension ArchiveReader {
+extension PosteriorReader {
   /// The curvature of an exit, whose arrays have the shapes that the head asks for.
   fileprivate func curvature(
     _ structure: LaplaceStructure, at path: String, featureCount: Int, logitCount: Int, hasBias: Bool
@@ -242,150 +174,5 @@ extension ArchiveReader {
           explainedShare: try positiveNumber("explainedShare", of: path), logitCount: logitCount, hasBias: hasBias,
           biasScale: biasScale))
     }
-  }
-}
-
-/// The JSON text of a value, with sorted keys so that equal values give equal bytes.
-private func json(_ value: some Encodable, file: String) throws(FileError) -> String {
-  let encoder = JSONEncoder()
-  encoder.outputFormatting = .sortedKeys
-  do {
-    return String(decoding: try encoder.encode(value), as: UTF8.self)
-  } catch {
-    throw FileError(.value, file: file, "A value has no JSON form: \(error).")
-  }
-}
-
-/// Typed and checked reading of a posterior's attributes and arrays.
-private struct ArchiveReader {
-  let archive: any ArrayArchive
-
-  func failure(_ code: FileError.Code, _ path: String, _ message: String) -> FileError {
-    FileError(code, file: archive.file, object: path, message)
-  }
-
-  func optionalText(_ name: String, of path: String) throws(FileError) -> String? {
-    guard case .text(let text)? = try archive.attribute(name, of: path) else { return nil }
-    return text
-  }
-
-  func texts(_ name: String, of path: String) throws(FileError) -> [String] {
-    guard case .texts(let texts)? = try archive.attribute(name, of: path) else { return [] }
-    return texts
-  }
-
-  func optionalInteger(_ name: String, of path: String) throws(FileError) -> Int? {
-    guard case .integer(let value)? = try archive.attribute(name, of: path) else { return nil }
-    return value
-  }
-
-  func integer(_ name: String, of path: String) throws(FileError) -> Int {
-    guard let value = try optionalInteger(name, of: path) else {
-      throw failure(.missing, path, "The whole-number attribute '\(name)' is missing; the file is damaged.")
-    }
-    return value
-  }
-
-  func optionalNumber(_ name: String, of path: String) throws(FileError) -> Double? {
-    guard case .number(let value)? = try archive.attribute(name, of: path) else { return nil }
-    guard value.isFinite else {
-      throw failure(.value, path, "The attribute '\(name)' is \(value); it must be finite.")
-    }
-    return value
-  }
-
-  func positiveNumber(_ name: String, of path: String) throws(FileError) -> Double {
-    guard let value = try optionalNumber(name, of: path) else {
-      throw failure(.missing, path, "The attribute '\(name)' is missing; the file is damaged.")
-    }
-    let allowed = LastLayerLaplace.allowedRange
-    guard allowed.contains(value) else {
-      throw failure(
-        .value, path,
-        "The attribute '\(name)' is \(value); it must be from \(allowed.lowerBound) to \(allowed.upperBound). "
-          + "Fit again.")
-    }
-    return value
-  }
-
-  /// A value of an enumeration by its name.
-  func choice<Choice: RawRepresentable & CaseIterable>(_ name: String, of path: String) throws(FileError)
-    -> Choice where Choice.RawValue == String
-  {
-    let text = try archive.text(name, of: path)
-    guard let choice = Choice(rawValue: text) else {
-      let known = Choice.allCases.map { "'\($0.rawValue)'" }.joined(separator: ", ")
-      throw failure(.unsupported, path, "The attribute '\(name)' is '\(text)'; known are \(known).")
-    }
-    return choice
-  }
-
-  func json<Value: Decodable>(_ name: String, of path: String) throws(FileError) -> Value {
-    let text = try archive.text(name, of: path)
-    do {
-      return try JSONDecoder().decode(Value.self, from: Data(text.utf8))
-    } catch {
-      throw failure(
-        .malformed, path,
-        "The attribute '\(name)' is '\(text.prefix(80))', which is not what is written there; fit again.")
-    }
-  }
-
-  /// An array whose shape and values are as they must be; nothing is read of one whose shape is not.
-  func array<Scalar: TensorScalar>(_ path: String, shape: Shape) throws(FileError) -> Tensor<Scalar> {
-    guard try entry(path).shape == shape else {
-      throw failure(.shape, path, "The array has shape \(try entry(path).shape); \(shape) is needed.")
-    }
-    return try finite(path)
-  }
-
-  func array<Scalar: TensorScalar>(_ path: String, rank: Int) throws(FileError) -> Tensor<Scalar> {
-    guard try entry(path).shape.rank == rank else {
-      throw failure(.shape, path, "The array has shape \(try entry(path).shape); \(rank) axes are needed.")
-    }
-    return try finite(path)
-  }
-
-  func eigenvalues(_ path: String, shape: Shape) throws(FileError) -> Tensor<Double> {
-    let values: Tensor<Double> = try array(path, shape: shape)
-    if let negative = values.elements.first(where: { $0 < 0 }) {
-      throw failure(.value, path, "An eigenvalue is \(negative); none may be negative.")
-    }
-    return values
-  }
-
-  /// The tuning trail: prior precision, temperature, negative log-likelihood and row count a row.
-  func trail(_ path: String) throws(FileError) -> [LaplaceTuning.Point]? {
-    guard let shape = archive.entry(path)?.shape else { return nil }
-    guard shape.rank == 2, shape[0] >= 2, shape[1] == 4 else {
-      throw failure(
-        .shape, path, "The array has shape \(shape); [points, 4] with two points or more is needed.")
-    }
-    let values = try archive.read(path, as: Double.self)
-    return try (0..<shape[0]).map { row throws(FileError) in
-      guard let rowCount = Int(exactly: values[row, 3]), rowCount > 0, values[row, 0] > 0,
-        values[row, 1] > 0, values[row, 1].isFinite, !values[row, 2].isNaN
-      else {
-        throw failure(.value, path, "Row \(row) is not a prior precision, a temperature, a loss and a count.")
-      }
-      return LaplaceTuning.Point(
-        priorPrecision: values[row, 0], temperature: values[row, 1], negativeLogLikelihood: values[row, 2],
-        rowCount: rowCount)
-    }
-  }
-
-  private func entry(_ path: String) throws(FileError) -> ArchiveEntry {
-    guard let entry = archive.entry(path) else {
-      throw failure(.missing, path, "The array is missing; the file is damaged.")
-    }
-    return entry
-  }
-
-  private func finite<Scalar: TensorScalar>(_ path: String) throws(FileError) -> Tensor<Scalar> {
-    let tensor = try archive.read(path, as: Scalar.self)
-    guard tensor.firstNonFinite == nil else {
-      throw failure(.value, path, "The array holds a value that is infinite or not a number.")
-    }
-    return tensor
   }
 }

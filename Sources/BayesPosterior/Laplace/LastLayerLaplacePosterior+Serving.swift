@@ -61,7 +61,9 @@ extension LastLayerLaplacePosterior {
           "Plain arrays are for Kronecker and diagonal structures; this posterior is '\(structure.rawValue)', so fit "
             + "it with one of these.")
       }
-      if let draws = try draws(logitCount: exit.description.logitCount, on: backend) {
+      let draws = try predictive.sharedDraws(
+        count: sampleCount, logitCount: exit.description.logitCount, key: drawsKey, on: backend)
+      if let draws {
         try archive.write(draws, at: path + "/draws")
       }
     }

@@ -74,22 +74,25 @@ package enum LogitCovariance: Sendable {
   ///   - draws: `[samples, logits]`, the same for every row, or `[samples · rows, logits]`, each row its own.
   /// - Shapes: to `[samples · rows, logits]`, all rows of the first sample first.
   /// - Throws: `NumericalError` where a matrix has neither a Cholesky factor nor eigenvectors.
-  func deviations(_ draws: DrawTable, on backend: any Backend) throws(NumericalError) -> Tensor<Double> {
+  func deviations<Scalar: TensorScalar>(_ draws: DrawTable, on backend: any Backend) throws(NumericalError)
+    -> Tensor<Scalar>
+  {
     let (rows, width) = (rowCount, logitCount)
     switch self {
     case .spectral(let variances, let basis):
-      return backend.product(scaledDraws(draws, by: variances), basis, transposing: .second)
+      return backend.product(
+        scaledDraws(draws, by: variances), basis.converted(to: Scalar.self), transposing: .second)
     case .diagonal(let variances): return scaledDraws(draws, by: variances)
     case .dense:
       let samples = draws.sampleCount(rowCount: rows)
-      var result = Tensor<Double>(zeros: [samples * rows, width])
+      var result = Tensor<Scalar>(zeros: [samples * rows, width])
       for row in 0..<rows {
         let own = draws.values(ofRow: row, rowCount: rows)
         let deviations = backend.product(own, try root(matrix(row, on: backend), on: backend), transposing: .second)
         result.withMutableSpan { result in
           deviations.withSpan { deviations in
             for sample in 0..<samples {
-              for k in 0..<width { result[(sample * rows + row) * width + k] = deviations[sample * width + k] }
+              for k in 0..<width { result[(sample * rows + row) * width + k] = Scalar(deviations[sample * width + k]) }
             }
           }
         }
@@ -99,7 +102,7 @@ package enum LogitCovariance: Sendable {
   }
 
   /// `√v ∘ z`.
-  private func scaledDraws(_ draws: DrawTable, by variances: Tensor<Double>) -> Tensor<Double> {
+  private func scaledDraws<Scalar: TensorScalar>(_ draws: DrawTable, by variances: Tensor<Double>) -> Tensor<Scalar> {
     let (rows, width) = (rowCount, logitCount)
     let samples = draws.sampleCount(rowCount: rows)
     let roots = variances.map { max(0, $0).squareRoot() }
@@ -109,7 +112,7 @@ package enum LogitCovariance: Sendable {
           for sample in 0..<samples {
             for row in 0..<rows {
               let start = (draws.isShared ? sample : sample * rows + row) * width
-              for k in 0..<width { span.append(roots[row * width + k] * table[start + k]) }
+              for k in 0..<width { span.append(Scalar(roots[row * width + k] * table[start + k])) }
             }
           }
         }

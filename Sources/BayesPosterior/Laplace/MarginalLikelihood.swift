@@ -54,6 +54,12 @@ public struct MarginalLikelihood: Sendable {
     public var noise = 1.0
     /// Whether the prior precision is the lowest that was tried: the training rows say nothing about the head.
     public var isLowest: Bool
+
+    /// What the user should know where it is the lowest.
+    var lowestWarning: String {
+      "the marginal likelihood still rises at the lowest prior precision tried, \(priorPrecision.significantDigits()): the "
+        + "training rows hardly bend the likelihood. Choose the prior precision by validation."
+    }
   }
 
   /// The prior precision of the highest marginal likelihood.

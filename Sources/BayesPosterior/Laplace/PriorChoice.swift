@@ -16,6 +16,8 @@ public enum PriorScope: String, Sendable, Codable, CaseIterable {
   case exit
   /// One for the weights and one for the bias of every exit.
   case group
+  /// One a layer, where a posterior is over several; last layers have one an exit.
+  case layer
 }
 
 /// Where the standard deviation of Gaussian targets comes from.

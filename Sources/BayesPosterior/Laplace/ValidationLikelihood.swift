@@ -189,36 +189,15 @@ struct ValidationLikelihood: Sendable {
       let variances = projection.map { curvature.variances($0, priorPrecision: priorPrecision, on: backend) }
       return temperatures.map { gaussianNegativeLogLikelihood(of: block, unitVariances: variances, noise: $0) }
     }
-    // Labels of their own are rows of one logit each.
-    let scored = likelihood == .multilabel ? Likelihood.binary : likelihood
-    func sums(_ logits: Tensor<Double>, temperatures: [Double]) -> [Double] {
-      let shaped = likelihood == .multilabel ? logits.reshaped(to: [logits.count, 1]) : logits
-      return negativeLogLikelihoodSums(
-        ofLogits: shaped, labels: block.labels, scored, temperatures: temperatures, base: block.base,
-        weight: block.weight, probabilities: probabilities)
-    }
-    guard let projection else { return sums(block.means, temperatures: temperatures) }
-    if let draws = exit.draws {
-      return sums(
-        try logitDraws(
-          means: block.means,
-          covariance: curvature.covariance(projection, priorPrecision: priorPrecision, on: backend),
-          draws: .shared(draws), on: backend), temperatures: temperatures)
-    }
-    let usesVariances = !predictive.needsCovariance || likelihood != .categorical
-    let covariance: LogitCovariance =
+    let usesVariances = exit.draws == nil && (!predictive.needsCovariance || likelihood != .categorical)
+    let covariance: LogitCovariance? = projection.map {
       usesVariances
-      ? .diagonal(curvature.variances(projection, priorPrecision: priorPrecision, on: backend))
-      : curvature.covariance(projection, priorPrecision: priorPrecision, on: backend)
-    return temperatures.flatMap { temperature in
-      let means = block.means.map { $0 / temperature }
-      let scaled = covariance.scaled(by: 1 / (temperature * temperature))
-      return sums(
-        likelihood == .categorical
-          ? closedFormLogits(predictive, means: means, covariance: scaled, on: backend)
-          : closedFormSigmoidLogits(predictive, means: means, variances: scaled.variances(on: backend)),
-        temperatures: [1])
+        ? .diagonal(curvature.variances($0, priorPrecision: priorPrecision, on: backend))
+        : curvature.covariance($0, priorPrecision: priorPrecision, on: backend)
     }
+    return try negativeLogLikelihoodSums(
+      means: block.means, covariance: covariance, predictive, draws: exit.draws, labels: block.labels, likelihood,
+      temperatures: temperatures, base: block.base, weight: block.weight, on: backend, probabilities: probabilities)
   }
 
   /// `−Σ log N(t; μ, σ² (s² + v))` with the variances `v` of the outputs in units of `σ²`.
@@ -237,6 +216,43 @@ struct ValidationLikelihood: Sendable {
       }
     }
     return sum
+  }
+}
+
+/// `−Σₙ log p(yₙ)` of some rows' labels at each temperature, in nats, where the logits are Gaussian.
+///
+/// - Parameters:
+///   - covariance: `nil` for no variance; for closed forms that read variances alone these suffice.
+///   - draws: `[samples, logits]`; `nil` for a predictive without draws.
+///   - labels: one class a row; for labels of their own, one a row and label.
+///   - base, weight, probabilities: as for logits that are drawn.
+func negativeLogLikelihoodSums(
+  means: Tensor<Double>, covariance: LogitCovariance?, _ predictive: LaplacePredictive, draws: Tensor<Double>?,
+  labels: [Int], _ likelihood: Likelihood, temperatures: [Double], base: [Double]? = nil, weight: Double = 1,
+  on backend: any Backend, probabilities: ([Double]) -> Void = { _ in }
+) throws -> [Double] {
+  // Labels of their own are rows of one logit each.
+  let scored = likelihood == .multilabel ? Likelihood.binary : likelihood
+  func sums(_ logits: Tensor<Double>, temperatures: [Double]) -> [Double] {
+    let shaped = likelihood == .multilabel ? logits.reshaped(to: [logits.count, 1]) : logits
+    return negativeLogLikelihoodSums(
+      ofLogits: shaped, labels: labels, scored, temperatures: temperatures, base: base, weight: weight,
+      probabilities: probabilities)
+  }
+  guard let covariance, predictive != .plain else { return sums(means, temperatures: temperatures) }
+  if let draws {
+    return sums(
+      try logitDraws(means: means, covariance: covariance, draws: .shared(draws), on: backend),
+      temperatures: temperatures)
+  }
+  return temperatures.flatMap { temperature in
+    let means = means.map { $0 / temperature }
+    let scaled = covariance.scaled(by: 1 / (temperature * temperature))
+    return sums(
+      likelihood == .categorical
+        ? closedFormLogits(predictive, means: means, covariance: scaled, on: backend)
+        : closedFormSigmoidLogits(predictive, means: means, variances: scaled.variances(on: backend)),
+      temperatures: [1])
   }
 }
 

@@ -28,18 +28,19 @@ public struct LastLayerLaplacePredictor: Sendable {
   private let sampleCount: Int
   private let key: RandomKey
   private let backend: any Backend
+  private let width: Int
 
   /// The most numbers of weight draws that are kept, 256 MiB; more are drawn again for every block of rows.
   private static let keptWeightLimit = 1 << 25
 
-  init(
-    _ posterior: LastLayerLaplacePosterior, file: String, on backend: any Backend
-  ) throws {
+  init(_ posterior: LastLayerLaplacePosterior, file: String, in context: ExecutionContext) throws {
+    let backend = context.backend
     predictive = posterior.predictive
     sampleCount = posterior.sampleCount
     key = posterior.drawsKey
     isEnsemble = posterior.isEnsemble
     self.backend = backend
+    width = context.width
     var exits: [Exit] = []
     for (index, exit) in posterior.exits.enumerated() {
       let curvature = exit.curvature.value
@@ -48,7 +49,8 @@ public struct LastLayerLaplacePredictor: Sendable {
       exits.append(
         Exit(
           check: try ExitCheck(exit.description, exit: index, file: file), posterior: exit,
-          draws: try posterior.draws(logitCount: curvature.logitCount, on: backend),
+          draws: try predictive.sharedDraws(
+            count: posterior.sampleCount, logitCount: curvature.logitCount, key: posterior.drawsKey, on: backend),
           weightDraws: keepsWeights
             ? (0..<sampleCount).map { weightDraw($0, of: exit, exit: index, key: posterior.drawsKey, on: backend) } : nil,
           ensembleWeight: Double(exit.description.multiplyAdds ?? 1)))
@@ -59,14 +61,15 @@ public struct LastLayerLaplacePredictor: Sendable {
   /// The most rows to predict at once so that the working memory of one exit stays near 64 MiB.
   ///
   /// Draws of logits take `samples · rows · logits` numbers, four bytes each in the prediction and
-  /// sixteen more while it is made; `blocks(of:)` cuts rows accordingly.
+  /// sixteen more while it is made; `blocks(of:)` cuts rows accordingly.  No block has more than 256 rows, so that
+  /// several tasks find work.
   public var blockRowCount: Int {
     let numbers = exits.map { exit in
       let logitCount = exit.posterior.description.logitCount
       return (predictive.usesDraws ? sampleCount * (isEnsemble ? exits.count : 1) : 1) * logitCount
         + exit.posterior.curvature.numbersPerRow(isWhole: predictive.needsCovariance)
     }
-    return max(1, (64 << 20) / (20 * (numbers.max() ?? 1)))
+    return max(1, min(256, (64 << 20) / (20 * (numbers.max() ?? 1))))
   }
 
   /// The rows cut into blocks of at most `blockRowCount`, in order.
@@ -74,6 +77,18 @@ public struct LastLayerLaplacePredictor: Sendable {
     guard records.rowCount > blockRowCount else { return [records] }
     return stride(from: 0, to: records.rowCount, by: blockRowCount).map { first in
       records.rows(first..<min(first + blockRowCount, records.rowCount))
+    }
+  }
+
+  /// The predictions of all exits, block by block, as many at once as the context allowed; blocks come in order.
+  ///
+  /// - Throws: as `predict(_:)`; `CancellationError`.
+  public func predictions(for records: ExitRecords, _ body: (ExitRecords, [Prediction]) throws -> Void) async throws {
+    let blocks = blocks(of: records)
+    for first in stride(from: 0, to: blocks.count, by: width) {
+      try Task.checkCancellation()
+      let window = Array(blocks[first..<min(first + width, blocks.count)])
+      for (block, predictions) in zip(window, try await inOrder(window, predict)) { try body(block, predictions) }
     }
   }
 
@@ -108,53 +123,28 @@ public struct LastLayerLaplacePredictor: Sendable {
     let rowCount = rows.logits.rowCount
     let temperature = exit.posterior.temperature
 
-    func prediction(_ logits: Tensor<Double>, samples: Int, closedForm: Prediction.ClosedForm? = nil)
-      -> Prediction
-    {
-      let elements = ContiguousArray(logits.elements.lazy.map { Float($0 / temperature) })
+    if predictive == .plain || predictive == .weights {
+      let isPlain = predictive == .plain
       return Prediction(
-        logits: Tensor(shape: [samples, rowCount, rows.logits.shape[1]], elements: elements),
-        likelihood: likelihood, exit: index, closedForm: closedForm)
-    }
-
-    if predictive == .plain { return prediction(rows.logits, samples: 1) }
-    if predictive == .weights {
-      return prediction(try weightSamples(rows.features, means: rows.logits, exit: index), samples: sampleCount)
+        logitSamples: isPlain ? rows.logits : try weightSamples(rows.features, means: rows.logits, exit: index),
+        count: isPlain ? 1 : sampleCount, temperature: temperature, likelihood: likelihood, exit: index)
     }
     let curvature = exit.posterior.curvature.value
     let projection = curvature.projection(of: rows.features, on: backend)
-    if predictive.usesDraws {
-      let covariance = curvature.covariance(
-        projection, priorPrecision: exit.posterior.priorPrecision, on: backend)
-      let table: DrawTable =
-        if let draws = exit.draws {
-          .shared(draws)
-        } else {
-          .own(
-            sampleCount: sampleCount, logitCount: curvature.logitCount,
-            rows: records.firstRow..<records.firstRow + rowCount, key: key.child(index))
-        }
-      let logits = try logitDraws(means: rows.logits, covariance: covariance, draws: table, on: backend)
-      return prediction(logits, samples: table.sampleCount(rowCount: rowCount))
-    }
-    let means = rows.logits.map { $0 / temperature }
-    let square = 1 / (temperature * temperature)
-    let answer: ClosedFormAnswer
-    if predictive.needsCovariance, likelihood == .categorical {
-      let covariance = curvature.covariance(
-        projection, priorPrecision: exit.posterior.priorPrecision, on: backend)
-      answer = ClosedFormAnswer(
-        predictive, means: means, covariance: covariance.scaled(by: square), likelihood, on: backend)
-    } else {
-      let variances = curvature.variances(
-        projection, priorPrecision: exit.posterior.priorPrecision, on: backend)
-      answer = ClosedFormAnswer(
-        predictive, means: means, covariance: .diagonal(variances.map { $0 * square }), likelihood, on: backend)
-    }
-    let elements = ContiguousArray(answer.logits.elements.lazy.map { Float($0) })
-    return Prediction(
-      logits: Tensor(shape: [1, rowCount, rows.logits.shape[1]], elements: elements), likelihood: likelihood,
-      exit: index, closedForm: answer.closedForm)
+    let priorPrecision = exit.posterior.priorPrecision
+    let needsCovariance = predictive.usesDraws || (predictive.needsCovariance && likelihood == .categorical)
+    return try GaussianLogits(
+      means: rows.logits,
+      covariance: needsCovariance
+        ? curvature.covariance(projection, priorPrecision: priorPrecision, on: backend)
+        : .diagonal(curvature.variances(projection, priorPrecision: priorPrecision, on: backend)),
+      temperature: temperature, likelihood: likelihood, exit: index
+    ).prediction(
+      predictive,
+      draws: predictive.drawTable(
+        shared: exit.draws, count: sampleCount, logitCount: curvature.logitCount,
+        rows: records.firstRow..<records.firstRow + rowCount, key: key.child(index)),
+      on: backend)
   }
 
   /// Mean, epistemic and noise variance of Gaussian targets.
@@ -339,25 +329,6 @@ extension LastLayerLaplacePosterior {
     for description: RecordsDescription, in context: ExecutionContext
   ) throws -> LastLayerLaplacePredictor {
     try source.requireSameNetwork(as: description)
-    return try LastLayerLaplacePredictor(self, file: description.file, on: context.backend)
-  }
-
-  /// The draws for an exit that all rows share; `nil` for a predictive without any.
-  func draws(logitCount: Int, on backend: any Backend) throws(NumericalError) -> Tensor<Double>? {
-    switch predictive {
-    case .whitened:
-      return try NormalDraws.whitened(count: sampleCount, dimension: logitCount, key: drawsKey, on: backend)
-    case .antithetic: return NormalDraws.antithetic(count: sampleCount, dimension: logitCount, key: drawsKey)
-    default: return nil
-    }
-  }
-
-  /// The draws that tuning scores with: those of predictions or, where each row has its own or weights are drawn,
-  /// whitened ones, which have the same distribution for each row.
-  func tuningDraws(logitCount: Int, on backend: any Backend) throws(NumericalError) -> Tensor<Double>? {
-    guard predictive == .functionSpace || predictive == .weights else {
-      return try draws(logitCount: logitCount, on: backend)
-    }
-    return try NormalDraws.whitened(count: sampleCount, dimension: logitCount, key: drawsKey, on: backend)
+    return try LastLayerLaplacePredictor(self, file: description.file, in: context)
   }
 }

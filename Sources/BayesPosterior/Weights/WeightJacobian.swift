@@ -32,6 +32,17 @@ package struct WeightJacobian<Scalar: TensorScalar> {
     }
   }
 
+  /// About how many numbers a row takes: the inputs of each layer's matrix at every position and, where `isWhole`, the
+  /// derivatives of each logit.
+  static func numbersPerRow(_ frozen: FrozenNetwork, _ exit: Exit, _ layers: [BayesianLayer], isWhole: Bool) -> Int {
+    let patches = layers.reduce(0) { sum, layer in
+      sum + frozen.network.shapes[layer.node].elementCount / layer.outputCount * layer.inputCount
+    }
+    guard isWhole else { return patches }
+    let parameterCount = layers.reduce(0) { $0 + $1.parameterCount }
+    return patches + 2 * parameterCount * frozen.network.shapes[exit.logits].elementCount
+  }
+
   /// `Σ c ∂logit / ∂output` at every position of what each layer gives.
   ///
   /// - Shapes: cotangent `[rows, logits]`; results `[rows · positions, outputs]`.
@@ -68,7 +79,7 @@ package struct WeightJacobian<Scalar: TensorScalar> {
             product.withSpan { product in
               for position in 0..<inputs * outputs { result[start + position] = product[position] }
             }
-            guard layer.bias != nil else { return }
+            guard layer.hasBias else { return }
             gradient.withSpan { gradient in
               for position in 0..<gradient.count {
                 result[start + inputs * outputs + position % outputs] += gradient[position]

@@ -187,6 +187,19 @@ def hdf5():
 
     keras("chunk-bomb.keras", change=chunk_bomb)
 
+    # A whole model in the layout of Keras 2, one of whose kernels is a link.
+    with h5py.File(os.path.join(FOLDER, "soft-link.h5"), "w") as file:
+        file.attrs["model_config"] = json.dumps(SOUND)
+        file.attrs["keras_version"] = "3.10.0"
+        group = file.create_group("model_weights")
+        group.attrs["layer_names"] = [b"dense", b"dense_1"]
+        for name, shape in [("dense", (5, 4)), ("dense_1", (4, 3))]:
+            own = group.create_group(name)
+            own.attrs["weight_names"] = [("%s/kernel:0" % name).encode(), ("%s/bias:0" % name).encode()]
+            own["%s/bias:0" % name] = np.ones(shape[1], "float32")
+        group["dense_1/dense_1/kernel:0"] = np.ones((4, 3), "float32")
+        group["dense/dense/kernel:0"] = h5py.SoftLink("/model_weights/dense_1/dense_1/kernel:0")
+
 
 def parts():
     for name, target in [("outside", "../sound.weights.h5"), ("absolute", "/etc/passwd"), ("absent", "absent.weights.h5")]:

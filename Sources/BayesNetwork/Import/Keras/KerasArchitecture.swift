@@ -41,8 +41,9 @@ public enum KerasArchitecture {
     guard let data = other.architecture else {
       throw FileError(
         .missing, file: other.file,
-        "The file holds weights but no description of the network; give one with --architecture FILE, either the JSON "
-          + "of model.to_json() or a Keras file that holds the whole model.")
+        "The file holds weights but no description of the network; give one with --architecture FILE: the JSON of "
+          + "model.to_json(), a Keras file that holds the whole model or, of a PyTorch module, what export of "
+          + "bayesify_torch.py writes.")
     }
     let description = try KerasDescription(parsing: data, file: other.file)
     var isStateDictionary = false

@@ -77,7 +77,10 @@ struct KerasDescription {
     }
     let reader = KerasDescriptionReader(file: file, generation: Self.generation(of: root))
     guard let kind = root["class_name"]?.text, let configuration = root["config"] else {
-      throw reader.malformed(nil, "has no 'class_name' and 'config'")
+      throw FileError(
+        .malformed, file: file, object: "model_config",
+        "This JSON describes no Keras model, as it has no 'class_name' and 'config' at its top; give what "
+          + "model.to_json() writes.")
     }
     guard let model = try reader.model(of: kind, configuration) else {
       throw FileError(

@@ -1,0 +1,82 @@
+import BayesPrediction
+import BayesTensor
+
+/// Logits of some rows at one exit that a posterior makes Gaussian.
+struct GaussianLogits {
+  /// `[rows, logits]`, before any temperature.
+  var means: Tensor<Double>
+  /// Before any temperature; for closed forms that read variances alone these suffice.
+  var covariance: LogitCovariance
+  var temperature: Double
+  var likelihood: Likelihood
+  var exit: Int
+
+  /// The prediction that averages over them.
+  ///
+  /// - Parameter draws: those of a predictive that draws.
+  /// - Throws: `NumericalError` where a covariance has no root.
+  func prediction(_ predictive: LaplacePredictive, draws: DrawTable?, on backend: any Backend) throws -> Prediction {
+    if let draws {
+      let samples: Tensor<Float> = try logitDraws(means: means, covariance: covariance, draws: draws, on: backend)
+      return Prediction(
+        logitSamples: samples, count: draws.sampleCount(rowCount: means.rowCount), temperature: temperature,
+        likelihood: likelihood, exit: exit)
+    }
+    guard predictive != .plain else {
+      return Prediction(
+        logitSamples: means, count: 1, temperature: temperature, likelihood: likelihood, exit: exit)
+    }
+    let answer = ClosedFormAnswer(
+      predictive, means: means.map { $0 / temperature },
+      covariance: covariance.scaled(by: 1 / (temperature * temperature)), likelihood, on: backend)
+    return Prediction(
+      logitSamples: answer.logits, count: 1, temperature: 1, likelihood: likelihood, exit: exit,
+      closedForm: answer.closedForm)
+  }
+}
+
+extension Prediction {
+  /// A prediction from samples of logits, `[samples · rows, logits]`, all rows of the first sample first.
+  init<Scalar: TensorScalar>(
+    logitSamples: Tensor<Scalar>, count: Int, temperature: Double, likelihood: Likelihood, exit: Int,
+    closedForm: ClosedForm? = nil
+  ) {
+    let (rowCount, width) = (logitSamples.rowCount / count, logitSamples.shape[1])
+    self.init(
+      logits: Tensor(
+        shape: [count, rowCount, width],
+        elements: ContiguousArray(logitSamples.elements.lazy.map { Float(Double($0) / temperature) })),
+      likelihood: likelihood, exit: exit, closedForm: closedForm)
+  }
+}
+
+extension LaplacePredictive {
+  /// The draws for an exit that all rows share; `nil` for a predictive without any.
+  func sharedDraws(count: Int, logitCount: Int, key: RandomKey, on backend: any Backend) throws(NumericalError)
+    -> Tensor<Double>?
+  {
+    switch self {
+    case .whitened: return try NormalDraws.whitened(count: count, dimension: logitCount, key: key, on: backend)
+    case .antithetic: return NormalDraws.antithetic(count: count, dimension: logitCount, key: key)
+    default: return nil
+    }
+  }
+
+  /// The draws that tuning scores with: those of predictions or, where each row has its own or weights are drawn,
+  /// whitened ones, which have the same distribution for each row.
+  func tuningDraws(count: Int, logitCount: Int, key: RandomKey, on backend: any Backend) throws(NumericalError)
+    -> Tensor<Double>?
+  {
+    let isShared = self != .functionSpace && self != .weights
+    return try (isShared ? self : .whitened).sharedDraws(count: count, logitCount: logitCount, key: key, on: backend)
+  }
+
+  /// The draws for some rows; `nil` for a predictive that draws no logits.
+  ///
+  /// - Parameter key: of rows' own draws.
+  func drawTable(shared: Tensor<Double>?, count: Int, logitCount: Int, rows: Range<Int>, key: RandomKey) -> DrawTable? {
+    if let shared { return .shared(shared) }
+    guard self == .functionSpace else { return nil }
+    return .own(sampleCount: count, logitCount: logitCount, rows: rows, key: key)
+  }
+}
