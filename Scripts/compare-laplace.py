@@ -6,8 +6,8 @@
 
 FOLDER of --shared holds `checkpoints` and `data` (which files, and their preprocessing, says NETWORKS below).  --out
 takes records of every set (about 100 MB a network), posteriors, and one JSON file a fit; it should lie outside the
-project.  --networks measures some of the four; --resume keeps fits that are in --out already.  The page is written of
-every network whose results are in --out.
+project.  --networks measures some of the four (none of them with ""); --resume keeps fits that are in --out already.
+The page is written of everything that is in --out, and says what is missing.
 
 Each network runs once over each set (`bayesify extract`).  Every row of the page is then `bayesify fit laplace`,
 `bayesify predict` and `bayesify evaluate --json` on those records; the page's numbers are those of `evaluate`.  The
@@ -34,6 +34,7 @@ STRUCTURES = ["full", "kronecker", "kronecker-folded", "kronecker-factored", "di
 DRAWING = ["whitened", "antithetic", "function-space", "weights"]
 PREDICTIVES = ["plain", "probit", "centred-probit", "mean-field", "bridge", "bridge-normalized"] + DRAWING
 SEEDS = [0, 1, 2]
+SCORES = {"maximumProbability": "max p", "mutualInformation": "MI", "energy": "energy"}
 VALIDATION, REPORT = "0:5000", "5000:10000"
 RESIDUAL = ["--scale", "255", "--mean", "0.485,0.456,0.406", "--std", "0.229,0.224,0.225"]
 MNIST = ("data/mnist-t10k-images-idx3-ubyte.gz", "data/mnist-t10k-labels-idx1-ubyte.gz")
@@ -233,31 +234,46 @@ class Bench:
             warnings=fitted["warnings"])
 
 
-def measured(bench, resumes):
-    """All results of one network, each kept in a file of its own."""
+def measure(bench, resumes):
+    """Measures one network; each fit is kept in a file of its own."""
     if not resumes:
         shutil.rmtree(bench.folder, ignore_errors=True)
     os.makedirs(bench.folder, exist_ok=True)
     bench.prepare()
-    result = {
-        "baselines": {name: asdict(run) for name, run in bench.baselines().items()}, "extraction": bench.extraction,
-        "cells": {}}
+    with open(bench.path("baselines.json"), "w") as file:
+        baselines = {name: asdict(run) for name, run in bench.baselines().items()}
+        json.dump({"baselines": baselines, "extraction": bench.extraction}, file, indent=1)
     for cell in cells():
-        runs = []
         for seed in cell.seeds:
             file = bench.path("%s-%d.cell.json" % (cell.name, seed))
-            if not os.path.exists(file):
-                run = asdict(bench.fit(cell, seed))
-                with open(file + ".part", "w") as output:
-                    json.dump(run, output, indent=1)
-                os.rename(file + ".part", file)
-            with open(file) as source:
-                runs.append(json.load(source))
-        print("%s %s: NLL %.4f" % (os.path.basename(bench.folder), cell.name, runs[0]["nll"]), flush=True)
-        result["cells"][cell.name] = runs
+            if os.path.exists(file):
+                continue
+            run = asdict(bench.fit(cell, seed))
+            with open(file + ".part", "w") as output:
+                json.dump(run, output, indent=1)
+            os.rename(file + ".part", file)
+            print("%s %s, seed %d: NLL %.4f" % (os.path.basename(bench.folder), cell.name, seed, run["nll"]), flush=True)
     for name in ("posterior.h5", "predictions.h5", "report.json"):
         if os.path.exists(bench.path(name)):
             os.remove(bench.path(name))
+
+
+def measured(folder):
+    """What is measured of one network so far; `None` for nothing."""
+    if not os.path.exists(os.path.join(folder, "baselines.json")):
+        return None
+    with open(os.path.join(folder, "baselines.json")) as file:
+        result = json.load(file)
+    result["cells"] = {}
+    for cell in cells():
+        runs = []
+        for seed in cell.seeds:
+            file = os.path.join(folder, "%s-%d.cell.json" % (cell.name, seed))
+            if os.path.exists(file):
+                with open(file) as source:
+                    runs.append(json.load(source))
+        if len(runs) == len(cell.seeds):
+            result["cells"][cell.name] = runs
     return result
 
 
@@ -300,10 +316,12 @@ def is_warned(runs):
 
 
 def tuned(cell):
-    names = {"validation": "validation", "marginal-likelihood": "evidence"}
     if cell.predictive == "plain":
         return "T by validation"
-    return "%s, T %s" % (names[cell.prior], "= 1" if cell.temperature == "1" else "by validation")
+    if cell.prior == cell.temperature:
+        return "both by validation"
+    prior = "prior by " + {"validation": "validation", "marginal-likelihood": "evidence"}[cell.prior]
+    return prior + (", T = 1" if cell.temperature == "1" else ", T by validation")
 
 
 def lines_of(result):
@@ -311,6 +329,8 @@ def lines_of(result):
     yield ["untouched", "", ""], [result["baselines"]["untouched"]]
     yield ["temperature", "", "T by validation"], [result["baselines"]["temperature"]]
     for cell in cells():
+        if cell.name not in result["cells"]:
+            continue
         runs = result["cells"][cell.name]
         yield [structure(cell.structure, runs) + (" †" if is_warned(runs) else ""), cell.predictive, tuned(cell)], runs
 
@@ -318,7 +338,7 @@ def lines_of(result):
 def section(network, result):
     names = list(network.foreign)
     extraction = "; ".join(
-        "%s %d rows, %.1f s of processor time" % (name, one["rows"], one["seconds"]) for name, one in result["extraction"].items())
+        "%s %d rows, %.1f s" % (name, one["rows"], one["seconds"]) for name, one in result["extraction"].items())
     first, second = [], []
     for label, runs in lines_of(result):
         def values(key):
@@ -332,19 +352,23 @@ def section(network, result):
             number(values("ece")), seconds(values("fitSeconds")), seconds(values("predictSeconds"))])
         second.append(label + [
             number([run["foreign"][name][score] for run in runs])
-            for name in names for score in ("maximumProbability", "mutualInformation")])
+            for name in names for score in SCORES])
     lines = ["## " + network.title, "", "`%s`. %s" % (os.path.basename(network.checkpoint), network.note), "",
-             "Extraction, once: " + extraction + ".", ""]
+             "Extraction, once, in processor time: " + extraction + ".", ""]
+    missing = [cell for cell in cells() if cell.name not in result["cells"]]
+    if missing:
+        lines += ["Not measured yet: " + "; ".join(
+            "%s, %s, %s" % (cell.structure, cell.predictive, tuned(cell)) for cell in missing) + ".", ""]
     lines += table(
         ["structure", "predictive", "tuned by", "prior precision", "T", "accuracy", "NLL", "NLL less the temperature's",
          "ECE (15 bins)", "fit, s", "predict, s"], first)
-    lines += ["AUROC against foreign images, of max probability (max p) and of mutual information (MI):", ""]
+    lines += ["AUROC against foreign images, by score:", ""]
     lines += table(
-        ["structure", "predictive", "tuned by"] + ["%s, %s" % (name, score) for name in names for score in ("max p", "MI")],
+        ["structure", "predictive", "tuned by"] + ["%s, %s" % (name, score) for name in names for score in SCORES.values()],
         second)
     others = sorted({
         "%s, %s, %s: %s" % (cell.structure, cell.predictive, tuned(cell), warning.split(": ", 1)[-1])
-        for cell in cells() for run in result["cells"][cell.name] for warning in run["warnings"]
+        for cell in cells() for run in result["cells"].get(cell.name, []) for warning in run["warnings"]
         if "alone does as well" not in warning and run["seed"] == 0})
     if others:
         lines += ["Other warnings of these fits:", ""] + ["- " + text for text in others] + [""]
@@ -376,7 +400,8 @@ def page(results, version):
         "  %s: the mean, and in brackets the lowest and the highest where the digits differ. Predictives that draw" % ", ".join(map(str, SEEDS)),
         "  take 50 draws.",
         "- *max p*: one minus the largest probability. *MI*: the mutual information of class and weights, of draws or of the",
-        "  bridge's Dirichlet; - where a predictive has none. AUROC: foreign images positive, 0.5 is chance.",
+        "  bridge's Dirichlet; - where a predictive has none. *energy*: −log Σ exp of the mean logits (the bridges' are the",
+        "  logarithms of Dirichlet parameters). AUROC: foreign images positive, 0.5 is chance.",
         "- *fit*: curvature and tuning, from records; the median over seeds. *predict*: 5,000 rows from records to a file,",
         "  the least of three, the command's start included (\"untouched\" shows what that alone takes). Seconds are those",
         "  of all threads together (processor time, which other work on the machine does not lengthen much), on",
@@ -385,7 +410,7 @@ def page(results, version):
         "",
     ]
     for name, network in NETWORKS.items():
-        if name in results:
+        if results[name]:
             lines += section(network, results[name])
     return "\n".join(lines).rstrip() + "\n"
 
@@ -399,7 +424,7 @@ def main():
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--page", default=os.path.join(ROOT, "Documentation/LaplaceComparison.md"))
     arguments = parser.parse_args()
-    chosen = arguments.networks.split(",")
+    chosen = [name for name in arguments.networks.split(",") if name]
     for name in chosen:
         if name not in NETWORKS:
             parser.error("there is no network '%s'; choose among %s" % (name, ", ".join(NETWORKS)))
@@ -407,15 +432,8 @@ def main():
         [arguments.bayesify, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     for name in chosen:
         bench = Bench(arguments.bayesify, arguments.shared, os.path.join(arguments.out, name), NETWORKS[name])
-        result = measured(bench, arguments.resume)
-        with open(bench.path("results.json"), "w") as file:
-            json.dump(result, file, indent=1)
-    results = {}
-    for name in NETWORKS:
-        file = os.path.join(arguments.out, name, "results.json")
-        if os.path.exists(file):
-            with open(file) as source:
-                results[name] = json.load(source)
+        measure(bench, arguments.resume)
+    results = {name: measured(os.path.join(arguments.out, name)) for name in NETWORKS}
     with open(arguments.page, "w") as file:
         file.write(page(results, version))
 

@@ -1,5 +1,4 @@
 package import BayesTensor
-import RealModule
 
 /// The diagonal of a head's generalised Gauss–Newton matrix, `H[k, d] = Σₙ Λₙₖₖ a_d²`.
 ///

@@ -1,5 +1,4 @@
 package import BayesTensor
-import RealModule
 
 /// All of a head's generalised Gauss–Newton matrix, as its eigenvectors.
 ///

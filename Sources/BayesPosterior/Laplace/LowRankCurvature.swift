@@ -1,5 +1,4 @@
 package import BayesTensor
-import RealModule
 
 /// The leading eigenvectors of a head's generalised Gauss–Newton matrix, with the prior alone elsewhere.
 ///

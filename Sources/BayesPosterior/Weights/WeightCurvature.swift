@@ -1,6 +1,5 @@
 import BayesPrediction
 package import BayesTensor
-import RealModule
 
 /// What a posterior over weights keeps of their generalised Gauss–Newton matrix `H = Σₙ Jₙᵀ Λₙ Jₙ`.
 public enum WeightStructure: String, Sendable, Codable, CaseIterable {
