@@ -78,8 +78,8 @@ public struct NativeBackend: NetworkBackend {
   ) -> Tensor<Scalar> {
     guard let input = input as? Tensor<Float>, let weight = weight as? Tensor<Float>,
       let result = single(
-        input,
-        .convolution(geometry, groups: groups, weight: weight, bias: bias as? Tensor<Float>), geometry, channels: weight.shape[3]) as? Tensor<Scalar>
+        input, .convolution(geometry, groups: groups, weight: weight, bias: bias as? Tensor<Float>), geometry,
+        channels: weight.shape[3]) as? Tensor<Scalar>
     else {
       return reference.convolution(input, weight: weight, bias: bias, groups: groups, geometry)
     }

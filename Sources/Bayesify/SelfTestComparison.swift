@@ -55,8 +55,8 @@ extension NumericSelfTest {
       guard expected.shape == logits.shape else {
         throw FileError(
           .shape, file: file, object: name ?? "outputs",
-          "The answers have the shape \(expected.shape), and exit '\(exit.name)' gives \(logits.shape); give one row of "
-            + "answers for each row of inputs.")
+          "The answers have the shape \(expected.shape), and exit '\(exit.name)' gives \(logits.shape); give one row "
+            + "of answers for each row of inputs.")
       }
       var best = Self.comparison(of: logits, with: expected, exit.name, .logits, rows: inputs.rowCount)
       let function: ActivationFunction? =
@@ -83,9 +83,9 @@ extension NumericSelfTest {
     guard let worst = wrong.max(by: { $0.largestDifference < $1.largestDifference }) else { return }
     throw FileError(
       .value, file: file, object: "self-test",
-      "Exit '\(worst.exit)' is off by up to \(worst.largestDifference.significantDigits()) where the answers in the file "
-        + "reach \(worst.largestOutput.significantDigits()); the weights and the architecture do not belong together, so write the file again "
-        + "from the trained network.")
+      "Exit '\(worst.exit)' is off by up to \(worst.largestDifference.significantDigits()) where the answers in the "
+        + "file reach \(worst.largestOutput.significantDigits()); the weights and the architecture do not belong "
+        + "together, so write the file again from the trained network.")
   }
 
   /// Refuses numbers that nothing can be compared with.
@@ -105,7 +105,10 @@ extension NumericSelfTest {
           + "each, by its name.")
     }
     // In paths of arrays a slash would be a group.
-    guard let exit = network.exits.first(where: { $0.name == name || $0.name.map { $0 == "/" ? "." : $0 } == Array(name) })
+    guard
+      let exit = network.exits.first(where: {
+        $0.name == name || $0.name.map { $0 == "/" ? "." : $0 } == Array(name)
+      })
     else {
       throw FileError(
         .missing, file: file, object: name,

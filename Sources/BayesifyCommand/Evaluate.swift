@@ -112,9 +112,12 @@ struct Evaluate: AsyncParsableCommand {
     try execution.requireWritable(json, html, apartFrom: lineup.inputs.map(\.recordedCheckpoint))
     for index in lineup.groups.indices {
       let group = lineup.groups[index]
-      let rows = ([test] + foreign + [held].compactMap { $0 }).filter { $0.checkpointDigest.map { $0 == group.digest } ?? true }
+      let rows = ([test] + foreign + [held].compactMap { $0 }).filter {
+        $0.checkpointDigest.map { $0 == group.digest } ?? true
+      }
       lineup.groups[index].preprocessing = try session.agreedPreprocessing(
-        [(group.preprocessingFile ?? group.entries[0].name, group.preprocessing)] + rows.map { ($0.file, $0.preprocessing) })
+        [(group.preprocessingFile ?? group.entries[0].name, group.preprocessing)]
+          + rows.map { ($0.file, $0.preprocessing) })
     }
     var evaluations: [ModelEvaluation] = []
     var description: RecordsDescription?
@@ -388,9 +391,13 @@ private struct Lineup {
       } else {
         position = groups.count
         groups.append(
-          Group(digest: input.checkpointDigest, entries: [], network: { try input.checkpoint(named: checkpoint, reading: reading) }))
+          Group(
+            digest: input.checkpointDigest, entries: [],
+            network: { try input.checkpoint(named: checkpoint, reading: reading) }))
         if case .posterior = input, groups.count == 1,
-          !inputs.contains(where: { if case .checkpoint = $0 { $0.checkpointDigest == input.checkpointDigest } else { false } })
+          !inputs.contains(where: {
+            if case .checkpoint = $0 { $0.checkpointDigest == input.checkpointDigest } else { false }
+          })
         {
           groups[position].entries.append(Entry(name: "untouched network", model: nil))
         }

@@ -34,7 +34,8 @@ struct Extract: AsyncParsableCommand {
 
   func run() async throws {
     try model.requireTable(among: data, labels)
-    try execution.requireWritable(output, apartFrom: [checkpoint, data, labels, model.classNames, model.checkpoint.architecture])
+    try execution.requireWritable(
+      output, apartFrom: [checkpoint, data, labels, model.classNames, model.checkpoint.architecture])
     let progress = execution.progress()
     let session = Session(model, execution, progress)
     let checkpoint = try model.checkpoint.model(checkpoint)

@@ -49,7 +49,8 @@ struct Predict: AsyncParsableCommand {
     let input = try RowInput(
       data, labels: labels, labelColumn: options.labelColumn, rows: rows?.range, likelihood: options.likelihood)
     let source = try await session.records(
-      input, specification: data, checkpoint: { try model.checkpoint(named: checkpoint, reading: options.checkpoint.reading) },
+      input, specification: data,
+      checkpoint: { try model.checkpoint(named: checkpoint, reading: options.checkpoint.reading) },
       digest: model.checkpointDigest,
       stored: session.agreedPreprocessing([(model.file, model.preprocessing), (input.file, input.preprocessing)]),
       likelihood: model.likelihood,

@@ -91,7 +91,8 @@ public final class NPZArchiveWriter: ArrayArchiveWriter {
         do {
           try state.members[index].handle.write(contentsOf: data)
         } catch {
-          throw FileError(.cannotWrite, file: file, object: path, "The disk refuses it (\(error.localizedDescription)); make room.")
+          throw FileError(
+            .cannotWrite, file: file, object: path, "The disk refuses it (\(error.localizedDescription)); make room.")
         }
         return .success(())
       } catch {
@@ -101,7 +102,9 @@ public final class NPZArchiveWriter: ArrayArchiveWriter {
     try outcome.get()
   }
 
-  private func newMember(_ path: String, _ type: String, row: [Int], grows: Bool, _ number: Int) throws(FileError) -> Member {
+  private func newMember(_ path: String, _ type: String, row: [Int], grows: Bool, _ number: Int) throws(FileError)
+    -> Member
+  {
     let url = folder.appending(path: "\(number).npy")
     do {
       try Data(count: Self.headerByteCount).write(to: url)
@@ -109,7 +112,8 @@ public final class NPZArchiveWriter: ArrayArchiveWriter {
       try handle.seekToEnd()
       return Member(path: path, type: type, row: row, rowCount: grows ? 0 : nil, handle: handle, url: url)
     } catch {
-      throw FileError(.cannotWrite, file: file, object: path, "The disk refuses it (\(error.localizedDescription)); make room.")
+      throw FileError(
+        .cannotWrite, file: file, object: path, "The disk refuses it (\(error.localizedDescription)); make room.")
     }
   }
 
@@ -125,7 +129,9 @@ public final class NPZArchiveWriter: ArrayArchiveWriter {
         try member.handle.write(contentsOf: Self.header(member))
         try member.handle.close()
       } catch {
-        throw FileError(.cannotWrite, file: file, object: member.path, "The disk refuses it (\(error.localizedDescription)); make room.")
+        throw FileError(
+          .cannotWrite, file: file, object: member.path,
+          "The disk refuses it (\(error.localizedDescription)); make room.")
       }
     }
     let pending = try PendingFile(for: file, replacing: replacing)

@@ -24,9 +24,9 @@ public import BayesTensor
 ///   the counts of inputs and labels differ, or there are no rows.  Values are checked when they are
 ///   read.
 /// - Cost: memory does not grow with the number of rows, but for one path an image and 8 bytes for 256 rows
-///   of `.csv`.  Opening reads a `.csv` file once, and the start of every image.  Compressed members of `.npz`, and gzipped IDX,
-///   are unpacked once into the folder for temporary files, where they have no name and vanish with
-///   the data set.  HDF5 arrays in chunks keep up to two rows of chunks (at most 1 GiB) in memory.
+///   of `.csv`.  Opening reads a `.csv` file once, and the start of every image.  Compressed members of `.npz`,
+///   and gzipped IDX, are unpacked once into the folder for temporary files, where they have no name and vanish
+///   with the data set.  HDF5 arrays in chunks keep up to two rows of chunks (at most 1 GiB) in memory.
 public func openDataset(_ file: String, options: DatasetOptions = DatasetOptions()) throws(FileError)
   -> any Dataset
 {
@@ -58,7 +58,8 @@ public func openDataset(_ file: String, options: DatasetOptions = DatasetOptions
     guard options.inputs == nil || options.inputs == "x", options.labels == nil || options.labelsFile != nil else {
       throw FileError(
         .missing, file: file,
-        "A folder of images has no arrays with names; give the folder alone, or FOLDER:x for its images without classes.")
+        "A folder of images has no arrays with names; give the folder alone, or FOLDER:x for its images without "
+          + "classes.")
     }
     inputs = try ImageArray(folder)
     if !folder.classNames.isEmpty, options.labelsFile == nil, options.inputs == nil {

@@ -48,7 +48,8 @@ public struct IndexRequirement: Sendable {
       throw NumericalError(
         .outOfRange,
         "Element \(position % width) of row \(position / width) is \(numbers[position]), but the embedding "
-          + "'\(limit.node)' needs a whole number from 0 to \(limit.count - 1). Give indices as the network was trained "
+          + "'\(limit.node)' needs a whole number from 0 to \(limit.count - 1). "
+          + "Give indices as the network was trained "
           + "on, unscaled.")
     }
   }

@@ -45,7 +45,8 @@ public protocol TrainingPlan: Sendable {
   ///     outputs of a slice, `[rows of the slice] + shape of the node` each, and which of the batch's rows
   ///     they are.
   /// - Determinism: the same bits at every `width`.
-  /// - Throws: `NumericalError` when the native library fails, or as `IndexRequirement`; `CancellationError`; what `loss` throws.
+  /// - Throws: `NumericalError` when the native library fails, or as `IndexRequirement`; `CancellationError`; what
+  ///   `loss` throws.
   /// - Precondition: parameters fit in shape; cotangents have the shapes of the outputs.
   func gradients(
     at inputs: [RowBatch], parameters: Parameters, width: Int,

@@ -87,7 +87,8 @@ package struct Curvature: Sendable, Equatable {
       } else {
         output = diagonalMatrix(columnSums(diagonal))
       }
-      parts = [output, gram(weights.map { scalingRows(of: inputs, by: $0.map { $0.squareRoot() }) } ?? inputs, on: backend)]
+      let weighted = weights.map { scalingRows(of: inputs, by: $0.map { $0.squareRoot() }) }
+      parts = [output, gram(weighted ?? inputs, on: backend)]
     case .diagonal:
       parts = [backend.product(diagonal, inputs.map { $0 * $0 }, transposing: .first)]
     case .full:

@@ -1,12 +1,11 @@
 package import BayesTensor
-import RealModule
 
 /// The diagonal of a head's generalised Gauss–Newton matrix, `H[k, d] = Σₙ Λₙₖₖ a_d²`.
 ///
 ///     S_kk = Σ_d a_d² / (H[k, d] + δ),    S_kl = 0
 ///
 /// - Source: Daxberger et al. 2021, arXiv:2106.14806.
-package struct DiagonalCurvature: HeadCurvature {
+package struct DiagonalCurvature: HeadCurvature, SpectralDeterminantRatio {
   /// `H`, `[logits, inputs]`, for inputs `[φ; c]`.
   let values: Tensor<Double>
   package let hasBias: Bool
@@ -25,6 +24,7 @@ package struct DiagonalCurvature: HeadCurvature {
       values: hasBias ? sums : columns(0..<sums.shape[1] - 1, of: sums), hasBias: hasBias, biasScale: 1)
   }
 
+  package var eigenvalues: Tensor<Double> { values }
   package var logitCount: Int { values.rowCount }
   package var featureCount: Int { values.shape[1] - (hasBias ? 1 : 0) }
   package var parameterCount: Int { values.count }
@@ -60,16 +60,6 @@ package struct DiagonalCurvature: HeadCurvature {
       }
     }
     return result
-  }
-
-  package func logDeterminantRatio(priorPrecision: Double) -> Double {
-    logProductOfOnePlus(values, scale: 1 / priorPrecision)
-  }
-
-  package func logDeterminantRatioDerivative(priorPrecision: Double) -> Double {
-    var sum = 0.0
-    for value in values.elements { sum -= value / (value + priorPrecision) }
-    return sum
   }
 
   package func weightDraw(key: RandomKey, priorPrecision: Double, on backend: any Backend) -> Tensor<Double> {

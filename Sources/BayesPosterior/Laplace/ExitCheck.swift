@@ -158,7 +158,8 @@ struct ExitCheck: Sendable {
       guard targets.shape == rows.logits.shape else {
         throw failure(
           .shape,
-          "The targets have shape \(targets.shape) where the outputs have \(rows.logits.shape); give one target an output.")
+          "The targets have shape \(targets.shape) where the outputs have \(rows.logits.shape); "
+            + "give one target an output.")
       }
       let isAllowed: (Double) -> Bool = likelihood == .multilabel ? { $0 == 0 || $0 == 1 } : { $0.isFinite }
       if let position = targets.elements.firstIndex(where: { !isAllowed($0) }) {

@@ -1,12 +1,11 @@
 package import BayesTensor
-import RealModule
 
 /// All of a head's generalised Gauss–Newton matrix, as its eigenvectors.
 ///
 ///     H = V diag(λ) Vᵀ,    S = J V diag(1 / (λ + δ)) Vᵀ Jᵀ,    J = I ⊗ aᵀ
 ///
 /// - Source: Daxberger et al. 2021, arXiv:2106.14806.
-package struct FullCurvature: HeadCurvature {
+package struct FullCurvature: HeadCurvature, SpectralDeterminantRatio {
   /// `λ`, `[parameters]`, none negative.
   let values: Tensor<Double>
   /// `V` with its rows cut by class and laid side by side: `[inputs, logits · parameters]`.
@@ -133,16 +132,6 @@ package struct FullCurvature: HeadCurvature {
     let scaled = scaledProjection(
       projection(of: features, on: backend).values, priorPrecision: priorPrecision)
     return backend.product(scaled, scaled, transposing: .second)
-  }
-
-  package func logDeterminantRatio(priorPrecision: Double) -> Double {
-    logProductOfOnePlus(values, scale: 1 / priorPrecision)
-  }
-
-  package func logDeterminantRatioDerivative(priorPrecision: Double) -> Double {
-    var sum = 0.0
-    for value in values.elements { sum -= value / (value + priorPrecision) }
-    return sum
   }
 
   package func weightDraw(key: RandomKey, priorPrecision: Double, on backend: any Backend) -> Tensor<Double> {

@@ -10,18 +10,6 @@ package struct FeatureProjection: Sendable {
   var squaredNorms: [Double] = []
 }
 
-/// What the marginal likelihood needs of a curvature.
-package protocol DeterminantRatio: Sendable {
-  /// The number of weights and biases.
-  var parameterCount: Int { get }
-
-  /// `log |P| − log |P₀|`: how much the data sharpen the prior, in nats; never negative.
-  func logDeterminantRatio(priorPrecision: Double) -> Double
-
-  /// The derivative of `logDeterminantRatio` with respect to `log δ`; never positive.
-  func logDeterminantRatioDerivative(priorPrecision: Double) -> Double
-}
-
 /// The curvature of one head, from which the Gaussian of its logits follows at any prior precision.
 ///
 /// Inputs are `a = [φ; c]` with `c` the `biasScale`: the bias then has prior precision `δ / c²` while all

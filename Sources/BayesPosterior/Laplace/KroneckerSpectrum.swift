@@ -186,29 +186,6 @@ struct VarianceTable: Sendable {
   }
 }
 
-/// `Σ log(1 + scale · xⱼ)`, with one logarithm for many factors.
-///
-/// The product of terms `1 + y` is kept as it is while it is far from overflow; small terms go into a sum of their
-/// own logarithms, whose digits a product would lose.
-func logProductOfOnePlus(_ values: Tensor<Double>, scale: Double) -> Double {
-  values.withSpan { values in
-    var (sum, product) = (0.0, 1.0)
-    for j in values.indices {
-      let term = scale * values[j]
-      if term < 1e-3 || term > 1e50 {
-        sum += Double.log(onePlus: term)
-      } else {
-        product *= 1 + term
-        if product > 1e200 {
-          sum += Double.log(product)
-          product = 1
-        }
-      }
-    }
-    return sum + Double.log(product)
-  }
-}
-
 extension KroneckerSpectrum: HeadCurvature {
   package func projection(of features: Tensor<Double>, on backend: any Backend) -> FeatureProjection {
     FeatureProjection(rowCount: features.rowCount, values: squaredProjections(of: features, on: backend))

@@ -5,13 +5,14 @@ import RealModule
 /// Approximates the posterior of every exit's linear head by a Gaussian around the trained weights.
 ///
 /// With features `φ`, `a = [φ; 1]` and the second derivatives `Λ` of the negative log-likelihood in the logits, the
-/// precision of a head is what a structure keeps of the generalised Gauss–Newton matrix of the training rows, plus a prior,
+/// precision of a head is what a structure keeps of the generalised Gauss–Newton matrix of the training rows, plus a
+/// prior,
 ///
 ///     P = Σₙ Λₙ ⊗ aₙ aₙᵀ + δ I
 ///
-/// (see `LaplaceStructure`; `Λ = diag p − p pᵀ` for classes, `diag p (1 − p)` for labels, `I / σ²` for Gaussian targets).
-/// Logits are linear in the weights, so their distribution is Gaussian in closed form, and no weight need be drawn.  The
-/// trained weights stay the mean.
+/// (see `LaplaceStructure`; `Λ = diag p − p pᵀ` for classes, `diag p (1 − p)` for labels, `I / σ²` for Gaussian
+/// targets).  Logits are linear in the weights, so their distribution is Gaussian in closed form, and no weight need be
+/// drawn.  The trained weights stay the mean.
 ///
 /// ```swift
 /// let posterior = try await LastLayerLaplace().fit(training: training, validation: validation, in: context)
@@ -146,7 +147,8 @@ public struct LastLayerLaplace: Hashable, Sendable {
           }
         }
         posterior.warnings += warnings(
-          posterior.exits[exit], exit: exit, chosen: result.chosen, tuning.priorAxes[exit], tuning.temperatureAxes[exit])
+          posterior.exits[exit], exit: exit, chosen: result.chosen, tuning.priorAxes[exit],
+          tuning.temperatureAxes[exit])
       }
     }
     return posterior
@@ -179,7 +181,8 @@ public struct LastLayerLaplace: Hashable, Sendable {
           .unsupported, file: description.file, object: object,
           "Ensembles of exits average probabilities, and this exit gives real numbers; fit without the ensemble.")
       }
-      guard exit.likelihood == description.exits[0].likelihood, exit.logitCount == description.exits[0].logitCount else {
+      let first = description.exits[0]
+      guard exit.likelihood == first.likelihood, exit.logitCount == first.logitCount else {
         throw FileError(
           .shape, file: description.file, object: object,
           "Its classes are not those of the first exit, so the two cannot be averaged; fit without the ensemble.")
@@ -187,8 +190,8 @@ public struct LastLayerLaplace: Hashable, Sendable {
       guard let multiplyAdds = exit.multiplyAdds, multiplyAdds > 0 else {
         throw FileError(
           .missing, file: description.file, object: object,
-          "Ensembles weight exits by their multiply-adds, and the records do not say them; extract the records from the "
-            + "network, or fit without the ensemble.")
+          "Ensembles weight exits by their multiply-adds, and the records do not say them; extract the records from "
+            + "the network, or fit without the ensemble.")
       }
     }
   }
@@ -234,7 +237,8 @@ public struct LastLayerLaplace: Hashable, Sendable {
       exits.append(
         LastLayerLaplacePosterior.Exit(
           description: description, curvature: curvature, sums: sums[index],
-          hasAnswers: (isClassified ? training.hasLabels : training.hasTargets) && (earlier?.exits[index].hasAnswers ?? true),
+          hasAnswers: (isClassified ? training.hasLabels : training.hasTargets)
+            && (earlier?.exits[index].hasAnswers ?? true),
           priorPrecision: fixedPriorPrecision,
           temperature: check.likelihood == .gaussian ? 1 : fixedTemperature, noise: 1, priorMean: priorMean,
           tuning: LaplaceTuning()))
@@ -263,7 +267,8 @@ public struct LastLayerLaplace: Hashable, Sendable {
     guard structure != .lowRank else {
       throw FileError(
         .unsupported, file: earlier.source.file,
-        "A low rank is no sum over rows, so rows cannot be added to it; fit all rows at once, or use another structure.")
+        "A low rank is no sum over rows, so rows cannot be added to it; fit all rows at once, or use another "
+          + "structure.")
     }
     try earlier.source.requireSameNetwork(as: description)
   }
@@ -277,14 +282,17 @@ public struct LastLayerLaplace: Hashable, Sendable {
       case (.learned, .fixed(let prior)):
         posterior.exits[index].noise = exit.marginalLikelihood?.bestNoise(priorPrecision: prior) ?? 1
       case (.learned, .marginalLikelihood):
-        if let maximum = try exit.marginalLikelihood?.maximumWithNoise() { posterior.exits[index].noise = maximum.noise }
+        if let maximum = try exit.marginalLikelihood?.maximumWithNoise() {
+          posterior.exits[index].noise = maximum.noise
+        }
       case (.learned, .validation):
         // Where the search begins.
         let residuals = GaussianResiduals(exit.sums, outputCount: exit.description.logitCount)
         guard residuals.squaredError > 0 else {
           throw NumericalError(
             .notFinite,
-            "The noise of exit \(index) cannot be learned: the network meets every training target exactly. Give the noise.")
+            "The noise of exit \(index) cannot be learned: the network meets every training target exactly. "
+              + "Give the noise.")
         }
         posterior.exits[index].noise = (residuals.squaredError / residuals.count).squareRoot()
       }
@@ -313,8 +321,9 @@ public struct LastLayerLaplace: Hashable, Sendable {
         posterior.exits[index].curvature = try exit.curvature.scalingBias(by: Double.exp(-logRatio / 2), on: backend)
         if isLowest || logRatio > Self.groupBound - 1e-3 {
           posterior.warnings.append(
-            "\(name): the ratio of the bias's prior precision to the weights', \(Double.exp(logRatio).significantDigits()), "
-              + "is at the edge of what is tried; the training rows do not tell the two apart.")
+            "\(name): the ratio of the bias's prior precision to the weights', "
+              + "\(Double.exp(logRatio).significantDigits()), is at the edge of what is tried; the training rows do "
+              + "not tell the two apart.")
         }
       }
       guard let (_, maximum) = try evidenceMaximum(posterior.exits[index]) else { continue }
@@ -377,12 +386,16 @@ public struct LastLayerLaplace: Hashable, Sendable {
     let parameter = exit.description.likelihood == .gaussian ? "noise" : "temperature"
     var warnings: [String] = []
     if let warning = chosen?.edgeWarning(parameter, temperatureAxis) { warnings.append("\(name): " + warning) }
-    if let chosen, priorAxis.bounds.count > 1, chosen.priorPrecision == priorAxis.value(at: priorAxis.bounds.lowerBound) {
+    if let chosen, priorAxis.bounds.count > 1,
+      chosen.priorPrecision == priorAxis.value(at: priorAxis.bounds.lowerBound)
+    {
       warnings.append(
-        "\(name): the prior precision \(exit.priorPrecision.significantDigits()) is the lowest that is tried; the validation "
-          + "rows ask for a wider posterior than the training rows allow.")
+        "\(name): the prior precision \(exit.priorPrecision.significantDigits()) is the lowest that is tried; "
+          + "the validation rows ask for a wider posterior than the training rows allow.")
     }
-    if predictive != .plain, priorPrecision == .validation, let chosen = exit.tuning.chosen, let plain = exit.tuning.withoutVariance {
+    if predictive != .plain, priorPrecision == .validation, let chosen = exit.tuning.chosen,
+      let plain = exit.tuning.withoutVariance
+    {
       let gain = plain.negativeLogLikelihood - chosen.negativeLogLikelihood
       if gain < ValidationTuning.tolerance {
         warnings.append(

@@ -116,7 +116,8 @@ extension LastLayerLaplacePosterior.Exit {
     sums = Curvature(
       parts: parts, totals: try reader.array(path + "/sums/totals", shape: [Curvature.Total.allCases.count]))
     guard sums[.rowCount] >= 1, sums[.rowCount] < 1e15, sums[.weight] > 0 else {
-      throw reader.failure(.value, path + "/sums/totals", "The number of rows is \(sums[.rowCount]); the file is damaged.")
+      throw reader.failure(
+        .value, path + "/sums/totals", "The number of rows is \(sums[.rowCount]); the file is damaged.")
     }
 
     hasAnswers = try reader.integer("hasAnswers", of: path) != 0

@@ -4,21 +4,22 @@ public import BayesTensor
 extension LastLayerLaplacePosterior {
   /// Writes a posterior as plain arrays, with which a few lines of any language predict from features.
   ///
-  /// For exit `k`, below `exits/k/`: the head (`weight`, `bias`, `temperature`), what its logits are (`sigmoid`: 0 a softmax,
-  /// 1 a label a logit, 2 one logit for no and yes), and, unless the predictive is `plain`, what gives the covariance
-  /// `Q diag(v) Qᵀ`, `v = (Rᵀ a)² · reciprocals + offsets`, `a = [φ; inputScale]`: `reciprocals`, `offsets` and, where they are
-  /// not the identity, `inputVectors` (`R`) and `outputVectors` (`Q`); `draws` where there are any.
+  /// For exit `k`, below `exits/k/`: the head (`weight`, `bias`, `temperature`), what its logits are (`sigmoid`: 0 a
+  /// softmax, 1 a label a logit, 2 one logit for no and yes), and, unless the predictive is `plain`, what gives the
+  /// covariance `Q diag(v) Qᵀ`, `v = (Rᵀ a)² · reciprocals + offsets`, `a = [φ; inputScale]`: `reciprocals`, `offsets`
+  /// and, where they are not the identity, `inputVectors` (`R`) and `outputVectors` (`Q`); `draws` where there are any.
   /// `Python/bayesify_serving.py` reads them.
   ///
   /// - Parameter file: the posterior's, for messages.
-  /// - Throws: `FileError` for structures, predictives and likelihoods that are not so simple, and where the file cannot
-  ///   be written.
+  /// - Throws: `FileError` for structures, predictives and likelihoods that are not so simple, and where the file
+  ///   cannot be written.
   public func writeServingArrays(to archive: any ArrayArchiveWriter, file: String, on backend: any Backend) throws {
     guard [.whitened, .antithetic, .probit, .plain].contains(predictive), !isEnsemble else {
       throw FileError(
         .unsupported, file: file,
         "Plain arrays are for the predictives whitened, antithetic, probit and plain of exits that stand alone; this "
-          + "posterior predicts by '\(predictive.rawValue)'\(isEnsemble ? " in an ensemble" : ""), so fit it with one of these.")
+          + "posterior predicts by '\(predictive.rawValue)'\(isEnsemble ? " in an ensemble" : ""), so fit it with one "
+          + "of these.")
     }
     for (index, exit) in exits.enumerated() {
       let path = "/exits/\(index)"
@@ -57,8 +58,8 @@ extension LastLayerLaplacePosterior {
       case .full, .lowRank:
         throw FileError(
           .unsupported, file: file, object: path,
-          "Plain arrays are for Kronecker and diagonal structures; this posterior is '\(structure.rawValue)', so fit it "
-            + "with one of these.")
+          "Plain arrays are for Kronecker and diagonal structures; this posterior is '\(structure.rawValue)', so fit "
+            + "it with one of these.")
       }
       let draws = try predictive.sharedDraws(
         count: sampleCount, logitCount: exit.description.logitCount, key: drawsKey, on: backend)

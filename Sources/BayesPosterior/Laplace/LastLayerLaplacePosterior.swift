@@ -122,8 +122,8 @@ public struct LastLayerLaplacePosterior: Sendable, Equatable {
       guard order <= Self.jointLogitLimit else {
         throw NumericalError(
           .outOfRange,
-          "\(features.rowCount) rows of \(description.logitCount) logits have a joint covariance of order \(order), and "
-            + "at most \(Self.jointLogitLimit) is computed; give fewer rows.")
+          "\(features.rowCount) rows of \(description.logitCount) logits have a joint covariance of order \(order), "
+            + "and at most \(Self.jointLogitLimit) is computed; give fewer rows.")
       }
       return curvature.value.jointCovariance(
         features: features, priorPrecision: unitPriorPrecision, on: backend

@@ -1,10 +1,9 @@
 package import BayesTensor
-import RealModule
 
 /// The leading eigenvectors of a head's generalised Gauss–Newton matrix, with the prior alone elsewhere.
 ///
 ///     P = δ I + Σᵣ λᵣ vᵣ vᵣᵀ,    S = ‖a‖² / δ I − Σᵣ λᵣ / (δ (λᵣ + δ)) gᵣ gᵣᵀ,    gᵣ = J vᵣ
-package struct LowRankCurvature: HeadCurvature {
+package struct LowRankCurvature: HeadCurvature, SpectralDeterminantRatio {
   /// `λ`, `[rank]`, descending.
   let values: Tensor<Double>
   /// The eigenvectors one under the other, each `[logits, inputs]`: `[rank · logits, inputs]`.
@@ -111,16 +110,6 @@ package struct LowRankCurvature: HeadCurvature {
       }
     }
     return result
-  }
-
-  package func logDeterminantRatio(priorPrecision: Double) -> Double {
-    logProductOfOnePlus(values, scale: 1 / priorPrecision)
-  }
-
-  package func logDeterminantRatioDerivative(priorPrecision: Double) -> Double {
-    var sum = 0.0
-    for value in values.elements { sum -= value / (value + priorPrecision) }
-    return sum
   }
 
   package func weightDraw(key: RandomKey, priorPrecision: Double, on backend: any Backend) -> Tensor<Double> {

@@ -8,7 +8,8 @@ import RealModule
 /// each; what the matrix does on the space they span is then decomposed exactly.
 ///
 /// - Determinism: the key fixes the first directions; sums are taken chunk by chunk in order.
-/// - Cost: four passes, O(rows · parameters · (rank + 8)) each; memory for `parameters · (rank + 8)` numbers three times.
+/// - Cost: four passes, O(rows · parameters · (rank + 8)) each; memory for `parameters · (rank + 8)` numbers three
+///   times.
 /// - Source: Halko, Martinsson and Tropp 2011, arXiv:0909.4061, algorithm 4.4.
 struct LowRankSketch {
   /// The least share of the trace that the eigenvalues kept must hold.

@@ -82,7 +82,8 @@ public struct MarginalLikelihood: Sendable {
     let squaredNorm = curves.reduce(0) { $0 + $1.squaredNorm }
     try requireNorm(squaredNorm)
     let parameterCount = curves.reduce(0) { $0 + $1.curvature.parameterCount }
-    let (logarithm, isLowest) = highestPoint(below: Double.log(Double(parameterCount) / squaredNorm), decades: 12) { x in
+    let bound = Double.log(Double(parameterCount) / squaredNorm)
+    let (logarithm, isLowest) = highestPoint(below: bound, decades: 12) { x in
       var sum = 0.0
       for (curve, noise) in zip(curves, noises) { sum += curve(priorPrecision: Double.exp(x), noise: noise) }
       return sum

@@ -6,20 +6,32 @@ import RealModule
 /// - Shapes: `[rows, classes]` to `[rows, classes]`.
 package func softmax(_ logits: Tensor<Double>) -> Tensor<Double> {
   let width = logits.shape[1]
-  var result = logits
+  var result = gapsBelowTop(logits)
   result.withMutableSpan { span in
     for start in stride(from: 0, to: span.count, by: width) {
-      var maximum = -Double.infinity
-      for position in start..<start + width { maximum = max(maximum, span[position]) }
       var sum = 0.0
       for position in start..<start + width {
-        span[position] = Double.exp(span[position] - maximum)
+        span[position] = Double.exp(span[position])
         sum += span[position]
       }
       for position in start..<start + width { span[position] /= sum }
     }
   }
   return result
+}
+
+/// Each row less its largest element, so that no exponential overflows.
+func gapsBelowTop(_ logits: Tensor<Double>) -> Tensor<Double> {
+  let width = logits.shape[1]
+  var gaps = logits
+  gaps.withMutableSpan { span in
+    for start in stride(from: 0, to: span.count, by: width) {
+      var maximum = -Double.infinity
+      for position in start..<start + width { maximum = max(maximum, span[position]) }
+      for position in start..<start + width { span[position] -= maximum }
+    }
+  }
+  return gaps
 }
 
 /// `log(1 + eᶻ)` without overflow.

@@ -307,20 +307,6 @@ package func negativeLogLikelihoodSums(
   }
 }
 
-/// Each row less its largest element, so that no exponential overflows.
-private func gapsBelowTop(_ logits: Tensor<Double>) -> Tensor<Double> {
-  let width = logits.shape[1]
-  var gaps = logits
-  gaps.withMutableSpan { span in
-    for start in stride(from: 0, to: span.count, by: width) {
-      var maximum = -Double.infinity
-      for position in start..<start + width { maximum = max(maximum, span[position]) }
-      for position in start..<start + width { span[position] -= maximum }
-    }
-  }
-  return gaps
-}
-
 /// A binary logit as two scores, the label's first, less the larger of them.
 private func binaryGaps(_ logits: Tensor<Double>, _ labels: [Int]) -> Tensor<Double> {
   var gaps = Tensor<Double>(zeros: [logits.count, 2])

@@ -84,7 +84,8 @@ struct ValidationTuning: Sendable {
 
   /// Tunes some exits in common passes.
   private func tune(
-    _ chosenExits: [Int], on source: any ExitRecordSource, _ tunings: inout [LaplaceTuning], in context: ExecutionContext
+    _ chosenExits: [Int], on source: any ExitRecordSource, _ tunings: inout [LaplaceTuning],
+    in context: ExecutionContext
   ) async throws {
     let withoutVariance = LatticeAxis.fixed(.infinity)
     var plainSearches = [LatticeSearch?](repeating: nil, count: priorAxes.count)

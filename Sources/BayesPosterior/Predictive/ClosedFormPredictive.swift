@@ -169,7 +169,7 @@ package func digamma(_ x: Double) -> Double {
     x += 1
   }
   let r = 1 / (x * x)
-  let series =
-    r * (1 / 12.0 - r * (1 / 120.0 - r * (1 / 252.0 - r * (1 / 240.0 - r * (1 / 132.0 - r * (691 / 32760.0 - r / 12))))))
+  let tail = r * (1 / 132.0 - r * (691 / 32760.0 - r / 12))
+  let series = r * (1 / 12.0 - r * (1 / 120.0 - r * (1 / 252.0 - r * (1 / 240.0 - tail))))
   return shift + Double.log(x) - 0.5 / x - series
 }

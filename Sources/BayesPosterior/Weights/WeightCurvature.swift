@@ -1,6 +1,5 @@
 import BayesPrediction
 package import BayesTensor
-import RealModule
 
 /// What a posterior over weights keeps of their generalised Gauss–Newton matrix `H = Σₙ Jₙᵀ Λₙ Jₙ`.
 public enum WeightStructure: String, Sendable, Codable, CaseIterable {
@@ -19,19 +18,20 @@ public enum WeightStructure: String, Sendable, Codable, CaseIterable {
 }
 
 /// The curvature of one layer that is independent of the others.
-package enum LayerCurvature: DeterminantRatio, Sendable, Equatable {
+package enum LayerCurvature: SpectralDeterminantRatio, Equatable {
   /// One number a parameter.
   case diagonal(Tensor<Double>)
   /// Of the weights, `output ⊗ input`; of the bias, its own.
   case kronecker(output: SymmetricEigen, input: SymmetricEigen, bias: SymmetricEigen?)
 
   /// All eigenvalues, in the order of the parameters in the eigenbasis.
-  private var eigenvalues: [Double] {
+  package var eigenvalues: Tensor<Double> {
     switch self {
-    case .diagonal(let values): return Array(values.elements)
+    case .diagonal(let values): return values
     case .kronecker(let output, let input, let bias):
       let weights = input.values.elements.flatMap { m in output.values.elements.map { $0 * m } }
-      return weights + (bias.map { Array($0.values.elements) } ?? [])
+      let all = weights + (bias.map { Array($0.values.elements) } ?? [])
+      return Tensor(shape: [all.count], all)
     }
   }
 
@@ -41,14 +41,6 @@ package enum LayerCurvature: DeterminantRatio, Sendable, Equatable {
     case .kronecker(let output, let input, let bias):
       output.values.count * input.values.count + (bias?.values.count ?? 0)
     }
-  }
-
-  package func logDeterminantRatio(priorPrecision: Double) -> Double {
-    eigenvalues.reduce(0) { $0 + Double.log(onePlus: $1 / priorPrecision) }
-  }
-
-  package func logDeterminantRatioDerivative(priorPrecision: Double) -> Double {
-    eigenvalues.reduce(0) { $0 - $1 / ($1 + priorPrecision) }
   }
 
   /// Derivatives with respect to the layer's parameters, as derivatives along the eigenvectors.
@@ -74,7 +66,7 @@ package enum LayerCurvature: DeterminantRatio, Sendable, Equatable {
 
   /// `(λ + δ)^−½` of each eigenvalue.
   func deviations(priorPrecision: Double) -> [Double] {
-    eigenvalues.map { 1 / ($0 + priorPrecision).squareRoot() }
+    eigenvalues.elements.map { 1 / ($0 + priorPrecision).squareRoot() }
   }
 }
 

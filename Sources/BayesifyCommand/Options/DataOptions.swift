@@ -84,8 +84,8 @@ struct ModelOptions: ParsableArguments {
 struct CheckpointOptions: ParsableArguments {
   @Option(
     help: """
-      For a checkpoint that holds weights alone: the JSON of model.to_json(), a Keras file that holds the whole model, or \
-      a file of bayesify_torch.py.
+      For a checkpoint that holds weights alone: the JSON of model.to_json(), a Keras file that holds the whole model, \
+      or a file of bayesify_torch.py.
       """)
   var architecture: String?
 
