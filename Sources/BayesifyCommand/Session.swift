@@ -21,11 +21,13 @@ struct Session {
     likelihood: Likelihood? = nil, classNames: [String]? = nil, stage: String, dataDigest: String?
   ) throws -> NetworkRecords {
     let names = try model.names()
-    let description = try checkpoint.frozen.recordsDescription(
-      file: dataset.file, likelihood: model.likelihood ?? openLikelihood(likelihood, checkpoint),
+    // What is wrong with an exit is the checkpoint's fault, whatever the rows.
+    var description = try checkpoint.frozen.recordsDescription(
+      file: checkpoint.file, likelihood: model.likelihood ?? openLikelihood(likelihood, checkpoint),
       classNames: names.isEmpty ? classNames ?? [] : names, checkpointDigest: checkpoint.digest,
       dataDigest: dataDigest, preprocessing: try model.preprocessing(stored: stored, in: dataset.file),
       ignoredLabel: model.ignoreLabel)
+    description.file = dataset.file
     return try NetworkRecords(
       checkpoint.frozen, over: dataset, description: description, stage: stage,
       on: try execution.backend(), width: execution.width, report: progress.report)
