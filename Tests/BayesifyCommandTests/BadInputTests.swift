@@ -307,7 +307,7 @@ struct BadInputTests {
     let count = 3 * shape.reduce(1, *)
     try folder.write([Float](repeating: 0.5, count: count), shape: [3] + shape, to: "rows.npy")
     try await folder.refuse(
-      "extract", open, "--data", "rows.npy", "-o", "out.h5", code: 65, naming: "rows.npy", "--likelihood",
+      "extract", open, "--data", "rows.npy", "-o", "out.h5", code: 65, naming: open, "--likelihood",
       "categorical", "gaussian")
     try await folder.succeed(
       "extract", open, "--data", "rows.npy", "--likelihood", "categorical", "-o", "records.h5")

@@ -276,7 +276,7 @@ struct SegmentationTests {
     let folder = try TestFolder()
     try write(try Self.keras("two-sizes")["input"].tensor(as: Float.self), to: "data.h5", in: folder)
     try await folder.refuse(
-      "extract", Self.file("two-sizes"), "--data", "data.h5", "-o", "out.h5", code: 65, naming: "data.h5", "exit 1 ('fine')",
+      "extract", Self.file("two-sizes"), "--data", "data.h5", "-o", "out.h5", code: 65, naming: "two-sizes", "exit 1 ('fine')",
       "[8, 6, 4]", "[4, 3, 4]", "same positions")
   }
 
