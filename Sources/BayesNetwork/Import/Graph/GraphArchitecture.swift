@@ -100,14 +100,18 @@ private struct StateNames {
       (name: String((entry.state?.name ?? entry.name).map { $0 == "/" ? "." : $0 }.drop { $0 == "." }), entry: entry)
     }
     let byName = Dictionary(dotted.map { ($0.name, $0.entry) }) { first, _ in first }
-    guard let first = names.first else {
+    guard !names.isEmpty else {
       entries = [:]
       return
     }
-    let prefixes = Set(
-      dotted.compactMap { name, _ in
-        name == first ? "" : name.hasSuffix("." + first) ? String(name.dropLast(first.count)) : nil
-      })
+    func prefixes(of wanted: String) -> Set<String> {
+      Set(
+        dotted.compactMap { name, _ in
+          name == wanted ? "" : name.hasSuffix("." + wanted) ? String(name.dropLast(wanted.count)) : nil
+        })
+    }
+    // Any weight that is there tells the prefixes; the first may be the one that is not.
+    let prefixes = names.sorted().lazy.map(prefixes(of:)).first { !$0.isEmpty } ?? []
     func missing(_ prefix: String) -> [String] { names.filter { byName[prefix + $0] == nil } }
     let complete = prefixes.filter { missing($0).isEmpty }.sorted()
     guard complete.count <= 1 else {
