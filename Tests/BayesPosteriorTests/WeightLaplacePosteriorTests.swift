@@ -125,6 +125,7 @@ struct WeightLaplacePosteriorTests {
     ("scope", { $0.set("scope", .text("last:0"), of: "/") }, "'scope' is 'last:0'"),
     ("structure", { $0.set("structure", .text("low-rank"), of: "/") }, "'low-rank'"),
     ("layers", { $0.set("layerCount", .integer(0), of: "/exits/0") }, "layers is 0"),
+    ("many layers", { $0.set("layerCount", .integer(50_000), of: "/exits/0") }, "from 1 to 10000"),
     ("logits", { $0.set("logitCount", .integer(1), of: "/exits/1") }, "1 logit(s)"),
     ("matrix", { $0.set("inputCount", .integer(-3), of: "/exits/0/layers/0") }, "-3 by"),
     ("prior", { $0.put(Tensor(zeros: [1]), at: "/exits/0/priorPrecisions") }, "A prior precision is 0.0"),

@@ -114,8 +114,9 @@ extension WeightLaplacePosterior.Exit {
 
   fileprivate init(from reader: PosteriorReader, at path: String, _ structure: WeightStructure) throws(FileError) {
     let layerCount = try reader.integer("layerCount", of: path)
-    guard (1...100_000).contains(layerCount) else {
-      throw reader.failure(.value, path, "The number of layers is \(layerCount); at least 1 is needed.")
+    // With so many layers of the largest matrices the number of parameters still fits an integer.
+    guard (1...10_000).contains(layerCount) else {
+      throw reader.failure(.value, path, "The number of layers is \(layerCount); it must be from 1 to 10000.")
     }
     var layers: [BayesianLayer] = []
     for index in 0..<layerCount {
