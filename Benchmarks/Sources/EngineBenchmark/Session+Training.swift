@@ -125,13 +125,14 @@ extension Session {
     let repeats = try arguments.count("repeats")
     let width = try arguments.count("width")
     var bench = try prepared()
+    training = nil  // values that two hold would be copied by the first step
+    defer { training = bench }
     var timings = Timings()
     for _ in 0..<repeats {
       let start = ContinuousClock.now
       try await bench.step(trainingRows, width: width)
       timings.add(ContinuousClock.now - start)
     }
-    training = bench
     return timings
   }
 }

@@ -4,10 +4,11 @@ import COneDNN
 extension Primitive {
   /// The cotangent of a convolution's input.
   static func convolutionInputGradient(
-    input: Shape, weight: Shape, groups: Int, output: Shape, _ geometry: WindowGeometry, _ engine: Engine
+    input: Shape, weight: Shape, groups: Int, output: Shape, orders: ImageOrders = ImageOrders(),
+    _ geometry: WindowGeometry, _ engine: Engine
   ) throws(NumericalError) -> Primitive {
-    let source = try MemoryDescriptor(images: input)
-    var (from, to) = (try MemoryDescriptor(images: output).native, source.native)
+    let source = try MemoryDescriptor(images: input, orders.input)
+    var (from, to) = (try MemoryDescriptor(images: output, orders.output).native, source.native)
     var weights = try MemoryDescriptor(weights: weight, groups: groups, tag: dnnl_format_tag_any).native
     let window = WindowArguments(geometry)
     var operation = dnnl_convolution_desc_t()
@@ -16,17 +17,18 @@ extension Primitive {
         &operation, dnnl_convolution_direct, &to, &weights, &from, window.strides, window.dilation, window.before,
         window.after), "dnnl_dilated_convolution_backward_data_desc_init")
     let forward = try convolution(
-      input: input, weight: weight, groups: groups, output: output, geometry, usesBias: false, postOperations: [],
-      engine)
+      input: input, weight: weight, groups: groups, output: output, orders: orders, geometry, usesBias: false,
+      postOperations: [], engine)
     return try unsafe Primitive(&operation, destination: source, undoing: forward, engine)
   }
 
   /// The gradient of a convolution's weight; that of its bias oneDNN adds up pixel by pixel, slowly.
   static func convolutionWeightGradient(
-    input: Shape, weight: Shape, groups: Int, output: Shape, _ geometry: WindowGeometry, _ engine: Engine
+    input: Shape, weight: Shape, groups: Int, output: Shape, orders: ImageOrders = ImageOrders(),
+    _ geometry: WindowGeometry, _ engine: Engine
   ) throws(NumericalError) -> Primitive {
-    let target = try MemoryDescriptor(images: output)
-    var (source, from) = (try MemoryDescriptor(images: input).native, target.native)
+    let target = try MemoryDescriptor(images: output, orders.output)
+    var (source, from) = (try MemoryDescriptor(images: input, orders.input).native, target.native)
     var weights = try MemoryDescriptor(weights: weight, groups: groups, tag: dnnl_format_tag_any).native
     let window = WindowArguments(geometry)
     var operation = dnnl_convolution_desc_t()
@@ -35,8 +37,8 @@ extension Primitive {
         &operation, dnnl_convolution_direct, &source, &weights, nil, &from, window.strides, window.dilation,
         window.before, window.after), "dnnl_dilated_convolution_backward_weights_desc_init")
     let forward = try convolution(
-      input: input, weight: weight, groups: groups, output: output, geometry, usesBias: false, postOperations: [],
-      engine)
+      input: input, weight: weight, groups: groups, output: output, orders: orders, geometry, usesBias: false,
+      postOperations: [], engine)
     return try unsafe Primitive(&operation, destination: target, undoing: forward, engine)
   }
 
@@ -77,17 +79,31 @@ extension Primitive {
   ///
   /// - Parameter forward: the pooling, compiled so that it notes its choices.
   static func poolingInputGradient(
-    input: Shape, output: Shape, _ kind: PoolingKind, _ geometry: WindowGeometry, undoing forward: Primitive,
-    _ engine: Engine
+    input: Shape, output: Shape, order: ImageOrder = .channelsLast, _ kind: PoolingKind, _ geometry: WindowGeometry,
+    undoing forward: Primitive, _ engine: Engine
   ) throws(NumericalError) -> Primitive {
-    let source = try MemoryDescriptor(images: input)
-    var (from, to) = (try MemoryDescriptor(images: output).native, source.native)
+    let source = try MemoryDescriptor(images: input, order)
+    var (from, to) = (try MemoryDescriptor(images: output, order).native, source.native)
     let window = WindowArguments(geometry)
     var operation = dnnl_pooling_desc_t()
     try unsafe require(
       dnnl_pooling_backward_desc_init(
         &operation, kind == .maximum ? dnnl_pooling_max : dnnl_pooling_avg_exclude_padding, &to, &from,
         window.strides, window.extent, window.before, window.after), "dnnl_pooling_backward_desc_init")
+    return try unsafe Primitive(&operation, destination: source, undoing: forward, engine)
+  }
+
+  /// The cotangent of images before bilinear interpolation between pixel centres.
+  static func bilinearResamplingInputGradient(
+    input: Shape, output: Shape, _ order: ImageOrder, _ engine: Engine
+  ) throws(NumericalError) -> Primitive {
+    let source = try MemoryDescriptor(images: input, order)
+    var (from, to) = (try MemoryDescriptor(images: output, order).native, source.native)
+    var operation = dnnl_resampling_desc_t()
+    try unsafe require(
+      dnnl_resampling_backward_desc_init(&operation, dnnl_resampling_linear, nil, &to, &from),
+      "dnnl_resampling_backward_desc_init")
+    let forward = try bilinearResampling(input: input, output: output, order, engine)
     return try unsafe Primitive(&operation, destination: source, undoing: forward, engine)
   }
 

@@ -72,5 +72,14 @@ import COneDNN
     self.buffer = buffer
   }
 
+  /// Looks at the beginning of another buffer for as long as `body` runs.
+  func withData(in other: AlignedBuffer, _ body: () throws(NumericalError) -> Void) throws(NumericalError) {
+    var data: UnsafeMutableRawPointer?
+    try unsafe require(dnnl_memory_get_data_handle(handle, &data), "dnnl_memory_get_data_handle")
+    try unsafe require(dnnl_memory_set_data_handle(handle, other.pointer), "dnnl_memory_set_data_handle")
+    try body()
+    try unsafe require(dnnl_memory_set_data_handle(handle, data), "dnnl_memory_set_data_handle")
+  }
+
   deinit { unsafe dnnl_memory_destroy(handle) }
 }

@@ -125,14 +125,13 @@ struct ActivationKernel: Sendable, Equatable {
 extension Primitive {
   /// A convolution of images.
   static func convolution(
-    input: Shape, inputOrder: ImageOrder = .channelsLast, weight: Shape, groups: Int, output: Shape,
-    outputOrder: ImageOrder = .channelsLast, _ geometry: WindowGeometry, usesBias: Bool,
-    postOperations: [PostOperation], _ engine: Engine
+    input: Shape, weight: Shape, groups: Int, output: Shape, orders: ImageOrders = ImageOrders(),
+    _ geometry: WindowGeometry, usesBias: Bool, postOperations: [PostOperation], _ engine: Engine
   ) throws(NumericalError) -> Primitive {
-    var source = try MemoryDescriptor(images: input, inputOrder).native
+    var source = try MemoryDescriptor(images: input, orders.input).native
     var weights = try MemoryDescriptor(weights: weight, groups: groups, tag: dnnl_format_tag_any).native
     var bias = try MemoryDescriptor(vector: weight[3]).native
-    let target = try MemoryDescriptor(images: output, outputOrder)
+    let target = try MemoryDescriptor(images: output, orders.output)
     var destination = target.native
     var operation = dnnl_convolution_desc_t()
     let window = WindowArguments(geometry)

@@ -31,16 +31,18 @@ extension FusedOperation {
   }
 
   /// The orders in which the operation is fastest, given whether all its inputs lie in blocks already.
-  fileprivate func favorableOrders(inputsAreBlocked: Bool) -> (input: ImageOrder, output: ImageOrder) {
-    let plain = (input: ImageOrder.channelsLast, output: ImageOrder.channelsLast)
-    let blocks = (input: ImageOrder.channelBlocks, output: ImageOrder.channelBlocks)
+  fileprivate func favorableOrders(inputsAreBlocked: Bool) -> ImageOrders {
+    let plain = ImageOrders()
+    let blocks = ImageOrders(input: .channelBlocks, output: .channelBlocks)
     guard outputShape.asImage.rank == 3, outputShape.asImage[2] % ImageOrder.blockWidth == 0 else { return plain }
     switch kind {
     case .convolution(let geometry, let groups, _, _):
       let channels = inputs[0].shape[2]
       // Beyond this, oneDNN has no fast convolution of blocks.
       guard max(geometry.padding.left, geometry.padding.right) <= 3 else { return plain }
-      if groups == 1, channels < ImageOrder.blockWidth { return (.planar, .channelBlocks) }
+      if groups == 1, channels < ImageOrder.blockWidth {
+        return ImageOrders(input: .planar, output: .channelBlocks)
+      }
       if groups > 1, groups != channels || groups != outputShape[2] { return plain }
       return channels % ImageOrder.blockWidth == 0 ? blocks : plain
     case .pooling, .activation, .merge, .channelMap, .resampling:
@@ -104,8 +106,8 @@ private struct Reordering {
     let result = elementCounts.count - 1
     operations.append(
       FusedOperation(
-        kind: .reorder, node: 0, inputs: [(value, image)], orders: (current, order), output: result,
-        outputShape: image))
+        kind: .reorder, node: 0, inputs: [(value, image)],
+        orders: ImageOrders(input: current, output: order), output: result, outputShape: image))
     rewritten[key] = result
     return result
   }

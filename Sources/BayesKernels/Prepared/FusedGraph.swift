@@ -32,13 +32,21 @@ struct FusedOperation: Sendable {
   /// Values that go in, and the shape of a row of each.
   var inputs: [(value: Int, shape: Shape)]
   /// How images lie in the inputs, and in the output and what is added to it.
-  var orders: (input: ImageOrder, output: ImageOrder) = (.channelsLast, .channelsLast)
+  var orders = ImageOrders()
   /// A value that is added to the result before the activation.
   var residual: Int?
   /// Applied to the result last.
   var activation: ActivationFunction?
   var output: Int
   var outputShape: Shape
+
+  /// Whether the operation has numbers of its own, and not only those that follow from its node's place.
+  var hasParameters: Bool {
+    switch kind {
+    case .convolution, .transposedConvolution, .dense, .channelMap, .layer: true
+    case .pooling, .activation, .merge, .concatenation, .border, .resampling, .reorder: false
+    }
+  }
 
   /// The rows that are computed at once, however many a slice has.
   ///
@@ -197,8 +205,8 @@ struct FusedGraph: Sendable {
       return .merge(layer.operation)
     case let layer as Concatenation: return .concatenation(axis: layer.axis)
     case let layer as Border: return .border(layer.padding)
-    case let layer as Upsampling where purpose == .inference && layer.interpolation == .bilinear: return .resampling
-    case let layer as Resizing where purpose == .inference && layer.interpolation == .bilinear: return .resampling
+    case let layer as Upsampling where layer.interpolation == .bilinear: return .resampling
+    case let layer as Resizing where layer.interpolation == .bilinear: return .resampling
     default: return .layer(layer, parameters)
     }
   }
@@ -357,8 +365,13 @@ func folding(
       }
     }
   }
-  let offsets = (0..<channels).map { channel in
+  return (weight, folding(affine, into: bias))
+}
+
+/// The bias of a linear map whose outputs are multiplied by factors and moved by offsets.
+func folding(_ affine: (factors: [Double], offsets: [Double]), into bias: Tensor<Float>?) -> Tensor<Float> {
+  let offsets = affine.factors.indices.map { channel in
     Float(Double(bias?[channel] ?? 0) * affine.factors[channel] + affine.offsets[channel])
   }
-  return (weight, Tensor(shape: [channels], offsets))
+  return Tensor(shape: [offsets.count], offsets)
 }

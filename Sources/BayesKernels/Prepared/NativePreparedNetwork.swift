@@ -122,22 +122,11 @@ final class NativePreparedNetwork: PreparedNetwork {
     try indices(inputs)
     let slices = try slices(rowCount: rowCount, width: width)
     let results = takeResults(rowCount: rowCount)
-    let next = Counter()
-    @Sendable func work() throws {
-      while let slice = slices.element(at: next.increment()) {
-        try Task.checkCancellation()
-        try slice.plan.run(
-          inputs, through: loaders, from: slice.rows.lowerBound, count: slice.rows.count, into: results.buffers)
-      }
-    }
-    if width == 1 || slices.count <= 1 {
-      try work()
-    } else {
-      try await withThrowingTaskGroup(of: Void.self) { group in
-        for _ in 1..<min(width, slices.count) { group.addTask { try work() } }
-        try work()
-        try await group.waitForAll()
-      }
+    let loaders = loaders
+    try await share(slices.count, width: width) { index in
+      let slice = slices[index]
+      try slice.plan.run(
+        inputs, through: loaders, from: slice.rows.lowerBound, count: slice.rows.count, into: results.buffers)
     }
     let tensors = zip(graph.outputs, results.buffers).map { output, buffer in
       unsafe Tensor<Float>(shape: output.shape.batched(rowCount), copying: buffer.pointer)
@@ -161,15 +150,4 @@ final class NativePreparedNetwork: PreparedNetwork {
 private struct ResultBuffers: Sendable {
   var rowCount: Int
   var buffers: [AlignedBuffer]
-}
-
-/// Hands out the numbers from zero on, each once, to any thread.
-final class Counter: Sendable {
-  private let value = Atomic<Int>(0)
-
-  func increment() -> Int { value.wrappingAdd(1, ordering: .relaxed).oldValue }
-}
-
-extension Array {
-  fileprivate func element(at index: Int) -> Element? { index < count ? self[index] : nil }
 }

@@ -64,7 +64,7 @@ extension FusedOperation {
 
   /// The part of the operation that makes some lines of its output.
   private func band(ofLines lines: Range<Int>) -> OperationBand? {
-    guard orders == (.channelsLast, .channelsLast) else { return nil }
+    guard orders == ImageOrders() else { return nil }
     var part = self
     part.outputShape = [lines.count, outputShape[1], outputShape[2]]
     let output = lines.lowerBound * outputShape[1] * outputShape[2]

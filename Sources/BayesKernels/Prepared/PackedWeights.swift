@@ -99,10 +99,16 @@ final class PackedWeights: Sendable {
   }
 
   /// Gives the operation that makes a changing `value` other weights; nobody may be running it.
-  func replace(_ weight: Tensor<Float>, bias: Tensor<Float>?, for value: Int) throws(NumericalError) {
+  ///
+  /// Several tasks may do so at once for different values.
+  ///
+  /// - Parameter factors: what each output, the last axis of the weight, is multiplied by.
+  func replace(
+    _ weight: Tensor<Float>, times factors: [Double]?, bias: Tensor<Float>?, for value: Int
+  ) throws(NumericalError) {
     precondition(changing.contains(value), "The weights of this operation do not change.")
     let (reorders, memory) = state.withLock { ($0.reorders[value] ?? [], $0.biases[Part(value: value, filter: 0)]) }
-    if let plain = reorders.first?.source { plain.buffer.copy(weight) }
+    if let plain = reorders.first?.source { plain.buffer.copy(weight, times: factors) }
     for reorder in reorders { try reorder.run() }
     if let memory, let bias { memory.buffer.copy(bias) }
   }
@@ -129,11 +135,21 @@ final class PackedWeights: Sendable {
 
 extension AlignedBuffer {
   /// Overwrites the beginning with a tensor's elements.
-  func copy(_ tensor: Tensor<Float>) {
+  ///
+  /// - Parameter factors: what the positions of the last axis are multiplied by.
+  func copy(_ tensor: Tensor<Float>, times factors: [Double]? = nil) {
     precondition(tensor.count * MemoryLayout<Float>.stride <= byteCount, "A tensor does not fit its buffer.")
     let target = unsafe floats(at: 0)
     tensor.withSpan { span in
-      for position in 0..<span.count { unsafe target[position] = span[position] }
+      guard let factors else {
+        for position in 0..<span.count { unsafe target[position] = span[position] }
+        return
+      }
+      for start in stride(from: 0, to: span.count, by: factors.count) {
+        for channel in factors.indices {
+          unsafe target[start + channel] = Float(Double(span[start + channel]) * factors[channel])
+        }
+      }
     }
   }
 }

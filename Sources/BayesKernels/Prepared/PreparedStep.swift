@@ -83,9 +83,8 @@ struct PreparedStep: Sendable {
     case .convolution(let geometry, let groups, let weight, let bias):
       let (primitive, addend, copy) = try linearMap { postOperations throws(NumericalError) in
         try Primitive.convolution(
-          input: input.batched(rowCount), inputOrder: operation.orders.input, weight: weight.shape, groups: groups,
-          output: output.batched(rowCount), outputOrder: operation.orders.output, geometry, usesBias: bias != nil,
-          postOperations: postOperations, engine)
+          input: input.batched(rowCount), weight: weight.shape, groups: groups, output: output.batched(rowCount),
+          orders: operation.orders, geometry, usesBias: bias != nil, postOperations: postOperations, engine)
       }
       let plain = try MemoryDescriptor(weights: weight.shape, groups: groups)
       return .primitive(
@@ -151,8 +150,9 @@ struct PreparedStep: Sendable {
           from: sources[0], try MemoryDescriptor(images: input.batched(rowCount), order), to: target,
           try MemoryDescriptor(images: output.batched(rowCount), order), adding: nil), constants: [], blockCount: 1)
     case .reorder:
-      let (from, to) = operation.orders
-      return .loop(from.rewriter(to: to, input, from: sources[0], to: target, rowCount: rowCount))
+      let orders = operation.orders
+      return .loop(
+        orders.input.rewriter(to: orders.output, input, from: sources[0], to: target, rowCount: rowCount))
     case .activation(let function):
       guard let kernel = ActivationKernel(function) else {
         preconditionFailure("\(function) has no native form; fusion should not have chosen it.")

@@ -13,6 +13,8 @@ final class GradientSums: Sendable {
   }
 
   let terms: [Int: Term]
+  /// Operations whose weight's gradient holds what was added since the last reset; others hold what is of no interest.
+  private let begun = Mutex<Set<Int>>([])
   /// For layers with a pullback of their own, the gradient of each parameter.
   private let layers = Mutex<[Int: [Tensor<Float>?]]>([:])
   private let lossSum = Mutex(0.0)
@@ -25,11 +27,9 @@ final class GradientSums: Sendable {
   }
 
   func reset() {
-    for term in terms.values {
-      for buffer in [term.weight, term.bias] {
-        unsafe buffer.pointer.initializeMemory(as: UInt8.self, repeating: 0, count: buffer.byteCount)
-      }
-    }
+    // Weights are large, and the first of their gradients is copied: that costs less than adding to zeros.
+    begun.withLock { $0 = [] }
+    for term in terms.values { term.bias.clear() }
     layers.withLock { $0 = [:] }
     lossSum.withLock { $0 = 0 }
   }
@@ -38,19 +38,43 @@ final class GradientSums: Sendable {
 
   func add(loss: Double) { lossSum.withLock { $0 += loss } }
 
-  func add(weight: AlignedBuffer, bias: AlignedBuffer, of operation: Int) {
+  func add(bias: AlignedBuffer, of operation: Int) { terms[operation]?.bias.add(bias) }
+
+  func add(weight: AlignedBuffer, of operation: Int) {
     guard let term = terms[operation] else { return }
-    term.weight.add(weight)
-    term.bias.add(bias)
+    if isFirst(of: operation) { term.weight.copy(weight) } else { term.weight.add(weight) }
   }
 
-  func add(weight: AlignedBuffer, of operation: Int) { terms[operation]?.weight.add(weight) }
+  /// Whether nothing has been added to the gradient of an operation's weight since the last reset; from now on
+  /// something has.
+  private func isFirst(of operation: Int) -> Bool { begun.withLock { $0.insert(operation).inserted } }
 
-  /// Adds the cotangents of `count` pixels to the gradient of an operation's bias.
-  @unsafe func add(pixels: UnsafePointer<Float>, count: Int, of operation: Int) {
+  /// Where the gradient of an operation's weight goes as it is, because nothing has been added yet; `nil` where it
+  /// must be added.
+  func place(ofFirstWeightOf operation: Int) -> AlignedBuffer? {
+    isFirst(of: operation) ? terms[operation]?.weight : nil
+  }
+
+  /// What is summed for an operation, to be added to by its owner.
+  func begin(_ operation: Int) -> Term? {
+    if isFirst(of: operation) { terms[operation]?.weight.clear() }
+    return terms[operation]
+  }
+
+  /// Adds the cotangents of images to the gradient of an operation's bias.
+  @unsafe func add(pixels: UnsafePointer<Float>, _ layout: ChannelLayout, of operation: Int) {
     guard let term = terms[operation] else { return }
     let bias = unsafe term.bias.floats(at: 0)
-    let channels = term.bias.byteCount / MemoryLayout<Float>.stride
+    for block in 0..<layout.blockCount {
+      unsafe Self.add(
+        pixels + block * layout.run * layout.width, count: layout.run, channels: layout.width,
+        to: bias + layout.firstChannel(ofBlock: block))
+    }
+  }
+
+  private static func add(
+    _ pixels: UnsafePointer<Float>, count: Int, channels: Int, to bias: UnsafeMutablePointer<Float>
+  ) {
     // Sums of few pixels each round less than one long sum.
     let run = 256
     for start in stride(from: 0, to: count, by: run) {
@@ -87,11 +111,14 @@ final class GradientSums: Sendable {
     }
   }
 
-  /// Adds all that another has summed.
-  func add(_ other: GradientSums) {
-    add(loss: other.loss)
-    for (operation, term) in other.terms { add(weight: term.weight, bias: term.bias, of: operation) }
-    for (operation, gradients) in other.layers.withLock({ $0 }) { add(gradients, of: operation) }
+  /// Adds what another has summed for one operation.
+  func add(_ other: GradientSums, of operation: Int) {
+    if let term = other.begin(operation) {
+      add(weight: term.weight, of: operation)
+      add(bias: term.bias, of: operation)
+    }
+    let gradients = other.layerGradients(of: operation)
+    if !gradients.isEmpty { add(gradients, of: operation) }
   }
 
   /// The gradients of a layer's parameters.
@@ -99,6 +126,13 @@ final class GradientSums: Sendable {
 }
 
 extension AlignedBuffer {
+  func clear() { unsafe pointer.initializeMemory(as: UInt8.self, repeating: 0, count: byteCount) }
+
+  /// Overwrites the beginning with another buffer.
+  func copy(_ other: AlignedBuffer) {
+    unsafe pointer.copyMemory(from: other.pointer, byteCount: min(byteCount, other.byteCount))
+  }
+
   /// Adds the numbers of another buffer, as many as both hold.
   func add(_ other: AlignedBuffer) {
     let count = min(byteCount, other.byteCount) / MemoryLayout<Float>.stride

@@ -54,7 +54,7 @@ final class NativeTrainingPlan: TrainingPlan {
       bench = try TrainingBench(frozen, graph, rowCount: sliceRowCount, engine)
     }
     defer { restingBenches.withLock { $0.append(bench) } }
-    try bench.load(parameters)
+    try await bench.load(parameters, width: width)
 
     let sliceCount = (rowCount + sliceRowCount - 1) / sliceRowCount
     let sumCount = sumCount(sliceCount: sliceCount)
@@ -65,34 +65,20 @@ final class NativeTrainingPlan: TrainingPlan {
       ? graph.forward.inputs.map {
         AlignedBuffer(byteCount: rowCount * graph.forward.elementCounts[$0] * MemoryLayout<Float>.stride)
       } : []
-    let next = Counter()
     let (sliceRowCount, loaders) = (sliceRowCount, loaders)
-    @Sendable func work() throws {
-      while true {
-        let index = next.increment()
-        guard index < sumCount else { return }
-        for slice in stride(from: index, to: sliceCount, by: sumCount) {
-          try Task.checkCancellation()
-          let start = slice * sliceRowCount
-          try bench.run(
-            inputs, through: loaders, from: start, count: min(sliceRowCount, rowCount - start), sums: sums[index],
-            inputGradients: inputGradients, of: loss)
-        }
+    try await share(sumCount, width: width) { index in
+      for slice in stride(from: index, to: sliceCount, by: sumCount) {
+        try Task.checkCancellation()
+        let start = slice * sliceRowCount
+        try bench.run(
+          inputs, through: loaders, from: start, count: min(sliceRowCount, rowCount - start), sums: sums[index],
+          inputGradients: inputGradients, of: loss)
       }
     }
-    if width == 1 || sumCount <= 1 {
-      try work()
-    } else {
-      try await withThrowingTaskGroup(of: Void.self) { group in
-        for _ in 1..<min(width, sumCount) { group.addTask { try work() } }
-        try work()
-        try await group.waitForAll()
-      }
-    }
-    for other in sums.dropFirst() { sums[0].add(other) }
     let shapes = graph.forward.inputs.indices.map { loaders[$0].shape.batched(rowCount) }
     return TrainingGradients(
-      loss: sums[0].loss, parameters: try bench.gradients(sums[0], of: paths, parameters),
+      loss: sums.reduce(0) { $0 + $1.loss },
+      parameters: try await bench.gradients(sums, of: paths, parameters, width: width),
       inputs: zip(shapes, inputGradients).map { shape, buffer in
         unsafe Tensor<Float>(shape: shape, copying: buffer.pointer)
       })

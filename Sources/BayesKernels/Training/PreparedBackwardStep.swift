@@ -2,16 +2,21 @@ import BayesNetwork
 import BayesTensor
 import COneDNN
 
+/// Images that lie in a worker's memory.
+struct ArenaPixels: Sendable {
+  var offset: Int
+  var layout: ChannelLayout
+}
+
 /// One compiled step of the way back, not yet bound to any worker's memory.
 struct PreparedBackwardStep: Sendable {
   private enum Work: Sendable {
     case primitive(Primitive, [Operand], constants: [(index: Int32, memory: Memory)])
     /// A primitive whose results are the gradients of the weights of an operation.
     ///
-    /// Where a cotangent is given, the gradient of the bias is its sum over pixels, which the primitive leaves out.
+    /// Where pixels are given, the gradient of the bias is their sum, which the primitive leaves out.
     case weights(
-      Primitive, [Operand], operation: Int, weight: MemoryDescriptor, bias: MemoryDescriptor,
-      cotangent: (offset: Int, pixelCount: Int)?)
+      Primitive, [Operand], operation: Int, weight: MemoryDescriptor, bias: MemoryDescriptor, pixels: ArenaPixels?)
     case loop(@Sendable (AlignedBuffer, GradientSums) -> Void)
   }
 
@@ -51,12 +56,13 @@ struct PreparedBackwardStep: Sendable {
     let input = operation.inputs[0].shape
     let output = operation.outputShape
     let outputCount = rowCount * output.elementCount
+    let orders = operation.orders
 
     switch (step.kind, operation.kind) {
     case (.inputGradient, .convolution(let geometry, let groups, let weight, _)):
       let primitive = try Primitive.convolutionInputGradient(
         input: input.batched(rowCount), weight: weight.shape, groups: groups, output: output.batched(rowCount),
-        geometry, engine)
+        orders: orders, geometry, engine)
       let packed = try weights.packed(
         weight, from: MemoryDescriptor(weights: weight.shape, groups: groups), to: primitive.weights,
         for: operation.output)
@@ -64,27 +70,28 @@ struct PreparedBackwardStep: Sendable {
         primitive,
         [
           Operand(
-            index: Argument.destinationGradient, descriptor: try MemoryDescriptor(images: output.batched(rowCount)),
-            offset: sources[0]),
+            index: Argument.destinationGradient,
+            descriptor: try MemoryDescriptor(images: output.batched(rowCount), orders.output), offset: sources[0]),
           Operand(
-            index: Argument.sourceGradient, descriptor: try MemoryDescriptor(images: input.batched(rowCount)),
-            offset: targets[0]),
+            index: Argument.sourceGradient,
+            descriptor: try MemoryDescriptor(images: input.batched(rowCount), orders.input), offset: targets[0]),
         ], constants: [(Argument.weights, packed)])
     case (.weightGradient, .convolution(let geometry, let groups, let weight, _)):
       let primitive = try Primitive.convolutionWeightGradient(
         input: input.batched(rowCount), weight: weight.shape, groups: groups, output: output.batched(rowCount),
-        geometry, engine)
+        orders: orders, geometry, engine)
       work = .weights(
         primitive,
         [
           Operand(
-            index: Argument.source, descriptor: try MemoryDescriptor(images: input.batched(rowCount)),
-            offset: sources[1]),
+            index: Argument.source,
+            descriptor: try MemoryDescriptor(images: input.batched(rowCount), orders.input), offset: sources[1]),
           Operand(
-            index: Argument.destinationGradient, descriptor: try MemoryDescriptor(images: output.batched(rowCount)),
-            offset: sources[0]),
+            index: Argument.destinationGradient,
+            descriptor: try MemoryDescriptor(images: output.batched(rowCount), orders.output), offset: sources[0]),
         ], operation: index, weight: primitive.weightGradient, bias: try MemoryDescriptor(vector: weight.shape[3]),
-        cotangent: (sources[0], rowCount * output[0] * output[1]))
+        pixels: ArenaPixels(
+          offset: sources[0], layout: ChannelLayout(output, orders.output, rowCount: rowCount)))
     case (.inputGradient, .dense(let weight, _)):
       let rows = rowCount * input.elementCount / weight.shape[0]
       let primitive = try Primitive.productInputGradient(
@@ -116,13 +123,14 @@ struct PreparedBackwardStep: Sendable {
             index: Argument.destinationGradient, descriptor: try MemoryDescriptor(matrix: rows, weight.shape[1]),
             offset: sources[0]),
         ], operation: index, weight: primitive.weightGradient, bias: try MemoryDescriptor(vector: weight.shape[1]),
-        cotangent: nil)
+        pixels: nil)
     case (.inputGradient, .pooling(let kind, let geometry)):
       let image = output.asImage.batched(rowCount)
       let forward = try Primitive.pooling(
-        input: input.batched(rowCount), output: image, kind, geometry, notesChoices: kind == .maximum, engine)
+        input: input.batched(rowCount), output: image, order: orders.input, kind, geometry,
+        notesChoices: kind == .maximum, engine)
       let primitive = try Primitive.poolingInputGradient(
-        input: input.batched(rowCount), output: image, kind, geometry, undoing: forward, engine)
+        input: input.batched(rowCount), output: image, order: orders.input, kind, geometry, undoing: forward, engine)
       let notes = graph.workspaces[index].map {
         Operand(index: Argument.workspace, descriptor: primitive.workspace, offset: plan.offsets[$0])
       }
@@ -130,11 +138,27 @@ struct PreparedBackwardStep: Sendable {
         primitive,
         [
           Operand(
-            index: Argument.destinationGradient, descriptor: try MemoryDescriptor(images: image), offset: sources[0]),
+            index: Argument.destinationGradient, descriptor: try MemoryDescriptor(images: image, orders.output),
+            offset: sources[0]),
           Operand(
-            index: Argument.sourceGradient, descriptor: try MemoryDescriptor(images: input.batched(rowCount)),
-            offset: targets[0]),
+            index: Argument.sourceGradient,
+            descriptor: try MemoryDescriptor(images: input.batched(rowCount), orders.input), offset: targets[0]),
         ] + (notes.map { [$0] } ?? []), constants: [])
+    case (.inputGradient, .resampling):
+      work = .primitive(
+        try Primitive.bilinearResamplingInputGradient(
+          input: input.batched(rowCount), output: output.batched(rowCount), orders.input, engine),
+        [
+          Operand(
+            index: Argument.destinationGradient,
+            descriptor: try MemoryDescriptor(images: output.batched(rowCount), orders.output), offset: sources[0]),
+          Operand(
+            index: Argument.sourceGradient,
+            descriptor: try MemoryDescriptor(images: input.batched(rowCount), orders.input), offset: targets[0]),
+        ], constants: [])
+    case (.inputGradient, .reorder):
+      let body = orders.output.rewriter(to: orders.input, input, from: sources[0], to: targets[0], rowCount: rowCount)
+      work = .loop { arena, _ in body(arena) }
     case (.activation(let kernel), _):
       let vector = try MemoryDescriptor(vector: outputCount)
       work = .primitive(
@@ -146,23 +170,25 @@ struct PreparedBackwardStep: Sendable {
         ], constants: [])
     case (.channelFactors, .channelMap(let factors, let offsets)):
       let map = weights.channelMap(factors, offsets, for: operation.output)
-      let channels = factors.count
+      let layout = ChannelLayout(output, orders.input, rowCount: rowCount)
       work = .loop { arena, _ in
         let (from, to, factors) = unsafe (arena.floats(at: sources[0]), arena.floats(at: targets[0]), map.floats(at: 0))
-        for pixel in stride(from: 0, to: outputCount, by: channels) {
-          for channel in 0..<channels { unsafe to[pixel + channel] = from[pixel + channel] * factors[channel] }
+        layout.forEachPixel { start, first in
+          for channel in 0..<layout.width {
+            unsafe to[start + channel] = from[start + channel] * factors[first + channel]
+          }
         }
       }
-    case (.channelSums, .channelMap(let factors, _)):
-      let channels = factors.count
+    case (.channelSums, .channelMap):
+      let layout = ChannelLayout(output, orders.input, rowCount: rowCount)
       work = .loop { arena, sums in
-        guard let term = sums.terms[index] else { return }
+        guard let term = sums.begin(index) else { return }
         let (cotangent, input) = unsafe (arena.floats(at: sources[0]), arena.floats(at: sources[1]))
         let (products, plain) = unsafe (term.weight.floats(at: 0), term.bias.floats(at: 0))
-        for pixel in stride(from: 0, to: outputCount, by: channels) {
-          for channel in 0..<channels {
-            unsafe products[channel] += cotangent[pixel + channel] * input[pixel + channel]
-            unsafe plain[channel] += cotangent[pixel + channel]
+        layout.forEachPixel { start, first in
+          for channel in 0..<layout.width {
+            unsafe products[first + channel] += cotangent[start + channel] * input[start + channel]
+            unsafe plain[first + channel] += cotangent[start + channel]
           }
         }
       }
@@ -184,7 +210,9 @@ struct PreparedBackwardStep: Sendable {
       work = Self.selection(
         chosen, isMaximum: merge == .maximum, cotangent: sources[0], values: Array(sources.dropFirst()),
         target: targets[0], count: outputCount)
-    case (.part(let chosen), .concatenation(let axis)):
+    case (.part(let chosen), .concatenation(let channelAxis)):
+      // Blocks of channels lie one behind the other, as along a first axis.
+      let axis = orders.input == .channelBlocks ? 0 : channelAxis
       let outer = rowCount * output.dimensions[..<axis].reduce(1, *)
       let widths = operation.inputs.map { $0.shape.dimensions[axis...].reduce(1, *) }
       let (before, width, whole) = (widths[..<chosen].reduce(0, +), widths[chosen], widths.reduce(0, +))
@@ -291,14 +319,15 @@ struct PreparedBackwardStep: Sendable {
     case .loop(let body): return .loop(body)
     case .primitive(let primitive, let operands, let constants):
       return .primitive(primitive, BoundArguments(try memories(primitive, operands) + constants))
-    case .weights(let primitive, let operands, let operation, let weightOrder, let biasOrder, let cotangent):
-      var results = [(index: Argument.weightGradient, memory: try Memory(weightOrder, in: weight, engine))]
-      if cotangent == nil {
+    case .weights(let primitive, let operands, let operation, let weightOrder, let biasOrder, let pixels):
+      let result = try Memory(weightOrder, in: weight, engine)
+      var results = [(index: Argument.weightGradient, memory: result)]
+      if pixels == nil {
         results.append((index: Argument.biasGradient, memory: try Memory(biasOrder, in: bias, engine)))
       }
       return .weights(
-        primitive, BoundArguments(try memories(primitive, operands) + results), operation: operation, weight: weight,
-        bias: bias, cotangent: cotangent)
+        primitive, BoundArguments(try memories(primitive, operands) + results), operation: operation, weight: result,
+        bias: bias, pixels: pixels)
     }
   }
 }
@@ -307,20 +336,25 @@ struct PreparedBackwardStep: Sendable {
 enum BoundBackwardStep: Sendable {
   case primitive(Primitive, BoundArguments)
   case weights(
-    Primitive, BoundArguments, operation: Int, weight: AlignedBuffer, bias: AlignedBuffer,
-    cotangent: (offset: Int, pixelCount: Int)?)
+    Primitive, BoundArguments, operation: Int, weight: Memory, bias: AlignedBuffer, pixels: ArenaPixels?)
   case loop(@Sendable (AlignedBuffer, GradientSums) -> Void)
 
   func run(_ stream: Stream, _ arena: AlignedBuffer, _ sums: GradientSums) throws(NumericalError) {
     switch self {
     case .primitive(let primitive, let arguments): unsafe try primitive.execute(on: stream, arguments.native)
-    case .weights(let primitive, let arguments, let operation, let weight, let bias, let cotangent):
-      unsafe try primitive.execute(on: stream, arguments.native)
-      if let cotangent {
-        sums.add(weight: weight, of: operation)
-        unsafe sums.add(pixels: arena.floats(at: cotangent.offset), count: cotangent.pixelCount, of: operation)
+    case .weights(let primitive, let arguments, let operation, let weight, let bias, let pixels):
+      if let place = sums.place(ofFirstWeightOf: operation) {
+        try weight.withData(in: place) { () throws(NumericalError) in
+          unsafe try primitive.execute(on: stream, arguments.native)
+        }
       } else {
-        sums.add(weight: weight, bias: bias, of: operation)
+        unsafe try primitive.execute(on: stream, arguments.native)
+        sums.add(weight: weight.buffer, of: operation)
+      }
+      if let pixels {
+        unsafe sums.add(pixels: arena.floats(at: pixels.offset), pixels.layout, of: operation)
+      } else {
+        sums.add(bias: bias, of: operation)
       }
     case .loop(let body): body(arena, sums)
     }

@@ -16,6 +16,8 @@ final class TrainingBench: Sendable {
   private let backward: [PreparedBackwardStep]
   private let restingWorkers = Mutex<[TrainingWorker]>([])
   private let restingSums = Mutex<[GradientSums]>([])
+  /// Room for the largest gradient of a weight in plain order, one buffer a task that needed it at once.
+  private let restingPlains = Mutex<[AlignedBuffer]>([])
   /// For trained convolutions and products, what turns summed gradients into plain order.
   private let orders: [Int: MemoryDescriptor]
   private let sumSizes: [Int: (weight: Int, bias: Int)]
@@ -35,7 +37,8 @@ final class TrainingBench: Sendable {
       guard case .pooling(let kind, let geometry) = operations[index].kind else { continue }
       let primitive = try Primitive.pooling(
         input: operations[index].inputs[0].shape.batched(rowCount),
-        output: operations[index].outputShape.asImage.batched(rowCount), kind, geometry, notesChoices: true, engine)
+        output: operations[index].outputShape.asImage.batched(rowCount), order: operations[index].orders.input, kind,
+        geometry, notesChoices: true, engine)
       notes[index] = primitive.workspace.byteCount
     }
     let arena = graph.arena(rowCount: rowCount) { notes[$0] ?? 0 }
@@ -76,23 +79,31 @@ final class TrainingBench: Sendable {
   }
 
   /// Sets the trained weights, from `parameters` where they hold them, else from the frozen network.
-  func load(_ parameters: Parameters) throws(NumericalError) {
-    for (index, operation) in graph.forward.operations.enumerated() where graph.isTrained[index] {
-      let own = tensors(of: operation.node, parameters)
-      switch (operation.kind, frozen.network.nodes[operation.node].layer) {
-      case (.convolution, _), (.dense, _):
-        var (weight, bias) = (own[0], own.count > 1 ? own[1] : nil)
-        if let (layer, node) = normalization(of: operation) {
-          (weight, bias) = folding(layer.affine(tensors(of: node, parameters)), into: weight, bias)
-        }
-        try weights.replace(weight, bias: bias, for: operation.output)
-      case (.channelMap, let layer as BatchNormalization):
-        let (factors, offsets) = layer.affine(own)
-        weights.replace(factors.map { Float($0) }, offsets.map { Float($0) }, for: operation.output)
-      default: weights.replace(own, for: operation.output)
+  func load(_ parameters: Parameters, width: Int) async throws {
+    let trained = trainedOperations
+    try await share(trained.count, width: width) { try self.load(parameters, into: trained[$0]) }
+  }
+
+  private func load(_ parameters: Parameters, into index: Int) throws(NumericalError) {
+    ThreadBudget.claimSingleThread()
+    let operation = graph.forward.operations[index]
+    let own = tensors(of: operation.node, parameters)
+    switch (operation.kind, frozen.network.nodes[operation.node].layer) {
+    case (.convolution, _), (.dense, _):
+      let bias = own.count > 1 ? own[1] : nil
+      guard let (layer, node) = normalization(of: operation) else {
+        return try weights.replace(own[0], times: nil, bias: bias, for: operation.output)
       }
+      let affine = layer.affine(tensors(of: node, parameters))
+      try weights.replace(own[0], times: affine.factors, bias: folding(affine, into: bias), for: operation.output)
+    case (.channelMap, let layer as BatchNormalization):
+      let (factors, offsets) = layer.affine(own)
+      weights.replace(factors.map { Float($0) }, offsets.map { Float($0) }, for: operation.output)
+    default: weights.replace(own, for: operation.output)
     }
   }
+
+  private var trainedOperations: [Int] { graph.isTrained.indices.filter { graph.isTrained[$0] } }
 
   private func tensors(of node: Int, _ parameters: Parameters) -> [Tensor<Float>] {
     frozen.network.parameterSpecs(of: node).compactMap { parameters[$0.path] ?? frozen.parameters[$0.path] }
@@ -162,42 +173,55 @@ final class TrainingBench: Sendable {
   }
 
   /// The gradients of the chosen parameters from the sums over all rows.
-  func gradients(_ sums: GradientSums, of paths: Set<ParameterPath>, _ parameters: Parameters)
-    throws(NumericalError) -> Parameters
+  ///
+  /// - Parameter sums: what tasks have summed; all is added to the first.
+  func gradients(_ sums: [GradientSums], of paths: Set<ParameterPath>, _ parameters: Parameters, width: Int)
+    async throws -> Parameters
   {
-    var result = Parameters()
-    func set(_ gradient: @autoclosure () -> Tensor<Float>, _ path: ParameterPath) {
-      if paths.contains(path) { result[path] = gradient() }
-    }
-    for (index, operation) in graph.forward.operations.enumerated() where graph.isTrained[index] {
-      let specs = frozen.network.parameterSpecs(of: operation.node)
-      let own = tensors(of: operation.node, parameters)
-      switch (operation.kind, frozen.network.nodes[operation.node].layer) {
-      case (.convolution(_, let groups, _, _), _):
-        try unfold(
-          index, plain: MemoryDescriptor(weights: own[0].shape, groups: groups), own, specs, sums, parameters,
-          set)
-      case (.dense, _):
-        try unfold(
-          index, plain: MemoryDescriptor([own[0].shape[1], own[0].shape[0]], dnnl_ba), own, specs, sums, parameters,
-          set)
-      case (.channelMap, let layer as BatchNormalization):
-        let term = sums.terms[index]
-        let channels = own[own.count - 1].count
-        let products = term?.weight.tensor([channels]) ?? Tensor(zeros: [channels])
-        let plain = term?.bias.tensor([channels]) ?? Tensor(zeros: [channels])
-        setNormalization(operation.node, layer, own, products: products, sums: plain, set)
-      default:
-        for (gradient, spec) in zip(sums.layerGradients(of: index), specs) {
-          if let gradient { set(gradient, spec.path) }
-        }
+    let trained = trainedOperations
+    let found = Mutex<Parameters>(Parameters())
+    try await share(trained.count, width: width) { position in
+      let index = trained[position]
+      for other in sums.dropFirst() { sums[0].add(other, of: index) }
+      let gradients = try self.gradients(sums[0], of: index, parameters)
+      found.withLock { found in
+        for (path, gradient) in gradients where paths.contains(path) { found[path] = gradient }
       }
     }
+    var result = found.withLock { $0 }
     // No output depends on what is still missing.
     for spec in frozen.network.parameterSpecs where paths.contains(spec.path) && result[spec.path] == nil {
       result[spec.path] = Tensor(zeros: spec.shape)
     }
     return result
+  }
+
+  private typealias Gradient = (path: ParameterPath, value: Tensor<Float>)
+
+  private func gradients(_ sums: GradientSums, of index: Int, _ parameters: Parameters) throws(NumericalError)
+    -> [Gradient]
+  {
+    ThreadBudget.claimSingleThread()
+    let operation = graph.forward.operations[index]
+    let specs = frozen.network.parameterSpecs(of: operation.node)
+    let own = tensors(of: operation.node, parameters)
+    switch (operation.kind, frozen.network.nodes[operation.node].layer) {
+    case (.convolution(_, let groups, _, _), _):
+      return try unfold(
+        index, plain: MemoryDescriptor(weights: own[0].shape, groups: groups), own, specs, sums, parameters)
+    case (.dense, _):
+      return try unfold(
+        index, plain: MemoryDescriptor([own[0].shape[1], own[0].shape[0]], dnnl_ba), own, specs, sums, parameters)
+    case (.channelMap, let layer as BatchNormalization):
+      guard let term = sums.begin(index) else { return [] }
+      let channels = own[own.count - 1].count
+      return normalizationGradients(
+        operation.node, layer, own, products: term.weight.tensor([channels]), sums: term.bias.tensor([channels]))
+    default:
+      return zip(sums.layerGradients(of: index), specs).compactMap { gradient, spec in
+        gradient.map { (spec.path, $0) }
+      }
+    }
   }
 
   /// The gradients of a linear map and of the normalisation that was folded into its weights.
@@ -206,51 +230,60 @@ final class TrainingBench: Sendable {
   /// `∂W = ∂W' s`, `∂b = ∂b' s`, `∂scale = (Σ ∂W' W + ∂b' (b − m)) / √(variance + ε)`, `∂offset = ∂b'`.
   private func unfold(
     _ index: Int, plain: MemoryDescriptor, _ own: [Tensor<Float>],
-    _ specs: [(path: ParameterPath, shape: Shape)], _ sums: GradientSums, _ parameters: Parameters,
-    _ set: (@autoclosure () -> Tensor<Float>, ParameterPath) -> Void
-  ) throws(NumericalError) {
-    guard let term = sums.terms[index], let order = orders[index] else { return }
-    let target = try Memory(plain, in: AlignedBuffer(byteCount: plain.byteCount), engine)
-    try Reorder(from: Memory(order, in: term.weight, engine), order, to: target, plain, engine).run()
-    let weight = target.buffer.tensor(own[0].shape)
+    _ specs: [(path: ParameterPath, shape: Shape)], _ sums: GradientSums, _ parameters: Parameters
+  ) throws(NumericalError) -> [Gradient] {
+    guard let term = sums.begin(index), let order = orders[index] else { return [] }
+    let room = restingPlains.withLock { $0.popLast() } ?? AlignedBuffer(byteCount: largestPlainByteCount)
+    defer { restingPlains.withLock { $0.append(room) } }
+    try Reorder(
+      from: Memory(order, in: term.weight, engine), order, to: Memory(plain, in: room, engine), plain, engine
+    ).run()
     let channels = own[0].shape.dimensions.last ?? 1
     let bias = term.bias.tensor([channels])
     guard let (layer, node) = normalization(of: graph.forward.operations[index]) else {
-      set(weight, specs[0].path)
-      if specs.count > 1 { set(bias, specs[1].path) }
-      return
+      return [(specs[0].path, room.tensor(own[0].shape))] + (specs.count > 1 ? [(specs[1].path, bias)] : [])
     }
     let stored = tensors(of: node, parameters)
     let factors = layer.affine(stored).factors.map { Float($0) }
-    set(weight.multiplyingChannels(by: factors), specs[0].path)
-    if specs.count > 1 { set(bias.multiplyingChannels(by: factors), specs[1].path) }
     // `Σ ∂W' W + ∂b' b` is what the map's own result would have given.
-    var products = [Double](repeating: 0, count: channels)
-    for position in 0..<weight.count {
-      products[position % channels] += Double(weight[position]) * Double(own[0][position])
-    }
-    if own.count > 1 {
+    var products = room.products(with: own[0], channelCount: channels)
+    var gradients: [Gradient] = [(specs[0].path, room.tensor(own[0].shape, times: factors))]
+    if specs.count > 1 {
+      gradients.append((specs[1].path, bias.multiplyingChannels(by: factors)))
       for channel in 0..<channels { products[channel] += Double(bias[channel]) * Double(own[1][channel]) }
     }
-    setNormalization(
-      node, layer, stored, products: Tensor(shape: [channels], products.map { Float($0) }), sums: bias, set)
+    return gradients
+      + normalizationGradients(
+        node, layer, stored, products: Tensor(shape: [channels], products.map { Float($0) }), sums: bias)
+  }
+
+  private var largestPlainByteCount: Int {
+    graph.forward.operations.reduce(0) { largest, operation in
+      switch operation.kind {
+      case .convolution(_, _, let weight, _), .dense(let weight, _):
+        max(largest, weight.count * MemoryLayout<Float>.stride)
+      default: largest
+      }
+    }
   }
 
   /// The gradients of a normalisation from `products = Σ cotangent · input` and `sums = Σ cotangent`.
-  private func setNormalization(
+  private func normalizationGradients(
     _ node: Int, _ layer: BatchNormalization, _ stored: [Tensor<Float>], products: Tensor<Float>,
-    sums: Tensor<Float>, _ set: (@autoclosure () -> Tensor<Float>, ParameterPath) -> Void
-  ) {
+    sums: Tensor<Float>
+  ) -> [Gradient] {
     let specs = frozen.network.parameterSpecs(of: node)
     let (means, variances) = (stored[stored.count - 2], stored[stored.count - 1])
+    var gradients: [Gradient] = []
     if layer.scales {
       let gradient = (0..<products.count).map { channel in
         (products[channel] - means[channel] * sums[channel])
           / (variances[channel] + Float(layer.epsilon)).squareRoot()
       }
-      set(Tensor(shape: [products.count], gradient), specs[0].path)
+      gradients.append((specs[0].path, Tensor(shape: [products.count], gradient)))
     }
-    if layer.centers { set(sums, specs[layer.scales ? 1 : 0].path) }
+    if layer.centers { gradients.append((specs[layer.scales ? 1 : 0].path, sums)) }
+    return gradients
   }
 }
 
@@ -285,16 +318,38 @@ final class TrainingWorker: Sendable {
 extension AlignedBuffer {
   /// The numbers at the beginning as a tensor.
   fileprivate func tensor(_ shape: Shape) -> Tensor<Float> { unsafe Tensor(shape: shape, copying: pointer) }
+
+  /// For each channel, the last axis of a tensor, the sum of the products of the buffer's numbers and the tensor's.
+  fileprivate func products(with tensor: Tensor<Float>, channelCount: Int) -> [Double] {
+    var products = [Double](repeating: 0, count: channelCount)
+    let numbers = unsafe floats(at: 0)
+    var sums = products.mutableSpan
+    tensor.withSpan { span in
+      for start in stride(from: 0, to: span.count, by: channelCount) {
+        for channel in 0..<channelCount {
+          unsafe sums[channel] += Double(numbers[start + channel]) * Double(span[start + channel])
+        }
+      }
+    }
+    return products
+  }
+
+  /// The numbers at the beginning as a tensor, multiplied channel after channel.
+  fileprivate func tensor(_ shape: Shape, times factors: [Float]) -> Tensor<Float> {
+    let numbers = unsafe floats(at: 0)
+    return Tensor(shape: shape) { result in
+      unsafe result.withUnsafeMutableBufferPointer { target, count in
+        for start in stride(from: 0, to: shape.elementCount, by: factors.count) {
+          for channel in factors.indices { unsafe target[start + channel] = numbers[start + channel] * factors[channel] }
+        }
+        count = shape.elementCount
+      }
+    }
+  }
 }
 
 extension Tensor<Float> {
   fileprivate func multiplyingChannels(by factors: [Float]) -> Tensor {
-    var result = self
-    result.withMutableSpan { span in
-      for start in stride(from: 0, to: span.count, by: factors.count) {
-        for channel in factors.indices { span[start + channel] *= factors[channel] }
-      }
-    }
-    return result
+    Tensor(shape: shape, zip(elements, factors).map { $0 * $1 })
   }
 }

@@ -6,7 +6,7 @@ struct BackwardOperation: Sendable {
   enum Kind: Sendable {
     /// The sum of what arrives at a value, times the derivative of the activation that made it.
     case combination(ActivationDerivative?, result: Int?)
-    /// The cotangent of the input of a convolution, product or pooling.
+    /// The cotangent of the input of a convolution, product, pooling, interpolation or change of order.
     case inputGradient
     /// The gradients of a convolution's or product's weight and bias.
     case weightGradient
@@ -59,11 +59,14 @@ struct TrainingGraph: Sendable {
     _ frozen: FrozenNetwork, inputs: [Int], outputs: [Int], training paths: Set<ParameterPath>, includingInputs: Bool
   ) {
     forward = FusedGraph(frozen, inputs: inputs, outputs: outputs, for: .training)
+      .mixingChannelsBeforeEnlarging().withoutUnreadPixels().inFavorableOrders()
     originals = Array(forward.elementCounts.indices)
     let chosen = frozen.network.nodes.indices.map { node in
       frozen.network.parameterSpecs(of: node).contains { paths.contains($0.path) }
     }
-    isTrained = forward.operations.map { chosen[$0.node] || ($0.normalization.map { chosen[$0] } ?? false) }
+    isTrained = forward.operations.map {
+      $0.hasParameters && (chosen[$0.node] || ($0.normalization.map { chosen[$0] } ?? false))
+    }
     var isReached = Array(repeating: false, count: forward.elementCounts.count)
     if includingInputs { for value in forward.inputs { isReached[value] = true } }
     for (index, operation) in forward.operations.enumerated() {
@@ -132,9 +135,9 @@ struct TrainingGraph: Sendable {
             kind: .weightGradient, operation: index, reads: [cotangent, values[0]], writes: []))
       }
       for position in reached { add(.inputGradient, toInput: position) }
-    case .pooling:
+    case .pooling, .resampling, .reorder:
       for position in reached { add(.inputGradient, toInput: position) }
-    case .transposedConvolution, .resampling, .reorder:
+    case .transposedConvolution:
       preconditionFailure("Graphs for training leave \(operation.kind) to the layer's own function.")
     case .activation(let function):
       if derivative != nil {

@@ -41,11 +41,11 @@ extension Prediction {
     logitSamples: Tensor<Scalar>, count: Int, temperature: Double, likelihood: Likelihood, exit: Int,
     closedForm: ClosedForm? = nil
   ) {
-    let (rowCount, width) = (logitSamples.rowCount / count, logitSamples.shape[1])
+    // Samples are many, so that a pass over them that changes nothing is left out.
+    let logits = temperature == 1 ? logitSamples : logitSamples.map { Scalar(Double($0) / temperature) }
     self.init(
-      logits: Tensor(
-        shape: [count, rowCount, width],
-        elements: ContiguousArray(logitSamples.elements.lazy.map { Float(Double($0) / temperature) })),
+      logits: logits.converted(to: Float.self)
+        .reshaped(to: [count, logitSamples.rowCount / count, logitSamples.shape[1]]),
       likelihood: likelihood, exit: exit, closedForm: closedForm)
   }
 }

@@ -25,6 +25,8 @@ public struct WeightedLoss<Scalar: TensorScalar>: Sendable, Equatable {
   public var cotangents: [Tensor<Scalar>]
 
   /// - Precondition: there is one weight a loss, each finite and not negative.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public init(_ losses: [LossValue<Scalar>], weights: [Double]) {
     precondition(
       losses.count == weights.count && weights.allSatisfy { $0 >= 0 && $0.isFinite },
