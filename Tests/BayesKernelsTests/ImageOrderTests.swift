@@ -46,6 +46,10 @@ import _BayesTestSupport
         #expect(alone == all.rows(2..<3), "\(comment), one row on \(width) threads")
       }
     }
+    for sliceRowCount in [1, 2] {
+      try await TrainingPlanTests.expectAgreement(
+        frozen, outputs: outputs, rows: 3, sliceRowCount: sliceRowCount, "\(comment), backwards")
+    }
   }
 
   @Test func layersThatTakeBlocks() async throws {

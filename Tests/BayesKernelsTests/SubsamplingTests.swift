@@ -52,11 +52,14 @@ import _BayesTestSupport
           let (frozen, _) = try Self.stages(size, dilation: dilation, padding: padding, strides: strides)
           try await PreparedNetworkTests.expectAgreement(
             frozen, "\(size), dilation \(dilation), \(padding), strides \(strides)")
+          try await TrainingPlanTests.expectAgreement(
+            frozen, "\(size), dilation \(dilation), \(padding), strides \(strides)")
         }
       }
     }
     let (wide, _) = try Self.stages([8, 7, 3], channels: 64)
     try await PreparedNetworkTests.expectAgreement(wide, "in blocks of channels")
+    try await TrainingPlanTests.expectAgreement(wide, "in blocks of channels")
     // In the middle of the first bottleneck, which the stem's own size leaves alone.
     let (frozen, _) = try Self.stages([7, 8, 3])
     #expect(Self.strides(frozen, frozen.network.exits.map(\.logits)) == [1, 1, 2, 1, 1, 1, 1])

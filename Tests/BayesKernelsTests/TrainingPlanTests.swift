@@ -1,4 +1,4 @@
-import BayesKernels
+@testable import BayesKernels
 import BayesNetwork
 import BayesTensor
 import Testing
@@ -38,7 +38,7 @@ import _BayesTestSupport
 
   static func expectAgreement(
     _ frozen: FrozenNetwork, outputs: [Int]? = nil, of paths: Set<ParameterPath>? = nil, rows: Int = 5,
-    includingInputs: Bool = true, _ comment: String = "", sourceLocation: Testing.SourceLocation = #_sourceLocation
+    sliceRowCount: Int? = 2, includingInputs: Bool = true, _ comment: String = "", sourceLocation: Testing.SourceLocation = #_sourceLocation
   ) async throws {
     let outputs = outputs ?? frozen.network.exits.map(\.logits)
     let paths = paths ?? trainedPaths(frozen.network)
@@ -58,7 +58,7 @@ import _BayesTestSupport
       return try await plan.gradients(at: [input], parameters: current, width: width, of: loss)
     }
     let expected = try await gradients(ReferenceBackend(), width: 1)
-    let actual = try await gradients(NativeBackend(sliceRowCount: 2), width: 2)
+    let actual = try await gradients(NativeBackend(sliceRowCount: sliceRowCount), width: 2)
     #expect(abs(actual.loss - expected.loss) <= 1e-4 * max(1, abs(expected.loss)), sourceLocation: sourceLocation)
     #expect(actual.parameters.paths == expected.parameters.paths, sourceLocation: sourceLocation)
     for path in expected.parameters.paths {
@@ -280,7 +280,30 @@ import _BayesTestSupport
     for width in [2, 4] {
       let other = try await plan.gradients(at: [input], parameters: Parameters(), width: width, of: Self.loss)
       #expect(other.loss == one.loss && other.parameters == one.parameters)
+      // Batches of other sizes between leave nothing behind.
+      for count in [1, 6, 0] {
+        let rows = RowBatch(RandomKey(seed: 5).normals([count, 8, 8, 3], as: Float.self))
+        let few = try await plan.gradients(at: [rows], parameters: Parameters(), width: width, of: Self.loss)
+        let isZero = few.parameters.paths.allSatisfy { few.parameters[$0]?.elements.allSatisfy { $0 == 0 } ?? true }
+        #expect(isZero == (count == 0) && few.parameters.paths == one.parameters.paths)
+      }
     }
+  }
+
+  @Test func slicesFillBatchesAndGiveEverySumSomething() {
+    let small = TrainingSliceSizing(bytesPerRow: 100_000, weightByteCount: 1_000)
+    #expect(small.sumCount == 16)
+    // 33 rows in pairs would be one row more; 1,000 in slices of 16 are eight more, but fewer slices.
+    #expect([0, 1, 16, 31, 32, 33, 128, 256, 1000].map(small.rowCount(ofBatch:)) == [1, 1, 1, 1, 2, 1, 8, 16, 8])
+    let heavy = TrainingSliceSizing(bytesPerRow: 60_000_000, weightByteCount: 102_000_000)
+    #expect(heavy.sumCount == 2)
+    // Never more than four rows of such a size, and no rows that only fill a slice.
+    #expect([1, 2, 4, 7, 8, 9, 128].map(heavy.rowCount(ofBatch:)) == [1, 1, 2, 1, 4, 1, 4])
+    let large = TrainingSliceSizing(bytesPerRow: 200_000_000, weightByteCount: 1_000_000)
+    #expect([1, 8, 64].map(large.rowCount(ofBatch:)) == [1, 1, 1])
+    let giant = TrainingSliceSizing(bytesPerRow: 1_000, weightByteCount: 400_000_000)
+    #expect(giant.sumCount == 1 && giant.rowCount(ofBatch: 64) == 16)
+    #expect(TrainingSliceSizing(bytesPerRow: 1, weightByteCount: 1, rowCount: 5).rowCount(ofBatch: 128) == 5)
   }
 
   @Test func whatHasNoGradientIsRefused() throws {
