@@ -33,6 +33,7 @@ static hsize_t bayesify_probe_header_size(hid_t object) {
 // What there is of the file for an object's attributes.
 typedef struct {
   hsize_t header_size;
+  bayesify_bytes bytes;
   bayesify_rooms rooms;
 } bayesify_attribute_space;
 
@@ -56,6 +57,8 @@ static herr_t bayesify_probe_attribute(
     if (values == NULL) {
     } else if (class == H5T_STRING && H5Tis_variable_str(type) > 0) {
       H5Tset_size(memory, H5T_VARIABLE);
+      // Whether a look for what is not there ends the process is luck, which the parent would have to have too.
+      if (!bayesify_rooms_hold_strings(file_space->bytes, file_space->rooms, name, (hsize_t)count)) _exit(1);
       if (H5Aread(attribute, memory, values) >= 0) H5Dvlen_reclaim(memory, space, H5P_DEFAULT, values);
     } else if (class == H5T_STRING) {
       H5Tset_size(memory, size);
@@ -135,9 +138,10 @@ static herr_t bayesify_probe_object(
     hid_t root, const char *path, const bayesify_object_info *info, void *bytes) {
   hid_t object = H5Oopen(root, path, H5P_DEFAULT);
   if (object < 0) return 0;
+  const bayesify_bytes file_bytes = *(const bayesify_bytes *)bytes;
   bayesify_attribute_space space = {
-      bayesify_probe_header_size(object),
-      bayesify_rooms_of(*(const bayesify_bytes *)bytes, bayesify_probe_address(object, info))};
+      bayesify_probe_header_size(object), file_bytes,
+      bayesify_rooms_of(file_bytes, bayesify_probe_address(object, info))};
   // An attribute whose parts have wrong sizes is decoded from what lies beyond the header: where that makes no sense
   // here, it is not there at all in the parent.
   if (H5Aiterate2(object, H5_INDEX_NAME, H5_ITER_INC, NULL, bayesify_probe_attribute, &space) < 0) _exit(1);

@@ -72,6 +72,9 @@ static void bayesify_walk_add_room(bayesify_walk *walk, const uint8_t *message, 
   for (int field = 0; field < 3; field++) taken += (fields[field] + padding) & ~padding;
   all[walk->rooms.count].name = strndup((const char *)message + start, named);
   all[walk->rooms.count].size = (int64_t)size - (int64_t)taken;
+  all[walk->rooms.count].value = taken < size ? malloc(size - taken) : NULL;
+  if (all[walk->rooms.count].value != NULL)
+    memcpy(all[walk->rooms.count].value, message + taken, size - taken);
   if (all[walk->rooms.count].name != NULL) walk->rooms.count++;
 }
 
@@ -147,7 +150,10 @@ bayesify_rooms bayesify_rooms_of(bayesify_bytes bytes, haddr_t header) {
 }
 
 void bayesify_rooms_free(bayesify_rooms rooms) {
-  for (size_t room = 0; room < rooms.count; room++) free(rooms.all[room].name);
+  for (size_t room = 0; room < rooms.count; room++) {
+    free(rooms.all[room].name);
+    free(rooms.all[room].value);
+  }
   free(rooms.all);
 }
 
@@ -157,4 +163,65 @@ int bayesify_rooms_fit(bayesify_rooms rooms, const char *name, hsize_t size) {
         (rooms.all[room].size < 0 || (hsize_t)rooms.all[room].size < size))
       return 0;
   return 1;
+}
+
+// A collection of a file's global heap (III.E): numbered pieces, one behind the other.
+typedef struct {
+  haddr_t address;
+  uint8_t *values;
+  uint64_t size;
+} bayesify_collection;
+
+// Reads the collection at an address in place of the one before; without a size where there is none.
+static void bayesify_collection_read(bayesify_collection *collection, bayesify_bytes bytes, haddr_t address) {
+  free(collection->values);
+  *collection = (bayesify_collection){address, NULL, 0};
+  size_t prefix = 8 + bytes.length_size;
+  uint8_t *start = bayesify_bytes_read(bytes, address, prefix);
+  if (start != NULL && memcmp(start, "GCOL", 4) == 0) {
+    uint64_t size = bayesify_little_endian(start + 8, bytes.length_size);
+    collection->values = bayesify_bytes_read(bytes, address, size);
+    if (collection->values != NULL) collection->size = size;
+  }
+  free(start);
+}
+
+// Whether a collection has a piece of that number which is no longer than `length`.
+static int bayesify_collection_holds(
+    const bayesify_collection *collection, bayesify_bytes bytes, uint64_t number, uint64_t length) {
+  size_t head = 8 + bytes.length_size;
+  // Pieces start at multiples of eight.
+  uint64_t at = (8 + bytes.length_size + 7) & ~(uint64_t)7;
+  while (at <= collection->size && collection->size - at >= head) {
+    const uint8_t *piece = collection->values + at;
+    uint64_t found = bayesify_little_endian(piece, 2);
+    uint64_t size = bayesify_little_endian(piece + 8, bytes.length_size);
+    // Number zero is what is free, and the last.
+    if (found == 0 || size > collection->size - at - head) return 0;
+    if (found == number) return size <= length;
+    at += (head + size + 7) & ~(uint64_t)7;
+  }
+  return 0;
+}
+
+int bayesify_rooms_hold_strings(bayesify_bytes bytes, bayesify_rooms rooms, const char *name, hsize_t count) {
+  size_t width = 4 + bytes.address_size + 4;
+  bayesify_collection collection = {HADDR_UNDEF, NULL, 0};
+  int hold = 1;
+  for (size_t room = 0; room < rooms.count && hold; room++) {
+    if (strcmp(rooms.all[room].name, name) != 0) continue;
+    hold = rooms.all[room].size >= 0 && (uint64_t)rooms.all[room].size / width >= count;
+    for (hsize_t string = 0; string < count && hold; string++) {
+      const uint8_t *reference = rooms.all[room].value + string * width;
+      uint64_t length = bayesify_little_endian(reference, 4);
+      haddr_t address = bayesify_little_endian(reference + 4, bytes.address_size);
+      uint64_t number = bayesify_little_endian(reference + 4 + bytes.address_size, 4);
+      // A string of no characters is nowhere.
+      if (length == 0 || address == 0) continue;
+      if (address != collection.address) bayesify_collection_read(&collection, bytes, address);
+      hold = bayesify_collection_holds(&collection, bytes, number, length);
+    }
+  }
+  free(collection.values);
+  return hold;
 }

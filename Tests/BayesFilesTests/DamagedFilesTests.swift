@@ -85,6 +85,26 @@ struct DamagedFilesTests {
         == "The file is damaged so that the HDF5 library cannot read it; copy or download it again.")
   }
 
+  /// The library takes the number of a string for a place in a list whose length it does not look at, and copies as
+  /// many bytes as the string has wherever fewer are said to be: reading crashed or not, as memory lay.
+  @Test(arguments: [(byte: 0, value: UInt8(1)), (12, 0xFE), (15, 0x80)])
+  func stringsThatAreNotThereAreRefused(_ change: (byte: Int, value: UInt8)) throws {
+    let folder = try TemporaryFolder()
+    var bytes = try [UInt8](Data(contentsOf: URL(filePath: golden("HDF5Forms/model-vlen-utf8.h5"))))
+    let name = Array("layer_names".utf8) + [0]
+    let place = try #require(bytes.indices.dropLast(name.count).first { Array(bytes[$0..<$0 + name.count]) == name })
+    // Name, type and space fill multiples of eight bytes; then, for each string, length, address and number.
+    let first = place + 16 + 24 + 24
+    try #require(bytes[first] > 1 && Array(bytes[first + 1..<first + 4]) == [0, 0, 0])
+    try #require(Array(bytes[first + 13..<first + 16]) == [0, 0, 0])
+    bytes[first + change.byte] = change.value
+    let path = try folder.write(bytes, to: "damaged.h5")
+    let error = try #require(throws: FileError.self) { try HDF5Checkpoint(path) }
+    #expect(
+      error.message
+        == "The file is damaged so that the HDF5 library cannot read it; copy or download it again.")
+  }
+
   /// Reads all that the file claims to have.
   private func exercise(_ path: String) {
     expectRefusalOrSuccess(path) { () throws(FileError) in

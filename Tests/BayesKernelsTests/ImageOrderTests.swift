@@ -32,6 +32,9 @@ import _BayesTestSupport
     let frozen = try builder.frozen(exits: exits)
     let outputs = frozen.network.exits.map(\.logits) + [wide]
     #expect(isBlocked(frozen, outputs), "\(comment)")
+    #expect(
+      TrainingGraph(frozen, inputs: [0], outputs: outputs, training: [], includingInputs: true).forward.operations
+        .contains { $0.orders.output == .channelBlocks }, "\(comment)")
     // Sums of 576 products.
     let rows = RandomKey(seed: 3).normals(image.batched(3), as: Float.self)
     let expected = frozen.network.outputs(of: outputs, for: rows, parameters: frozen.parameters, on: ReferenceBackend())
@@ -116,6 +119,17 @@ import _BayesTestSupport
     try await Self.expectAgreement("flattened") { builder, _, _ in
       builder.add(Reshape.flatten)
       return [builder.add(Dense(units: 4))]
+    }
+    try await Self.expectAgreement("read as an image of another shape") { builder, _, wide in
+      let fewer = builder.add(Reshape(target: [10, 2, 64]), after: wide)
+      let onePixel = builder.add(Reshape(target: [1, 1, 1280]), after: wide)
+      let narrow = builder.add(Reshape(target: [20, 16, 4]), after: wide)
+      let a = builder.add(Self.convolution(64), after: fewer)
+      let b = builder.add(Convolution(filters: 8, window: Extent2D(height: 1, width: 1)), after: onePixel)
+      let c = builder.add(Self.convolution(16), after: narrow)
+      let d = builder.add(Pooling(
+          .maximum, window: Extent2D(height: 2, width: 2), strides: Extent2D(height: 2, width: 2), padding: .valid), after: fewer)
+      return [a, b, c, d, builder.add(Self.convolution(64), after: wide)]
     }
     try await Self.expectAgreement("odd channels and back") { builder, _, wide in
       let odd = builder.add(Self.convolution(13), after: wide)

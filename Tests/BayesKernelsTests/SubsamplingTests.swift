@@ -39,7 +39,11 @@ import _BayesTestSupport
   }
 
   private static func strides(_ frozen: FrozenNetwork, _ outputs: [Int]) -> [Int] {
-    FusedGraph(frozen, inputs: [0], outputs: outputs).withoutUnreadPixels().operations.compactMap {
+    strides(of: FusedGraph(frozen, inputs: [0], outputs: outputs).withoutUnreadPixels())
+  }
+
+  private static func strides(of graph: FusedGraph) -> [Int] {
+    graph.operations.compactMap {
       guard case .convolution(let geometry, _, _, _) = $0.kind else { return nil }
       return geometry.strides.height
     }
@@ -62,7 +66,20 @@ import _BayesTestSupport
     try await TrainingPlanTests.expectAgreement(wide, "in blocks of channels")
     // In the middle of the first bottleneck, which the stem's own size leaves alone.
     let (frozen, _) = try Self.stages([7, 8, 3])
-    #expect(Self.strides(frozen, frozen.network.exits.map(\.logits)) == [1, 1, 2, 1, 1, 1, 1])
+    let outputs = frozen.network.exits.map(\.logits)
+    #expect(Self.strides(frozen, outputs) == [1, 1, 2, 1, 1, 1, 1])
+    let training = TrainingGraph(frozen, inputs: [0], outputs: outputs, training: [], includingInputs: true).forward
+    #expect(Self.strides(of: training) == [1, 1, 2, 1, 1, 1, 1])
+  }
+
+  /// A convolution of every second pixel of what a reshape has made of an image.
+  @Test func whatIsReadInAnotherShapeIsWhole() async throws {
+    var builder = NetworkBuilder(input: [6, 6, 3])
+    builder.add(Self.convolution(8))
+    builder.add(Reshape(target: [3, 12, 8]))
+    builder.add(Self.convolution(4, strides: (2, 2)))
+    try await PreparedNetworkTests.expectAgreement(builder.frozen())
+    try await TrainingPlanTests.expectAgreement(builder.frozen())
   }
 
   @Test func whatIsAskedForIsWhole() async throws {

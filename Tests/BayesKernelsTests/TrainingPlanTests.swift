@@ -158,6 +158,9 @@ import _BayesTestSupport
       try await Self.expectAgreement(frozen, outputs: [first, last])
       // What lies inside a fusion may be an output too, and one output may be asked for twice.
       try await Self.expectAgreement(frozen, outputs: [stem, sum, branch, first, first])
+      // More slices than sums, so that sums get several each.
+      try await Self.expectAgreement(frozen, rows: 40, sliceRowCount: 1, "slices of one row")
+      try await Self.expectAgreement(frozen, rows: 40, sliceRowCount: nil, "slices that fit")
       for path in Self.trainedPaths(frozen.network) {
         try await Self.expectAgreement(frozen, of: [path], includingInputs: false, "only \(path)")
       }
@@ -293,12 +296,12 @@ import _BayesTestSupport
   @Test func slicesFillBatchesAndGiveEverySumSomething() {
     let small = TrainingSliceSizing(bytesPerRow: 100_000, weightByteCount: 1_000)
     #expect(small.sumCount == 16)
-    // 33 rows in pairs would be one row more; 1,000 in slices of 16 are eight more, but fewer slices.
-    #expect([0, 1, 16, 31, 32, 33, 128, 256, 1000].map(small.rowCount(ofBatch:)) == [1, 1, 1, 1, 2, 1, 8, 16, 8])
+    // 33 rows in pairs would give one sum four; 1,000 in slices of 16 are eight more, but few slices.
+    #expect([0, 1, 16, 31, 32, 33, 128, 256, 1000].map(small.rowCount(ofBatch:)) == [1, 1, 1, 1, 2, 1, 8, 16, 16])
     let heavy = TrainingSliceSizing(bytesPerRow: 60_000_000, weightByteCount: 102_000_000)
     #expect(heavy.sumCount == 2)
     // Never more than four rows of such a size, and no rows that only fill a slice.
-    #expect([1, 2, 4, 7, 8, 9, 128].map(heavy.rowCount(ofBatch:)) == [1, 1, 2, 1, 4, 1, 4])
+    #expect([1, 2, 4, 6, 7, 8, 9, 12, 20, 128].map(heavy.rowCount(ofBatch:)) == [1, 1, 2, 1, 2, 4, 1, 2, 2, 4])
     let large = TrainingSliceSizing(bytesPerRow: 200_000_000, weightByteCount: 1_000_000)
     #expect([1, 8, 64].map(large.rowCount(ofBatch:)) == [1, 1, 1])
     let giant = TrainingSliceSizing(bytesPerRow: 1_000, weightByteCount: 400_000_000)

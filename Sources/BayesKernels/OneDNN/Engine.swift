@@ -77,8 +77,9 @@ import COneDNN
     var data: UnsafeMutableRawPointer?
     try unsafe require(dnnl_memory_get_data_handle(handle, &data), "dnnl_memory_get_data_handle")
     try unsafe require(dnnl_memory_set_data_handle(handle, other.pointer), "dnnl_memory_set_data_handle")
+    // It has been set once, so that setting it cannot fail.
+    defer { unsafe dnnl_memory_set_data_handle(handle, data) }
     try body()
-    try unsafe require(dnnl_memory_set_data_handle(handle, data), "dnnl_memory_set_data_handle")
   }
 
   deinit { unsafe dnnl_memory_destroy(handle) }

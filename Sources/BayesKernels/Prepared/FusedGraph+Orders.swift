@@ -57,14 +57,14 @@ extension FusedOperation {
 private struct Reordering {
   private var operations: [FusedOperation] = []
   private var elementCounts: [Int]
-  private var orders: [Int: ImageOrder] = [:]
-  /// The image that each value in blocks is.
+  /// The image that each value in blocks of channels is; others lie channels last.
   private var images: [Int: Shape] = [:]
   /// Values brought into another order.
   private var rewritten: [Key: Int] = [:]
 
   private struct Key: Hashable {
     var value: Int
+    var image: Shape
     var order: ImageOrder
   }
 
@@ -73,8 +73,8 @@ private struct Reordering {
   mutating func append(_ operation: FusedOperation) {
     var operation = operation
     let inputsAreBlocked = operation.inputs.allSatisfy {
-      $0.shape.rank == 3 && ($0.shape.isOnePixel || orders[$0.value] == .channelBlocks)
-        && $0.shape[2] % ImageOrder.blockWidth == 0
+      $0.shape.rank == 3 && $0.shape[2] % ImageOrder.blockWidth == 0
+        && ($0.shape.isOnePixel ? images[$0.value] == nil : images[$0.value] == $0.shape)
     }
     operation.orders = operation.favorableOrders(inputsAreBlocked: inputsAreBlocked)
     for (index, input) in operation.inputs.enumerated() {
@@ -82,7 +82,6 @@ private struct Reordering {
     }
     operation.residual = operation.residual.map { value($0, operation.outputShape, in: operation.orders.output) }
     if operation.orders.output == .channelBlocks, !operation.outputShape.isOnePixel {
-      orders[operation.output] = .channelBlocks
       images[operation.output] = operation.outputShape
     }
     operations.append(operation)
@@ -94,20 +93,25 @@ private struct Reordering {
     return graph.replacing(copy.operations, elementCounts: copy.elementCounts, outputs: outputs)
   }
 
-  /// The value, or a copy of it, in an order.
+  /// The value, or a copy of it, read as an image of `shape` in an order.
   private mutating func value(_ value: Int, _ shape: Shape, in order: ImageOrder) -> Int {
-    let current = orders[value] ?? .channelsLast
-    // What is read in another shape is brought back from blocks as the image that it was.
-    let image = images[value] ?? shape
-    guard current != order, !image.isOnePixel else { return value }
-    let key = Key(value: value, order: order)
+    let image = images[value]
+    if order == .channelBlocks, image == shape { return value }
+    // A reshape renames elements in their usual order alone, so that blocks are undone as the image that they are of.
+    let plain = image.map { rewritten(value, $0, from: .channelBlocks, to: .channelsLast) } ?? value
+    guard order != .channelsLast, !shape.isOnePixel else { return plain }
+    return rewritten(plain, shape, from: .channelsLast, to: order)
+  }
+
+  private mutating func rewritten(_ value: Int, _ image: Shape, from: ImageOrder, to order: ImageOrder) -> Int {
+    let key = Key(value: value, image: image, order: order)
     if let known = rewritten[key] { return known }
     elementCounts.append(elementCounts[value])
     let result = elementCounts.count - 1
     operations.append(
       FusedOperation(
-        kind: .reorder, node: 0, inputs: [(value, image)],
-        orders: ImageOrders(input: current, output: order), output: result, outputShape: image))
+        kind: .reorder, node: 0, inputs: [(value, image)], orders: ImageOrders(input: from, output: order),
+        output: result, outputShape: image))
     rewritten[key] = result
     return result
   }

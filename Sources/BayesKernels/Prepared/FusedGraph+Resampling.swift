@@ -14,6 +14,7 @@ extension FusedGraph {
         operations[second].residual == nil, operations[second].activation == nil,
         let first = operations.firstIndex(where: { $0.output == operations[second].inputs[0].value }),
         case .resampling = operations[first].kind,
+        operations[first].outputShape == operations[second].inputs[0].shape,
         operations[first].outputShape.elementCount > operations[first].inputs[0].shape.elementCount,
         isReadOnce(operations[first].output)
       else { continue }

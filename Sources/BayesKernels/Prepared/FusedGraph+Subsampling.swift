@@ -13,7 +13,8 @@ extension FusedGraph {
       // What is inserted lies behind those that are still to come.
       guard case .convolution(var geometry, let groups, let weight, let bias) = operations[index].kind,
         operations[index].outputShape.rank == 3,
-        let strides = strides(ofAllReadersOf: operations[index].output, among: operations)
+        let strides = strides(
+          ofAllReadersOf: operations[index].output, of: operations[index].outputShape, among: operations)
       else { continue }
       geometry.strides = Extent2D(
         height: geometry.strides.height * strides.height, width: geometry.strides.width * strides.width)
@@ -46,11 +47,15 @@ extension FusedGraph {
   }
 
   /// By how many pixels all that read an image move, if they look at single ones and leave some out.
-  private func strides(ofAllReadersOf value: Int, among operations: [FusedOperation]) -> Extent2D? {
+  private func strides(
+    ofAllReadersOf value: Int, of shape: Shape, among operations: [FusedOperation]
+  ) -> Extent2D? {
     guard !outputs.contains(where: { $0.value == value }) else { return nil }
     var strides: Extent2D?
     for operation in operations where operation.reads.contains(value) {
+      // Behind a reshape, single ones are others.
       guard case .convolution(let geometry, _, _, _) = operation.kind, operation.residual != value,
+        operation.inputs[0].shape == shape,
         geometry == WindowGeometry(window: Extent2D(height: 1, width: 1), strides: geometry.strides),
         strides == nil || strides == geometry.strides
       else { return nil }

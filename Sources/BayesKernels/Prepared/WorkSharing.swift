@@ -4,11 +4,17 @@ import Synchronization
 func share(_ count: Int, width: Int, _ work: @escaping @Sendable (Int) throws -> Void) async throws {
   let next = Counter()
   @Sendable func workOn() throws {
-    while true {
-      let index = next.increment()
-      guard index < count else { return }
-      try Task.checkCancellation()
-      try work(index)
+    do {
+      while true {
+        let index = next.increment()
+        guard index < count else { return }
+        try Task.checkCancellation()
+        try work(index)
+      }
+    } catch {
+      // Nobody begins anything that would come to nothing.
+      next.pass(count)
+      throw error
     }
   }
   guard width > 1, count > 1 else { return try workOn() }
@@ -24,4 +30,7 @@ final class Counter: Sendable {
   private let value = Atomic<Int>(0)
 
   func increment() -> Int { value.wrappingAdd(1, ordering: .relaxed).oldValue }
+
+  /// Hands out none below `number` any more.
+  func pass(_ number: Int) { value.store(number, ordering: .relaxed) }
 }

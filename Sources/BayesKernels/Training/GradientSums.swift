@@ -3,7 +3,7 @@ import Synchronization
 
 /// A loss and the gradients of weights, summed over some slices in their order.
 ///
-/// Only one task at a time adds to it.
+/// Only one task at a time adds to what is summed for one operation.
 final class GradientSums: Sendable {
   /// What is summed for one operation.
   struct Term: Sendable {
@@ -42,22 +42,21 @@ final class GradientSums: Sendable {
 
   func add(weight: AlignedBuffer, of operation: Int) {
     guard let term = terms[operation] else { return }
-    if isFirst(of: operation) { term.weight.copy(weight) } else { term.weight.add(weight) }
+    if noteAddition(to: operation) { term.weight.copy(weight) } else { term.weight.add(weight) }
   }
 
-  /// Whether nothing has been added to the gradient of an operation's weight since the last reset; from now on
-  /// something has.
-  private func isFirst(of operation: Int) -> Bool { begun.withLock { $0.insert(operation).inserted } }
+  /// Notes that something is added to the gradient of an operation's weight; true for the first since the last reset.
+  private func noteAddition(to operation: Int) -> Bool { begun.withLock { $0.insert(operation).inserted } }
 
   /// Where the gradient of an operation's weight goes as it is, because nothing has been added yet; `nil` where it
   /// must be added.
   func place(ofFirstWeightOf operation: Int) -> AlignedBuffer? {
-    isFirst(of: operation) ? terms[operation]?.weight : nil
+    noteAddition(to: operation) ? terms[operation]?.weight : nil
   }
 
   /// What is summed for an operation, to be added to by its owner.
   func begin(_ operation: Int) -> Term? {
-    if isFirst(of: operation) { terms[operation]?.weight.clear() }
+    if noteAddition(to: operation) { terms[operation]?.weight.clear() }
     return terms[operation]
   }
 

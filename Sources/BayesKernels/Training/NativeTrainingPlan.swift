@@ -30,9 +30,12 @@ final class NativeTrainingPlan: TrainingPlan {
     loaders = inputs.map { InputLoader(frozen.network.shapes[$0], map: $0 == 0 ? map : nil) }
     indices = IndexRequirement(of: frozen.network, given: inputs, for: outputs, map: map)
     sizing = TrainingSliceSizing(
-      bytesPerRow: graph.arena(rowCount: 1) { _ in 0 }.byteCount, weightByteCount: graph.trainedByteCount,
+      bytesPerRow: graph.arena(rowCount: 1) { _ in 0 }.byteCount,
+      weightByteCount: paths.reduce(0) { $0 + (frozen.parameters[$1]?.count ?? 0) } * MemoryLayout<Float>.stride,
       rowCount: sliceRowCount)
-    restingBenches = Mutex([])
+    let bench = TrainingBench(frozen, graph, engine)
+    _ = try bench.plan(sliceRowCount: sizing.largestRowCount)
+    restingBenches = Mutex([bench])
   }
 
   func gradients(
@@ -75,49 +78,5 @@ final class NativeTrainingPlan: TrainingPlan {
       inputs: zip(shapes, inputGradients).map { shape, buffer in
         unsafe Tensor<Float>(shape: shape, copying: buffer.pointer)
       })
-  }
-}
-
-/// How many rows of a batch go through at once on one thread, and into how many sums their gradients go.
-///
-/// Both follow from the network and the batch, never from the number of threads, on which no bit may depend.
-struct TrainingSliceSizing: Sendable {
-  /// The number of sums that slices are dealt to, a power of two: enough for many tasks, with memory for few weights.
-  let sumCount: Int
-  private let fixed: Int?
-  private let largest: Int
-  private let bytesPerRow: Int
-  private let weightByteCount: Int
-
-  /// - Parameters:
-  ///   - bytesPerRow: that a row's values and their cotangents take.
-  ///   - weightByteCount: that the trained weights take.
-  ///   - fixed: the rows of a slice, where the caller says so.
-  init(bytesPerRow: Int, weightByteCount: Int, rowCount fixed: Int? = nil) {
-    let (bytesPerRow, weightByteCount) = (max(1, bytesPerRow), max(1, weightByteCount))
-    self.fixed = fixed
-    self.bytesPerRow = bytesPerRow
-    self.weightByteCount = weightByteCount
-    let affordable = 268_435_456 / weightByteCount
-    sumCount = (0...4).map { 1 << $0 }.last { $0 <= affordable } ?? 1
-    // As many rows as the caches that cores share have room for, or so many that a slice touches more memory for its
-    // rows than for the gradients of all weights.
-    largest = min(16, max(33_554_432 / bytesPerRow, min(4, 4 * weightByteCount / bytesPerRow), 1))
-  }
-
-  /// The rows of a slice: a power of two that leaves every sum something to do and few rows to fill up.
-  func rowCount(ofBatch batch: Int) -> Int {
-    if let fixed { return fixed }
-    let limit = min(largest, max(1, batch / sumCount))
-    let sizes = (0...4).map { 1 << $0 }.filter { $0 <= limit }
-    return sizes.min { cost(of: batch, inSlicesOf: $0) < cost(of: batch, inSlicesOf: $1) } ?? 1
-  }
-
-  /// How long a batch takes, in no unit.
-  ///
-  /// A row's values are computed, a slice's gradients only added: on ResNet-50 the latter takes a twelfth of the time
-  /// of the former, at nearly twice the bytes.
-  private func cost(of batch: Int, inSlicesOf rows: Int) -> Int {
-    (batch + rows - 1) / rows * (16 * rows * bytesPerRow + weightByteCount)
   }
 }

@@ -3,8 +3,8 @@ import BayesTensor
 import COneDNN
 import Synchronization
 
-/// A graph's weights, which change from call to call, in the orders that its compiled steps want; for one call at a
-/// time.
+/// A graph's weights, which change from call to call, its compiled steps, and what makes gradients of weights from
+/// their sums; for one call at a time.
 final class TrainingBench: Sendable {
   private let frozen: FrozenNetwork
   private let graph: TrainingGraph
@@ -24,9 +24,13 @@ final class TrainingBench: Sendable {
       engine, changing: Set(operations.indices.filter { graph.isTrained[$0] }.map { operations[$0].output }))
   }
 
-  /// The compiled steps for slices of some number of rows.
+  /// The compiled steps for slices of some number of rows; those for others keep no memory for values.
   func plan(sliceRowCount: Int) throws(NumericalError) -> TrainingSlicePlan {
-    if let known = plans.withLock({ $0[sliceRowCount] }) { return known }
+    let known = plans.withLock { plans in
+      for (rowCount, plan) in plans where rowCount != sliceRowCount { plan.releaseMemory() }
+      return plans[sliceRowCount]
+    }
+    if let known { return known }
     let plan = try TrainingSlicePlan(graph, rowCount: sliceRowCount, weights, engine)
     plans.withLock { $0[sliceRowCount] = plan }
     return plan

@@ -187,16 +187,6 @@ struct TrainingGraph: Sendable {
 }
 
 extension TrainingGraph {
-  /// Bytes of the weights of convolutions and products that are trained.
-  var trainedByteCount: Int {
-    forward.operations.indices.filter { isTrained[$0] }.reduce(0) { sum, index in
-      switch forward.operations[index].kind {
-      case .convolution(_, _, let weight, _), .dense(let weight, _): sum + weight.count * MemoryLayout<Float>.stride
-      default: sum
-      }
-    }
-  }
-
   /// Memory for slices of `rowCount` rows: the way forward, the loss, and the way back.
   func arena(rowCount: Int, workspaceByteCount: (Int) -> Int) -> ArenaPlan {
     var byteCounts = forward.byteCounts(rowCount: rowCount)

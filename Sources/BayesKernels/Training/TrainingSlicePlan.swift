@@ -73,6 +73,12 @@ final class TrainingSlicePlan: Sendable {
 
   func rest(_ sums: [GradientSums]) { restingSums.withLock { $0 += sums } }
 
+  /// Gives up what rests; the next run takes memory anew.
+  func releaseMemory() {
+    restingWorkers.withLock { $0 = [] }
+    restingSums.withLock { $0 = [] }
+  }
+
   /// Runs `count` rows from row `start` on forward and back; loss and gradients are added to `sums`.
   func run(
     _ inputs: [RowBatch], through loaders: [InputLoader], from start: Int, count: Int, sums: GradientSums,
