@@ -143,7 +143,7 @@ class ForwardMode:
         return [(clock() - begin) / repeats] * repeats
 
 
-def training(engine, mode, name, batch, arguments):
+def training(engine, mode, name, batch, facts, arguments, best):
     """Training steps of one network: over all weights against PyTorch eager, and of fewer against all."""
     peer = peers.EagerTraining(mode.path, CACHE, batch)
     peer.ready(mode.rows[:batch])
@@ -167,12 +167,14 @@ def training(engine, mode, name, batch, arguments):
     peers.seconds(peer, 2)
     ours, theirs = alternate(
         lambda: engine.ask("step", 1, peers.THREADS)["seconds"][0], lambda: peers.seconds(peer, 1)[0])
+    best[:] = map(max, best, peak(engine))
+    # The way back does twice the work of the way forward: for cotangents, and for gradients of weights.
     row = {"network": name, "batch": batch, "ours": float(np.median(ours)), "eager": float(np.median(theirs)),
-           "differences": differences, "ratio": float(np.median(theirs / ours)), "interval": interval(theirs / ours)}
+           "gigaflop": 6e-9 * facts["multiplyAdds"] * batch, "differences": differences, "ratio": float(np.median(theirs / ours)), "interval": interval(theirs / ours)}
     # Parts of a step run in a process of their own, beside one that does all.
     other = Engine()
     try:
-        other.ask("load", mode.path)
+        other.ask("load", mode.path, *(["float32", arguments.slice] if arguments.slice else []))
         other.ask("inputs", mode.inputs)
         for scope in ("first", "last"):
             other.ask("train", scope, batch, peers.THREADS)
@@ -186,14 +188,16 @@ def training(engine, mode, name, batch, arguments):
     return row
 
 
-def report_training(rows, titles):
-    print("| network | batch | bayesify ms | PyTorch eager ms | ratio | loss, gradient norm differ by "
+def report_training(rows, titles, best):
+    print("| network | batch | bayesify ms (share of peak) | PyTorch eager ms | ratio | loss, gradient norm differ by "
           "| first layer only / all | last third from cache / all |")
     print("|---|--:|--:|--:|--:|--:|--:|--:|")
     for row in rows:
         spread = lambda cell: f"**{cell['ratio']:.2f}** [{cell['interval'][0]:.2f}, {cell['interval'][1]:.2f}]"
-        print(f"| {titles[row['network']]} | {row['batch']} | {1e3 * row['ours']:.3g} | {1e3 * row['eager']:.3g} "
-              f"| {spread(row)} | {row['differences'][0]:.0e}, {row['differences'][1]:.0e} | {spread(row['first'])} "
+        print(f"| {titles[row['network']]} | {row['batch']} | {1e3 * row['ours']:.3g} "
+              f"({1e9 * row['gigaflop'] / row['ours'] / best[1]:.0%}) | {1e3 * row['eager']:.3g} "
+              f"| {spread(row)} | {row['differences'][0]:.0e}, {row['differences'][1]:.0e}"
+              f"{'' if max(row['differences']) <= TOLERANCE else ' **too much**'} | {spread(row['first'])} "
               f"| {spread(row['last'])} |")
 
 
@@ -347,7 +351,7 @@ def main():
                 for batch in batches:
                     begin = time.perf_counter()
                     if arguments.training:
-                        cells.append(training(engine, mode, name, batch, arguments))
+                        cells.append(training(engine, mode, name, batch, facts, arguments, best))
                     else:
                         cells.append(measure(mode, name, batch, facts, arguments, best))
                     if arguments.json:  # after each cell, for what is done is not lost with what fails
@@ -367,7 +371,7 @@ def main():
           f"GFLOP/s as the sum over {peers.THREADS} thread(s) at once, wall time; shares refer to the latter, a network's "
           "GFLOP being twice its multiply-adds.\n")
     if arguments.training:
-        report_training(cells, titles)
+        report_training(cells, titles, best)
     else:
         report(cells, titles, best, arguments.peers, arguments.pairs)
 

@@ -121,7 +121,7 @@ import _BayesTestSupport
       return [builder.add(Dense(units: 4))]
     }
     try await Self.expectAgreement("read as an image of another shape") { builder, _, wide in
-      let fewer = builder.add(Reshape(target: [10, 2, 64]), after: wide)
+      let fewer = builder.add(Reshape(target: [5, 2, 128]), after: wide)
       let onePixel = builder.add(Reshape(target: [1, 1, 1280]), after: wide)
       let narrow = builder.add(Reshape(target: [20, 16, 4]), after: wide)
       let a = builder.add(Self.convolution(64), after: fewer)
