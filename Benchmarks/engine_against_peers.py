@@ -148,8 +148,8 @@ def training(engine, mode, name, batch, facts, arguments, best):
     peer = peers.EagerTraining(mode.path, CACHE, batch)
     peer.ready(mode.rows[:batch])
     loss, norm = peer.facts()
-    facts = engine.ask("train", "all", batch, peers.THREADS)
-    differences = abs(facts["loss"] / loss - 1), abs(facts["norm"] / norm - 1)
+    gradients = engine.ask("train", "all", batch, peers.THREADS)
+    differences = abs(gradients["loss"] / loss - 1), abs(gradients["norm"] / norm - 1)
 
     def alternate(ours, theirs):
         pairs, begin = [], time.perf_counter()
@@ -174,7 +174,7 @@ def training(engine, mode, name, batch, facts, arguments, best):
     # Parts of a step run in a process of their own, beside one that does all.
     other = Engine()
     try:
-        other.ask("load", mode.path, *(["float32", arguments.slice] if arguments.slice else []))
+        other.ask("load", mode.path, *([arguments.slice] if arguments.slice else []))
         other.ask("inputs", mode.inputs)
         for scope in ("first", "last"):
             other.ask("train", scope, batch, peers.THREADS)

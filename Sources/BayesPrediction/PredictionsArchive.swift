@@ -12,13 +12,16 @@ public import BayesTensor
 public struct PredictionsWriter: Sendable {
   static let format = "bayesify-predictions"
 
+  private let description: RecordsDescription
   private let archive: any ArrayArchiveWriter
+  private var rowCount = 0
   private var singles: WholeRows<Float>
   private var doubles: WholeRows<Double>
   private var labels: WholeRows<Double>
 
   /// Begins a file with what is known apart from the rows.
   public init(_ description: RecordsDescription, to archive: any ArrayArchiveWriter) throws(FileError) {
+    self.description = description
     self.archive = archive
     singles = WholeRows(positions: description.positions)
     doubles = WholeRows(positions: description.positions)
@@ -31,9 +34,12 @@ public struct PredictionsWriter: Sendable {
   }
 
   /// Appends the predictions of all exits for some rows.
+  ///
+  /// - Throws: `FileError` naming the exit and the row of a prediction that is not finite.
   public mutating func append(_ predictions: [Prediction], labels: [Int]?) throws(FileError) {
     for prediction in predictions {
       let path = "/exits/\(prediction.exit)"
+      try requireFinite(prediction)
       if let regression = prediction.regression {
         try append(regression.mean, to: path + "/mean")
         try append(regression.epistemicVariance, to: path + "/epistemicVariance")
@@ -49,6 +55,7 @@ public struct PredictionsWriter: Sendable {
       try append(split.aleatoric, to: path + "/aleatoric")
       try append(split.epistemic, to: path + "/epistemic")
     }
+    rowCount += predictions.first?.rowCount ?? 0
     if let labels {
       // Whole numbers that stand for classes are exact in double precision.
       let rows = Tensor(shape: [labels.count], labels.map(Double.init))
@@ -56,6 +63,21 @@ public struct PredictionsWriter: Sendable {
         try archive.append(whole.elements.map { Int($0) }, shape: whole.shape, to: "/labels")
       }
     }
+  }
+
+  private func requireFinite(_ prediction: Prediction) throws(FileError) {
+    let numbers = [
+      prediction.logits.firstNonFinite.map { $0 / prediction.logitCount % prediction.rowCount },
+      prediction.regression?.epistemicVariance.firstNonFinite.map { $0 / prediction.logitCount },
+      prediction.regression?.noiseVariance.firstNonFinite.map { $0 / prediction.logitCount },
+      prediction.closedForm?.probabilities.firstNonFinite.map { $0 / prediction.classCount },
+    ]
+    guard let row = numbers.compactMap({ $0 }).first else { return }
+    throw FileError(
+      .value, file: description.file,
+      object: "exit \(prediction.exit) ('\(description.exits[prediction.exit].name)')",
+      "The prediction for row \(rowCount + row), counted from 0, is infinite or not a number; fit the posterior again "
+        + "with a prior precision and a temperature that are nearer to one.")
   }
 
   private mutating func append(_ rows: Tensor<Double>, to path: String) throws(FileError) {

@@ -111,7 +111,11 @@ struct FitLaplace: AsyncParsableCommand {
       """)
   var priorScope: PriorScope = .exit
 
-  @Option(help: "For Gaussian targets: 'learned', or their standard deviation.")
+  @Option(
+    help: """
+      For Gaussian targets: 'learned', or their standard deviation; where records have noise of each row's own, a \
+      factor on it.
+      """)
   var noise: NoiseOption = NoiseOption(choice: .learned)
 
   @Flag(help: "Tune exits greedily as the mean of all exits up to each, and predict so.")
@@ -130,7 +134,10 @@ struct FitLaplace: AsyncParsableCommand {
   var json = false
 
   func validate() throws {
-    if draws < 2 { throw ValidationError("--draws must be at least 2.") }
+    let counts = LastLayerLaplace.allowedSampleCounts
+    if !counts.contains(draws) {
+      throw ValidationError("--draws must be from \(counts.lowerBound) to \(counts.upperBound).")
+    }
     if !(explained > 0 && explained <= 1) { throw ValidationError("--explained must be above 0 and at most 1.") }
     if rank < 1 { throw ValidationError("--rank must be at least 1.") }
     if priorScope != .exit, priorPrecision.choice != .marginalLikelihood {

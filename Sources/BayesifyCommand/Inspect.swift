@@ -274,6 +274,13 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
     var layers: [String]?
     var parameters: Int?
     var temperature: Double
+    /// Of Gaussian targets.
+    var noise: Double?
+    /// Where it is not that of the weights.
+    var biasPriorPrecision: Double?
+    /// Of a low rank.
+    var rank: Int?
+    var explainedShare: Double?
     var logMarginalLikelihood: Double?
     var validationNLL: Double?
     var trainingRows: Int
@@ -324,19 +331,26 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
       ExitDescription(
         name: exit.description.name, features: exit.description.featureCount,
         classes: exit.description.classCount, priorPrecision: exit.priorPrecision,
-        temperature: exit.temperature, logMarginalLikelihood: exit.logMarginalLikelihood,
+        temperature: exit.temperature, noise: exit.description.likelihood == .gaussian ? exit.noise : nil,
+        biasPriorPrecision: exit.biasPriorPrecision == exit.priorPrecision ? nil : exit.biasPriorPrecision,
+        rank: exit.rank, explainedShare: exit.explainedShare, logMarginalLikelihood: exit.logMarginalLikelihood,
         validationNLL: exit.tuning.chosen?.negativeLogLikelihood, trainingRows: exit.rowCount)
     }
   }
 
   var description: String {
+    let isGaussian = exits.contains { $0.noise != nil }
     let table = textTable(
-      ["exit", "name", "prior precision", "temperature", "validation NLL", "log evidence", "training rows"],
+      [
+        "exit", "name", "prior precision", isGaussian ? "noise" : "temperature", "validation NLL", "log evidence",
+        "training rows",
+      ],
       exits.enumerated().map { index, exit in
         [
           "\(index)", exit.name,
-          (exit.priorPrecisions ?? [exit.priorPrecision]).map { $0.significantDigits() }.joined(separator: " "),
-          exit.temperature.significantDigits(),
+          (exit.priorPrecisions ?? [exit.priorPrecision]).map { $0.significantDigits() }.joined(separator: " ")
+            + (exit.biasPriorPrecision.map { " (bias \($0.significantDigits()))" } ?? ""),
+          (exit.noise ?? exit.temperature).significantDigits(),
           exit.validationNLL.map { $0.significantDigits() } ?? "-",
           exit.logMarginalLikelihood.map { $0.significantDigits() } ?? "-", "\(exit.trainingRows)",
         ]
@@ -350,6 +364,13 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
       """
       + exits.compactMap { exit in
         exit.layers.map { "\n\(exit.name): \(exit.parameters ?? 0) weights of \($0.joined(separator: ", "))" }
+      }.joined()
+      + exits.compactMap { exit in
+        exit.rank.flatMap { rank in
+          exit.explainedShare.map {
+            "\n\(exit.name): \(rank) eigenvectors, \(($0 * 1000).rounded() / 10) % of the curvature"
+          }
+        }
       }.joined() + warnings.map { "\nwarning: \($0)" }.joined()
   }
 }

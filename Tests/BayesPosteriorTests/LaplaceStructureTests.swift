@@ -255,6 +255,23 @@ struct LaplaceStructureTests {
     }
   }
 
+  /// The one noise of an exit is a factor on that of rows, or takes its place, but not both.
+  @Test(arguments: [true, false])
+  func rowsHaveNoiseInEverySetOrInNone(training: Bool) async throws {
+    let records = Self.regression(rowNoise: training)
+    let error = await #expect(throws: FileError.self) {
+      try await LastLayerLaplace().fit(
+        training: records, validation: Self.regression(rowNoise: !training, seed: 4), in: context)
+    }
+    #expect(error?.message.contains("noise of each row's own") == true && error?.message.contains("/noise") == true)
+    let posterior = try await LastLayerLaplace(priorPrecision: .fixed(1), temperature: .fixed(1)).fit(
+      training: records, validation: nil, in: context)
+    #expect(throws: FileError.self) {
+      try posterior.predictor(for: records.description, in: context).predict(
+        Self.regression(rowNoise: !training).records)
+    }
+  }
+
   @Test(arguments: LaplaceStructure.allCases)
   func noiseIsLearnedWithThePrior(structure: LaplaceStructure) async throws {
     let records = Self.regression(rowCount: 400)

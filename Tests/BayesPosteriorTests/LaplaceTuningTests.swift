@@ -1,4 +1,4 @@
-import BayesPosterior
+@testable import BayesPosterior
 import BayesPrediction
 import BayesTensor
 import RealModule
@@ -97,6 +97,22 @@ struct LaplaceTuningTests {
     // The labels are those of a network half as sure.
     expectClose(posterior.exits[0].temperature, 2, tolerance: 0.15)
     #expect(plain - chosen >= 1e-5 || posterior.warnings.contains { $0.contains("does not lower") })
+  }
+
+  /// A closed form of several classes can do worse than the temperature that it was tuned with.
+  @Test func whatASpreadCostsIsSaid() {
+    func warning(with: Double, without: Double) -> String? {
+      func point(_ value: Double) -> LaplaceTuning.Point {
+        LaplaceTuning.Point(priorPrecision: 1, temperature: 1, negativeLogLikelihood: value, rowCount: 10)
+      }
+      return LaplaceTuning(chosen: point(with), withoutVariance: point(without)).spreadWarning("temperature")
+    }
+    #expect(warning(with: 0.25, without: 0.5) == nil)
+    #expect(
+      warning(with: 1.5, without: 0.5)
+        == "the spread of the posterior does not lower the negative log-likelihood of the validation rows "
+        + "(1.5 nats a row with it, 0.5 without); the temperature alone does better.")
+    #expect(warning(with: 0.5, without: 0.5)?.hasSuffix("(0.5 nats a row with it, 0.5 without); the temperature alone does as well.") == true)
   }
 
   @Test func eachOfTheTwoCanBeFixed() async throws {

@@ -89,6 +89,17 @@ struct LaplaceStructureCommandTests {
       "--structure", "diagonal", "-o", "more.h5", code: 65, naming: "first.h5", "'kronecker'")
   }
 
+  @Test func predictionsThatAreNoNumbersAreRefused() async throws {
+    let folder = try TestFolder()
+    try await records(in: folder)
+    try await folder.succeed(
+      "fit", "laplace", "records.h5", "--prior-precision", "1", "--temperature", "1e-40", "-o", "posterior.h5")
+    try await folder.refuse(
+      "predict", "posterior.h5", "--data", "records.h5", "-o", "predictions.h5", code: 65,
+      naming: "records.h5", "exit 0", "row 0", "infinite or not a number")
+    #expect(!FileManager.default.fileExists(atPath: folder.path("predictions.h5")))
+  }
+
   @Test func ensemblesAreTunedAndPredicted() async throws {
     let folder = try TestFolder()
     try await records(in: folder)
@@ -127,6 +138,7 @@ struct LaplaceStructureCommandTests {
       "--temperature", "1", "-o", "posterior.h5", "--json")
     let noise = try #require(try JSONDecoder().decode(Fitted.self, from: Data(run.output.utf8)).exits[0].noise)
     expectClose(noise, 0.3, tolerance: 0.08)
+    #expect(try await folder.succeed("inspect", "posterior.h5").output.contains("noise"))
     try await folder.succeed("predict", "posterior.h5", "--data", "records.h5", "-o", "predictions.h5")
     let predictions = try HDF5Archive(folder.path("predictions.h5"))
     let epistemic = try predictions.read("/exits/0/epistemicVariance", as: Double.self)
@@ -200,7 +212,7 @@ struct LaplaceStructureCommandTests {
   @Test(arguments: [
     ["--prior-scope", "group", "--prior-precision", "1"], ["--prior-mean", "checkpoint", "--prior-precision", "marginal-likelihood"],
     ["--greedy-ensemble", "--prior-precision", "1"], ["--structure", "low-rank", "--explained", "1.5"],
-    ["--structure", "low-rank", "--rank", "0"], ["--noise", "-1"],
+    ["--structure", "low-rank", "--rank", "0"], ["--noise", "-1"], ["--draws", "1"], ["--draws", "1000001"],
   ])
   func optionsThatContradictAreRefused(_ options: [String]) async throws {
     let folder = try TestFolder()

@@ -117,6 +117,18 @@ struct ExitCheck: Sendable {
     return rows
   }
 
+  /// Refuses rows with noise of their own where the training rows had none, and the other way: the one noise of an
+  /// exit is a factor on that of rows, or takes its place.
+  func requireNoise(of rows: HeadRows, asInTraining hasRowNoise: Bool) throws(FileError) {
+    guard likelihood == .gaussian, hasRowNoise != (rows.noise != nil) else { return }
+    throw failure(
+      .missing,
+      hasRowNoise
+        ? "The training rows had noise of each row's own, and these rows have none; give /noise in their records."
+        : "These rows have noise of each row's own, and the training rows had none; give /noise in the training "
+          + "rows' records, or take it out of these.")
+  }
+
   private func check(_ rows: HeadRows, _ place: (Int) -> String) throws(FileError) {
     let (featureCount, logitCount) = (head.weight.shape[0], head.weight.shape[1])
     let rowCount = rows.logits.rowCount

@@ -29,6 +29,9 @@ public struct LastLayerLaplace: Hashable, Sendable {
   /// What prior precisions and temperatures may be: squares and reciprocals of them stay finite.
   public static let allowedRange = 1e-100...1e100
 
+  /// The numbers of draws that can be asked for.
+  public static let allowedSampleCounts = 2...1_000_000
+
   /// Where each exit's prior precision comes from.
   public enum PriorPrecisionChoice: Hashable, Sendable {
     /// The lowest negative log-likelihood of the validation labels.
@@ -354,7 +357,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
       exits.append(
         ValidationLikelihood.Exit(
           check: try ExitCheck(exit.description, exit: index, file: rows.file, positions: rows.positions),
-          curvature: exit.curvature,
+          hasRowNoise: exit.hasRowNoise, curvature: exit.curvature,
           draws: try predictive.tuningDraws(
             count: sampleCount, logitCount: exit.curvature.value.logitCount, key: posterior.drawsKey,
             on: context.backend)))
@@ -393,16 +396,8 @@ public struct LastLayerLaplace: Hashable, Sendable {
         "\(name): the prior precision \(exit.priorPrecision.significantDigits()) is the lowest that is tried; "
           + "the validation rows ask for a wider posterior than the training rows allow.")
     }
-    if predictive != .plain, priorPrecision == .validation, let chosen = exit.tuning.chosen,
-      let plain = exit.tuning.withoutVariance
-    {
-      let gain = plain.negativeLogLikelihood - chosen.negativeLogLikelihood
-      if gain < ValidationTuning.tolerance {
-        warnings.append(
-          "\(name): the spread of the posterior does not lower the negative log-likelihood of the validation "
-            + "rows (\(plain.negativeLogLikelihood.significantDigits()) nats a row with it and without); the "
-            + "\(parameter) alone does as well.")
-      }
+    if predictive != .plain, priorPrecision == .validation, let warning = exit.tuning.spreadWarning(parameter) {
+      warnings.append("\(name): \(warning)")
     }
     if let warning = memorisationWarning(exit) { warnings.append("\(name): \(warning)") }
     return warnings
@@ -443,6 +438,18 @@ extension LaplaceTuning.Point {
 }
 
 extension LaplaceTuning {
+  /// What the user should know where the variance of the posterior does not pay on the validation rows.
+  ///
+  /// - Parameter parameter: what is tuned beside it: the temperature, or the noise.
+  func spreadWarning(_ parameter: String) -> String? {
+    guard let chosen, let withoutVariance else { return nil }
+    let (with, without) = (chosen.negativeLogLikelihood, withoutVariance.negativeLogLikelihood)
+    guard without - with < ValidationTuning.tolerance else { return nil }
+    return "the spread of the posterior does not lower the negative log-likelihood of the validation rows "
+      + "(\(with.significantDigits()) nats a row with it, \(without.significantDigits()) without); the \(parameter) alone "
+      + (with - without < ValidationTuning.tolerance ? "does as well." : "does better.")
+  }
+
   /// For Gaussian targets, whose search has prior precisions in units of the noise.
   var inUnitsOfTargets: LaplaceTuning {
     func converted(_ point: Point) -> Point {

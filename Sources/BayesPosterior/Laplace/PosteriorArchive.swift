@@ -90,9 +90,11 @@ struct PosteriorReader {
 
   func predictiveSettings() throws(FileError) -> (LaplacePredictive, sampleCount: Int, RandomKey, warnings: [String]) {
     let sampleCount = try integer("draws", of: "/")
-    guard (2...1_000_000).contains(sampleCount) else {
+    let allowed = LastLayerLaplace.allowedSampleCounts
+    guard allowed.contains(sampleCount) else {
       throw FileError(
-        .value, file: archive.file, "The number of draws is \(sampleCount); at least 2 are needed.")
+        .value, file: archive.file,
+        "The number of draws is \(sampleCount); from \(allowed.lowerBound) to \(allowed.upperBound) can be used.")
     }
     return (
       try choice("predictive", of: "/"), sampleCount, try json("drawsKey", of: "/"), try texts("warnings", of: "/")
@@ -103,7 +105,7 @@ struct PosteriorReader {
     let exitCount = try integer("exitCount", of: "/")
     guard (1...10_000).contains(exitCount) else {
       throw FileError(
-        .value, file: archive.file, "The number of exits is \(exitCount); at least 1 is needed.")
+        .value, file: archive.file, "The number of exits is \(exitCount); from 1 to 10000 are read.")
     }
     return exitCount
   }

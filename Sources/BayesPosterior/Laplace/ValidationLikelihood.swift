@@ -10,6 +10,8 @@ import RealModule
 struct ValidationLikelihood: Sendable {
   struct Exit: Sendable {
     let check: ExitCheck
+    /// Whether the training rows had noise of their own.
+    let hasRowNoise: Bool
     let curvature: ExitCurvature
     /// `[samples, logits]`; `nil` for a predictive without draws.
     let draws: Tensor<Double>?
@@ -100,6 +102,7 @@ struct ValidationLikelihood: Sendable {
     var sums = Sums(negativeLogLikelihoods: [Double](repeating: 0, count: candidates.count))
     guard !candidates.isEmpty else { return sums }
     let rows = try exit.check.rows(of: chunk, on: backend)
+    try exit.check.requireNoise(of: rows, asInTraining: exit.hasRowNoise)
     guard rows.hasAnswers else {
       throw FileError(
         .missing, file: exit.check.file,

@@ -154,14 +154,8 @@ public struct LastLayerLaplacePredictor: Sendable {
     let exit = exits[index]
     let square = exit.posterior.noise * exit.posterior.noise
     var noiseVariance = Tensor<Double>(repeating: square, shape: rows.logits.shape)
-    if exit.posterior.hasRowNoise {
-      guard let noise = rows.noise else {
-        throw FileError(
-          .missing, file: exit.check.file, object: "exit \(index) ('\(exit.check.name)')",
-          "The posterior was fitted with noise of each row's own, and these rows have none; give /noise in their records.")
-      }
-      noiseVariance = scalingRows(of: noiseVariance, by: noise.map { $0 * $0 })
-    }
+    try exit.check.requireNoise(of: rows, asInTraining: exit.posterior.hasRowNoise)
+    if let noise = rows.noise { noiseVariance = scalingRows(of: noiseVariance, by: noise.map { $0 * $0 }) }
     var epistemic = Tensor<Double>(zeros: rows.logits.shape)
     if predictive != .plain {
       let curvature = exit.posterior.curvature.value

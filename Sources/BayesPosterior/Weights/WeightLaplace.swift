@@ -196,18 +196,13 @@ public struct WeightLaplace: Hashable, Sendable {
   }
 
   private func warnings(_ tuning: LaplaceTuning) -> [String] {
-    guard let chosen = tuning.chosen, let plain = tuning.withoutVariance else { return [] }
+    guard let chosen = tuning.chosen else { return [] }
     var warnings: [String] = []
     if temperature == .validation, let warning = chosen.edgeWarning("temperature", ValidationTuning.freeTemperatureAxis) {
       warnings.append(warning)
     }
-    if priorPrecision == .validation, predictive != .plain,
-      plain.negativeLogLikelihood - chosen.negativeLogLikelihood < ValidationTuning.tolerance
-    {
-      warnings.append(
-        "the spread of the posterior does not lower the negative log-likelihood of the validation rows "
-          + "(\(plain.negativeLogLikelihood.significantDigits()) nats a row with it and without); the temperature alone "
-          + "does as well.")
+    if priorPrecision == .validation, predictive != .plain, let warning = tuning.spreadWarning("temperature") {
+      warnings.append(warning)
     }
     return warnings
   }
