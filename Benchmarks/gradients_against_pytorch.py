@@ -6,7 +6,7 @@ those of the compiled training plan in f32.  The loss is the softmax cross-entro
 Each tensor's largest difference is taken relative to the tensor's largest entry; one above the limit
 makes the command fail.  How far PyTorch's own f32 gradients lie from its double ones stands beside it.
 
-    python Benchmarks/gradients_against_pytorch.py --shared FOLDER [--networks resnet8,msdnet] [--rows 160]
+    python Benchmarks/gradients_against_pytorch.py --shared FOLDER [--networks resnet8,msdnet] [--rows 16]
         [--limit 1e-4]
 
 FOLDER holds checkpoints/ and data/ as in BAYESIFY_SHARED.  Build first by
@@ -58,7 +58,7 @@ def main():
     parser.add_argument("--shared", default=os.environ.get("BAYESIFY_SHARED", ""))
     parser.add_argument("--networks", type=lambda text: text.split(","), default=["resnet8", "msdnet"],
                         help=",".join(NETWORKS))
-    parser.add_argument("--rows", type=int, default=160)
+    parser.add_argument("--rows", type=int, default=16)
     parser.add_argument("--limit", type=float, default=1e-4)
     arguments = parser.parse_args()
     failed = False
