@@ -9,7 +9,7 @@ import _BayesTestSupport
   private static let window = Extent2D(height: 3, width: 3)
 
   /// A network with every operation that is cut into bands, large enough to be.
-  private static func network(
+  static func network(
     strides: Int, dilation: Int, padding: PaddingRule, kind: PoolingKind, height: Int
   ) throws -> FrozenNetwork {
     var builder = NetworkBuilder(input: [height, 30, 3])
