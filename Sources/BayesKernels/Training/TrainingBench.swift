@@ -165,8 +165,8 @@ final class TrainingBench: Sendable {
   }
 
   private var largestPlainByteCount: Int {
-    graph.forward.operations.reduce(0) { largest, operation in
-      switch operation.kind {
+    trainedOperations.reduce(0) { largest, index in
+      switch graph.forward.operations[index].kind {
       case .convolution(_, _, let weight, _), .dense(let weight, _):
         max(largest, weight.count * MemoryLayout<Float>.stride)
       default: largest
