@@ -1,4 +1,4 @@
-import ArgumentParser
+public import ArgumentParser
 import Bayesify
 import Foundation
 
@@ -12,6 +12,14 @@ struct Inspect: AsyncParsableCommand {
       --verify compares the network's answers with those of another library: a .npz or HDF5 file with the arrays \
       'inputs', rows as they go into the network, and 'outputs', or one array an exit, by its name.
 
+      --count says how operations and parameters are counted, in the tables and in JSON. Those of an exit include what \
+      earlier exits need.
+      multiply-adds: those of linear layers, without biases, in the nodes that exits need; every parameter.
+      msdnet: as published for multi-scale dense networks. Convolution: multiply-adds without the bias. ReLU: elements. \
+      Pooling: output elements times window. Dense: weights and biases. Batch normalisation, concatenation and \
+      borders: none. Other layers: their multiply-adds. Nothing that is laid out before an exit branches off is left \
+      out because the exit does not need it. Parameters are those that are learned, without stored means and variances.
+
       Example: bayesify inspect model.h5 --json
       """)
 
@@ -23,6 +31,9 @@ struct Inspect: AsyncParsableCommand {
   @Option(help: "Rows and the answers to them, to compare the network's with.")
   var verify: String?
 
+  @Option(help: "How operations and parameters of a network are counted; multiply-adds if nothing is named.")
+  var count: OperationCount?
+
   @Flag(help: "JSON on standard output.")
   var json = false
 
@@ -33,6 +44,9 @@ struct Inspect: AsyncParsableCommand {
     if try HDF5Archive.recognizes(file) {
       let archive = try HDF5Archive(file)
       let format = try archive.optionalText("format")
+      if format == LastLayerLaplacePosterior.formatName || archive.holdsExitRecords || archive.holdsPredictions {
+        try refuseCount()
+      }
       if format == LastLayerLaplacePosterior.formatName {
         return try show(PosteriorDescription(try FittedPosterior(from: archive)))
       }
@@ -48,18 +62,27 @@ struct Inspect: AsyncParsableCommand {
   private func describe(_ checkpoint: some Checkpoint) throws {
     if let verify { return try self.verify(options.model(checkpoint), with: NumericSelfTest(goldenFile: verify)) }
     if checkpoint.architecture == nil, options.architecture == nil {
+      try refuseCount()
       let sha256 = checkpoint.byteCount <= Self.readLimit ? try checkpoint.digest() : nil
       return try show(WeightsDescription(checkpoint, sha256: sha256))
     }
     if checkpoint.byteCount <= Self.readLimit, !checkpoint.entries.isEmpty {
       let model = try options.model(checkpoint)
-      return try show(NetworkDescription(model.frozen.network, of: checkpoint, sha256: try checkpoint.digest()))
+      return try show(
+        NetworkDescription(
+          model.frozen.network, of: checkpoint, sha256: try checkpoint.digest(), counting: count ?? .multiplyAdds))
     }
     var other: any Checkpoint = checkpoint
     if checkpoint.architecture == nil, let file = options.architecture { other = try openCheckpoint(file) }
     let imported = try imported(checkpoint, describedBy: other)
     if !checkpoint.entries.isEmpty { try imported.network.requireWeights(in: checkpoint, from: imported.sources) }
-    try show(NetworkDescription(imported.network, of: checkpoint, sha256: nil))
+    try show(NetworkDescription(imported.network, of: checkpoint, sha256: nil, counting: count ?? .multiplyAdds))
+  }
+
+  private func refuseCount() throws(FileError) {
+    guard count != nil else { return }
+    throw FileError(
+      .value, file: file, "It describes no network whose operations could be counted; leave --count out, or give a model.")
   }
 
   private func verify(_ model: CheckpointModel, with test: NumericSelfTest) throws {
@@ -98,6 +121,8 @@ struct Inspect: AsyncParsableCommand {
     try printAnswer(json ? try jsonText(description) : description.description)
   }
 }
+
+extension OperationCount: ExpressibleByArgument {}
 
 /// JSON with sorted keys, so that equal values give equal bytes.
 func jsonText(_ value: some Encodable) throws -> String {
@@ -147,31 +172,40 @@ private struct NetworkDescription: Encodable, CustomStringConvertible {
     /// The extents at whose positions a row has an answer each, where it has several.
     var positions: [Int]?
     var likelihood: String?
+    /// To reach it, earlier exits included.
     var multiplyAdds: Int
+    /// Up to it, earlier exits included.
+    var parameters: Int
     /// Transforms that apply here.
     var transforms: [String]
   }
 
   var file: String
   var format: String
-  /// `nil` of a file that is too large to be read now.
+  /// `nil` of a file that is too large to be read now, and of a description without weights.
   var sha256: String?
   var inputShape: [Int]
+  /// How operations, under the name of multiply-adds, and parameters are counted.
+  var counting: OperationCount
   var parameters: Int
   var nodes: [NodeDescription]
   var exits: [ExitDescription]
+  var holdsWeights: Bool
 
-  init(_ network: Network, of checkpoint: some Checkpoint, sha256: String?) {
+  init(_ network: Network, of checkpoint: some Checkpoint, sha256: String?, counting: OperationCount) {
+    self.counting = counting
+    holdsWeights = !checkpoint.entries.isEmpty
     file = checkpoint.file
     format = checkpoint.format
     self.sha256 = sha256
     inputShape = network.inputShape.dimensions
-    parameters = network.nodes.indices.reduce(0) { $0 + network.parameterCount(of: $1) }
+    parameters = network.nodes.indices.reduce(0) { $0 + network.parameterCount(of: $1, counting: counting) }
     nodes = network.nodes.indices.map { index in
       NodeDescription(
         name: network.nodes[index].name, kind: type(of: network.nodes[index].layer).kind,
-        outputShape: network.shapes[index].dimensions, parameters: network.parameterCount(of: index),
-        multiplyAdds: network.multiplyAdds(of: index))
+        outputShape: network.shapes[index].dimensions,
+        parameters: network.parameterCount(of: index, counting: counting),
+        multiplyAdds: network.operations(of: index, counting: counting))
     }
     exits = network.exits.enumerated().map { index, exit in
       let shape = network.shapes[exit.logits]
@@ -181,30 +215,36 @@ private struct NetworkDescription: Encodable, CustomStringConvertible {
       return ExitDescription(
         name: exit.name, features: features, classes: shape.dimensions.last ?? 0,
         positions: positions.allSatisfy { $0 == 1 } ? nil : positions,
-        likelihood: exit.likelihood?.rawValue, multiplyAdds: network.multiplyAdds(toExit: index),
+        likelihood: exit.likelihood?.rawValue, multiplyAdds: network.operations(toExit: index, counting: counting),
+        parameters: network.parameterCount(toExit: index, counting: counting),
         transforms: features != nil && hasClasses ? ["laplace"] : [])
     }
   }
 
   var description: String {
+    let unread =
+      holdsWeights
+      ? "a large file, of which only names and shapes were checked" : "a description without weights"
+    let operations = counting == .multiplyAdds ? counting.rawValue : "operations (\(counting.rawValue))"
     let layers = textTable(
-      ["node", "kind", "output", "parameters", "multiply-adds"],
+      ["node", "kind", "output", "parameters", operations],
       nodes.map {
         [$0.name, $0.kind, Shape($0.outputShape).description, "\($0.parameters)", "\($0.multiplyAdds)"]
       }, leading: 3)
     let ends = textTable(
-      ["exit", "name", "likelihood", "transforms", "features", "classes", "multiply-adds"],
+      ["exit", "name", "likelihood", "transforms", "features", "classes", "parameters", operations],
       exits.enumerated().map { index, exit in
         [
           "\(index)", exit.name, exit.likelihood ?? "open (--likelihood)",
           exit.transforms.isEmpty ? "none" : exit.transforms.joined(separator: ", "),
           exit.features.map(String.init) ?? "none",
-          "\(exit.classes)" + (exit.positions.map { " at \(Shape($0))" } ?? ""), "\(exit.multiplyAdds)",
+          "\(exit.classes)" + (exit.positions.map { " at \(Shape($0))" } ?? ""), "\(exit.parameters)",
+          "\(exit.multiplyAdds)",
         ]
       }, leading: 4)
     return """
       \(file): \(format)
-      \(sha256.map { "sha256 \($0)" } ?? "a large file, of which only names and shapes were checked")
+      \(sha256.map { "sha256 \($0)" } ?? unread)
       input \(Shape(inputShape)), \(parameters) parameters
 
       \(layers)
