@@ -82,7 +82,8 @@ struct Inspect: AsyncParsableCommand {
   private func refuseCount() throws(FileError) {
     guard count != nil else { return }
     throw FileError(
-      .value, file: file, "It describes no network whose operations could be counted; leave --count out, or give a model.")
+      .value, file: file,
+      "It describes no network whose operations could be counted; leave --count out, or give a model.")
   }
 
   private func verify(_ model: CheckpointModel, with test: NumericSelfTest) throws {

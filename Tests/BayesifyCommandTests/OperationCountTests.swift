@@ -122,6 +122,19 @@ struct OperationCountTests {
       usual.parameters - published.parameters == normalized.reduce(0) { $0 + published.nodes[$1].parameters })
   }
 
+  /// Activations inside of layers count, and whatever every exit needs is counted once.
+  @Test func countsOfTheDigitsNetworkAreThoseByHand() async throws {
+    let text = try await TestFolder().succeed("inspect", Digits.checkpoint, "--count", "msdnet", "--json").output
+    let told = try JSONDecoder().decode(Inspection.self, from: Data(text.utf8))
+    // Convolution, ReLU and pooling; mean, dense layer with ReLU, dense layer.
+    let first = 64 * 24 * 9 + 64 * 24 + 16 * 24 * 4 + 16 * 24 + (24 * 32 + 32) + 32 + (32 * 10 + 10)
+    let second = 16 * 32 * 9 * 24 + 16 * 32 + 4 * 32 * 4 + 4 * 32 + (32 * 32 + 32) + 32 + (32 * 10 + 10)
+    let third = 4 * 48 * 9 * 32 + 4 * 48 + (192 * 32 + 32) + 32 + (32 * 10 + 10)
+    #expect(told.exits.map(\.multiplyAdds) == [first, first + second, first + second + third])
+    // Three batch normalisations keep a mean and a variance for each channel.
+    #expect(told.parameters == 30_390 - 2 * (24 + 32 + 48))
+  }
+
   @Test func tablesNameTheConvention() async throws {
     let folder = try TestFolder()
     let file = try await unpacked("toy", in: folder)

@@ -76,7 +76,10 @@ extension Network {
       if case .relu = activation.function { return output.elementCount }
       return 0
     case let pooling as Pooling:
-      return output.elementCount * pooling.window.height * pooling.window.width
+      // Wide borders let a window be larger than any image.
+      let area = pooling.window.height * pooling.window.width
+      let (product, overflow) = output.elementCount.multipliedReportingOverflow(by: area)
+      return overflow ? .max : product
     case is GlobalPooling:
       return shapes[nodes[node].inputs[0]].elementCount
     case let dense as Dense:
