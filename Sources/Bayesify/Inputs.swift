@@ -83,7 +83,8 @@ public enum RowInput: Sendable {
         if let labels {
           throw FileError(
             .value, file: labels,
-            "Exit records keep their own labels, and \(file) holds exit records; leave this file out.")
+            "Exit records keep their own labels, and \(file) holds exit records; leave this file out, and where they have no "
+              + "labels extract them again from rows with labels.")
         }
         self = .records(try ArchivedExitRecords(archive, rows: rows, likelihood: likelihood))
         return
@@ -95,6 +96,23 @@ public enum RowInput: Sendable {
     options.rows = rows
     let dataset = try openDataset(file, options: options)
     self = .dataset(usesLabels ? dataset : UnlabelledDataset(dataset))
+  }
+
+  /// The error where these rows have no labels, and need some.
+  ///
+  /// - Parameters:
+  ///   - role: what the rows are for.
+  ///   - option: the option that names a file of labels for data.
+  public func missingLabels(_ role: String, option: String) -> FileError {
+    switch self {
+    case .dataset:
+      FileError(.missing, file: file, "The \(role) rows have no labels; give them with \(option).")
+    case .records:
+      FileError(
+        .missing, file: file,
+        "The \(role) records have neither /labels nor /targets; extract them again from rows with labels, or add those to "
+          + "the file.")
+    }
   }
 
   public var file: String {

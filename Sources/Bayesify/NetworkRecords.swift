@@ -213,6 +213,14 @@ extension FrozenNetwork {
           "Its last layer has no activation, so the meaning of its \(logitCount) output(s) is open; say which "
             + "with --likelihood categorical, binary, multilabel or gaussian.")
       }
+      guard likelihood != .categorical || logitCount > 1 else {
+        throw FileError(
+          .value, file: file, object: "exit \(index) ('\(exit.name)')",
+          exit.likelihood == nil
+            ? "A softmax over one logit always says 1; if the output means yes or no, use --likelihood binary."
+            : "It ends in a softmax over one logit, which always says 1, so there is nothing to measure; give a "
+              + "network with a sigmoid or with a logit a class.")
+      }
       if let fallback, let known = exit.likelihood, known != fallback, !isOpen {
         throw FileError(
           .value, file: file, object: "exit \(index) ('\(exit.name)')",
@@ -222,15 +230,7 @@ extension FrozenNetwork {
       guard likelihood != .binary || logitCount == 1 else {
         throw FileError(
           .value, file: file, object: "exit \(index) ('\(exit.name)')",
-          "A binary output has one logit; this one has \(logitCount).")
-      }
-      guard likelihood != .categorical || logitCount > 1 else {
-        throw FileError(
-          .value, file: file, object: "exit \(index) ('\(exit.name)')",
-          exit.likelihood == nil
-            ? "A softmax over one logit always says 1; if the output means yes or no, use --likelihood binary."
-            : "It ends in a softmax over one logit, which always says 1, so there is nothing to measure; give a "
-              + "network with a sigmoid or with a logit a class.")
+          "A binary output has one logit, and this one has \(logitCount); use --likelihood categorical or multilabel.")
       }
       var description = ExitDescription(
         name: exit.name, likelihood: likelihood, logitCount: logitCount,

@@ -16,8 +16,7 @@ extension FitLaplace {
       throw ValidationError(
         "With --layers the structure is kronecker, full or diagonal; \(structure.rawValue) is for last layers alone.")
     }
-    if let subnetwork {
-      if subnetwork < 1 { throw ValidationError("--subnetwork must be at least 1.") }
+    if subnetwork != nil {
       if kept == .kronecker {
         throw ValidationError("Chosen weights are no Kronecker product; give --structure full or diagonal.")
       }
@@ -27,6 +26,9 @@ extension FitLaplace {
     }
     if priorMean != .zero || greedyEnsemble || earlier != nil {
       throw ValidationError("--prior-mean, --greedy-ensemble and --continue are for last layers, not for --layers.")
+    }
+    if noise != nil {
+      throw ValidationError("--noise is for Gaussian exits, and --layers fits softmax and sigmoid ones; leave it out.")
     }
     if model.ignoreLabel != nil {
       throw ValidationError("--ignore-label is for last layers, not for --layers; leave those rows out of the data.")
@@ -45,7 +47,7 @@ extension FitLaplace {
       }
     return WeightLaplace(
       scope: scope, structure: WeightStructure(rawValue: structure?.rawValue ?? "") ?? .kronecker,
-      subnetworkCount: subnetwork, priorPrecision: priorPrecision, temperature: temperature.choice,
+      subnetworkCount: subnetwork, priorPrecision: priorPrecision, temperature: temperature?.choice ?? .validation,
       predictive: predictive, sampleCount: draws)
   }
 
@@ -64,6 +66,13 @@ extension FitLaplace {
       return records
     }
     let training = try await network(input.training, input.trainingSpecification, "training")
+    if let subnetwork, let frozen = input.checkpoint?.frozen {
+      for (exit, count) in zip(frozen.network.exits, try recipe.weightCounts(of: frozen)) where subnetwork > count {
+        throw ValidationError(
+          "--subnetwork \(subnetwork) is more than the \(count) weights of --layers \(scope.text) at exit "
+            + "'\(exit.name)'; give at most \(count), or leave it out for all.")
+      }
+    }
     var held: NetworkRecords?
     if let validation = input.validation, let specification = self.validation {
       if let warning = try session.warningOfRecurrence(
@@ -73,8 +82,7 @@ extension FitLaplace {
       }
       held = try await network(validation, specification, "validation")
       guard held?.hasLabels == true else {
-        throw FileError(
-          .missing, file: validation.file, "The validation rows have no labels; give them with --validation-labels.")
+        throw validation.missingLabels("validation", option: "--validation-labels")
       }
     }
     guard let checkpoint = input.checkpoint else { preconditionFailure("Rows that are no records have a network.") }

@@ -56,7 +56,7 @@ struct FitLaplace: AsyncParsableCommand {
   @Option(help: "Labels of the training rows, where they are not beside the inputs.")
   var labels: String?
 
-  @Option(help: "Training rows to use, first:end.")
+  @Option(parsing: .unconditional, help: "Training rows to use, first:end.", transform: optionValue)
   var rows: RowRange?
 
   @Option(help: "Validation rows: data or exit records.")
@@ -65,46 +65,62 @@ struct FitLaplace: AsyncParsableCommand {
   @Option(help: "Labels of the validation rows, where they are not beside the inputs.")
   var validationLabels: String?
 
-  @Option(help: "Validation rows to use, first:end.")
+  @Option(parsing: .unconditional, help: "Validation rows to use, first:end.", transform: optionValue)
   var validationRows: RowRange?
 
   @Option(
-    name: [.long, .customLong("form")],
+    name: [.long, .customLong("form")], parsing: .unconditional,
     help: "kronecker, kronecker-folded, kronecker-factored, full, diagonal or low-rank. (default: kronecker)")
   var structure: LaplaceStructure?
 
   @Option(
+    parsing: .unconditional,
     help: """
       Which layers: last (of every exit), last:N (the last N that multiply by a matrix), all, or names separated by \
-      commas.
-      """)
+      commas. (default: last)
+      """, transform: optionValue)
   var layers = LayersOption(scope: nil)
 
-  @Option(help: "With --layers: how many weights, those of the largest variance; structures full and diagonal.")
+  @Option(
+    parsing: .unconditional,
+    help: "With --layers: how many weights, those of the largest variance; structures full and diagonal.",
+    transform: wholeNumber(1 ... .max))
   var subnetwork: Int?
 
-  @Option(help: "How probabilities are made; see above.")
+  @Option(parsing: .unconditional, help: "How probabilities are made; see above.")
   var predictive: LaplacePredictive = .whitened
 
-  @Option(help: "Draws of predictives that draw; best at least twice the number of classes.")
+  @Option(
+    parsing: .unconditional, help: "Draws of predictives that draw; best at least twice the number of classes. (default: 50)",
+    transform: wholeNumber(LastLayerLaplace.allowedSampleCounts))
   var draws = 50
 
-  @Option(help: "For low-rank: the share of the curvature to keep, between 0 and 1.")
-  var explained = 0.95
+  @Option(
+    parsing: .unconditional, help: "For low-rank: the share of the curvature to keep, between 0 and 1. (default: 0.95)",
+    transform: number("a number above 0 and at most 1") { $0 > 0 && $0 <= 1 })
+  var explained: Double?
 
-  @Option(help: "For low-rank: the most eigenvectors.")
-  var rank = 100
+  @Option(
+    parsing: .unconditional, help: "For low-rank: the most eigenvectors. (default: 100)",
+    transform: wholeNumber(1 ... .max))
+  var rank: Int?
 
-  @Option(help: "'validation', 'marginal-likelihood', or a number for every exit.")
-  var priorPrecision: PriorChoice = PriorChoice(choice: .validation)
+  @Option(
+    parsing: .unconditional, help: "'validation', 'marginal-likelihood', or a number for every exit. (default: validation)",
+    transform: optionValue)
+  var priorPrecision = PriorChoice(choice: .validation)
 
-  @Option(help: "'validation', or a number for every exit.")
-  var temperature: TemperatureOption = TemperatureOption(choice: .validation)
+  @Option(
+    parsing: .unconditional,
+    help: "'validation', or a number for every exit; Gaussian ones have none. (default: validation)",
+    transform: optionValue)
+  var temperature: TemperatureOption?
 
-  @Option(help: "Where the prior lies: zero, or checkpoint (the trained weights).")
+  @Option(parsing: .unconditional, help: "Where the prior lies: zero, or checkpoint (the trained weights).")
   var priorMean: PriorMean = .zero
 
   @Option(
+    parsing: .unconditional,
     help: """
       What shares a prior precision that the marginal likelihood chooses: shared (all exits), exit, group (weights and \
       bias apart) or layer (with --layers).
@@ -112,11 +128,12 @@ struct FitLaplace: AsyncParsableCommand {
   var priorScope: PriorScope = .exit
 
   @Option(
+    parsing: .unconditional,
     help: """
       For Gaussian targets: 'learned', or their standard deviation; where records have noise of each row's own, a \
-      factor on it.
-      """)
-  var noise: NoiseOption = NoiseOption(choice: .learned)
+      factor on it. (default: learned)
+      """, transform: optionValue)
+  var noise: NoiseOption?
 
   @Flag(help: "Tune exits greedily as the mean of all exits up to each, and predict so.")
   var greedyEnsemble = false
@@ -134,12 +151,8 @@ struct FitLaplace: AsyncParsableCommand {
   var json = false
 
   func validate() throws {
-    let counts = LastLayerLaplace.allowedSampleCounts
-    if !counts.contains(draws) {
-      throw ValidationError("--draws must be from \(counts.lowerBound) to \(counts.upperBound).")
-    }
-    if !(explained > 0 && explained <= 1) { throw ValidationError("--explained must be above 0 and at most 1.") }
-    if rank < 1 { throw ValidationError("--rank must be at least 1.") }
+    // What continues a posterior has that one's structure.
+    if earlier == nil || structure != nil { try requireRankOptions(for: structure ?? .kronecker) }
     if priorScope != .exit, priorPrecision.choice != .marginalLikelihood {
       throw ValidationError(
         "--prior-scope is for --prior-precision marginal-likelihood; validation chooses one prior precision an exit.")
@@ -158,17 +171,38 @@ struct FitLaplace: AsyncParsableCommand {
 
   static let missingValidation = ValidationError(
     "Prior precision and temperature are chosen on validation rows; give --validation DATA, or "
-      + "--prior-precision marginal-likelihood --temperature 1.")
+      + "--prior-precision marginal-likelihood and, but for Gaussian exits, --temperature 1.")
+
+  private func requireRankOptions(for structure: LaplaceStructure) throws {
+    guard structure != .lowRank, let name = rank != nil ? "--rank" : explained != nil ? "--explained" : nil else { return }
+    throw ValidationError(
+      "\(name) is for --structure low-rank, and the structure is \(structure.rawValue); leave it out, or give that structure.")
+  }
+
+  /// Refuses options that exits of these likelihoods do not take.
+  private func requireUse(byExitsOf description: RecordsDescription) throws {
+    let isGaussian = description.exits.map { $0.likelihood == .gaussian }
+    if noise != nil, !isGaussian.contains(true) {
+      throw ValidationError(
+        "--noise is for Gaussian exits, and those of \(description.file) are "
+          + "\(description.exits.first?.likelihood.rawValue ?? "none"); leave it out.")
+    }
+    if temperature != nil, !isGaussian.contains(false) {
+      throw ValidationError(
+        "--temperature is for exits with classes or labels, and those of \(description.file) are Gaussian, with a noise in "
+          + "its place; leave it out, or give --noise.")
+    }
+  }
 
   private func recipe(_ structure: LaplaceStructure) -> LastLayerLaplace {
     var recipe = LastLayerLaplace(
       structure: structure, predictive: predictive, sampleCount: draws, priorPrecision: priorPrecision.choice,
-      temperature: temperature.choice)
+      temperature: temperature?.choice ?? .validation)
     recipe.priorMean = priorMean
     recipe.priorScope = priorScope
-    recipe.noise = noise.choice
-    recipe.explained = explained
-    recipe.rankLimit = rank
+    recipe.noise = noise?.choice ?? .learned
+    if let explained { recipe.explained = explained }
+    if let rank { recipe.rankLimit = rank }
     recipe.ensembles = greedyEnsemble
     return recipe
   }
@@ -184,10 +218,12 @@ struct FitLaplace: AsyncParsableCommand {
     if let scope = layers.scope { return try await fitWeights(of: scope, session) }
     let continued = try earlier.map { try LastLayerLaplacePosterior(from: HDF5Archive($0)) }
     let recipe = recipe(structure ?? continued?.structure ?? .kronecker)
+    try requireRankOptions(for: recipe.structure)
     let input = try TrainingInput(self, session)
     var warnings: [String] = []
 
     var training = try await input.records(input.training, input.trainingSpecification, "training", session)
+    try requireUse(byExitsOf: training.description)
     if validation == nil, recipe.needsValidation(training.description.exits.map(\.likelihood)) {
       throw Self.missingValidation
     }
@@ -206,8 +242,7 @@ struct FitLaplace: AsyncParsableCommand {
       }
       let records = try await input.records(validation, specification, "validation", session)
       guard records.hasLabels || records.hasTargets else {
-        throw FileError(
-          .missing, file: validation.file, "The validation rows have no labels; give them with --validation-labels.")
+        throw validation.missingLabels("validation", option: "--validation-labels")
       }
       // Tuning reads the records many times; the network runs once.
       if let records = records as? NetworkRecords {
@@ -414,77 +449,3 @@ extension LaplaceStructure: ExpressibleByArgument {}
 extension PriorMean: ExpressibleByArgument {}
 extension PriorScope: ExpressibleByArgument {}
 extension LaplacePredictive: ExpressibleByArgument {}
-
-/// `validation`, `marginal-likelihood` or a number.
-struct PriorChoice: ExpressibleByArgument {
-  var choice: LastLayerLaplace.PriorPrecisionChoice
-
-  init(choice: LastLayerLaplace.PriorPrecisionChoice) { self.choice = choice }
-
-  init?(argument: String) {
-    switch argument {
-    case "validation": choice = .validation
-    case "marginal-likelihood": choice = .marginalLikelihood
-    default:
-      guard let value = Double(argument), LastLayerLaplace.allowedRange.contains(value) else { return nil }
-      choice = .fixed(value)
-    }
-  }
-
-  var defaultValueDescription: String { "validation" }
-}
-
-/// `last`, or a scope of more layers.
-struct LayersOption: ExpressibleByArgument {
-  /// `nil` for the last layer of every exit.
-  var scope: LayerScope?
-
-  init(scope: LayerScope?) { self.scope = scope }
-
-  init?(argument: String) {
-    guard argument != "last" else {
-      scope = nil
-      return
-    }
-    guard let scope = LayerScope(argument) else { return nil }
-    self.scope = scope
-  }
-
-  var defaultValueDescription: String { scope?.text ?? "last" }
-}
-
-/// `validation` or a number.
-struct TemperatureOption: ExpressibleByArgument {
-  var choice: LastLayerLaplace.TemperatureChoice
-
-  init(choice: LastLayerLaplace.TemperatureChoice) { self.choice = choice }
-
-  init?(argument: String) {
-    if argument == "validation" {
-      choice = .validation
-    } else {
-      guard let value = Double(argument), LastLayerLaplace.allowedRange.contains(value) else { return nil }
-      choice = .fixed(value)
-    }
-  }
-
-  var defaultValueDescription: String { "validation" }
-}
-
-/// `learned` or a number.
-struct NoiseOption: ExpressibleByArgument {
-  var choice: NoiseChoice
-
-  init(choice: NoiseChoice) { self.choice = choice }
-
-  init?(argument: String) {
-    if argument == "learned" {
-      choice = .learned
-    } else {
-      guard let value = Double(argument), LastLayerLaplace.allowedRange.contains(value) else { return nil }
-      choice = .fixed(value)
-    }
-  }
-
-  var defaultValueDescription: String { "learned" }
-}

@@ -19,7 +19,7 @@ struct Predict: AsyncParsableCommand {
   @Option(help: "A file of labels, where they are not beside the inputs.")
   var labels: String?
 
-  @Option(help: "Rows to use, first:end.")
+  @Option(parsing: .unconditional, help: "Rows to use, first:end.", transform: optionValue)
   var rows: RowRange?
 
   @Option(help: "The checkpoint of a posterior, where it has moved.")

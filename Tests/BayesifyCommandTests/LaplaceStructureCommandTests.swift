@@ -40,10 +40,13 @@ struct LaplaceStructureCommandTests {
   func everyStructureFitsAndPredicts(structure: LaplaceStructure) async throws {
     let folder = try TestFolder()
     try await records(in: folder)
-    let run = try await folder.succeed(
-      "fit", "laplace", "records.h5", "--structure", structure.rawValue, "--prior-precision", "marginal-likelihood",
-      "--prior-scope", structure == .kronecker ? "group" : "shared", "--temperature", "1", "--predictive", "bridge", "--rank", "12", "-o", "posterior.h5",
-      "--json")
+    let run = try await folder.run(
+      [
+        "fit", "laplace", "records.h5", "--structure", structure.rawValue, "--prior-precision", "marginal-likelihood",
+        "--prior-scope", structure == .kronecker ? "group" : "shared", "--temperature", "1", "--predictive", "bridge", "-o",
+        "posterior.h5", "--json",
+      ] + (structure == .lowRank ? ["--rank", "12"] : []))
+    try #require(run.exitCode == 0, "\(run.testDescription)")
     let fitted = try JSONDecoder().decode(Fitted.self, from: Data(run.output.utf8))
     #expect(fitted.structure == structure.rawValue)
     #expect(fitted.exits.allSatisfy { ($0.biasPriorPrecision != nil) == (structure == .kronecker) && $0.priorPrecision > 0 })
@@ -87,6 +90,31 @@ struct LaplaceStructureCommandTests {
     try await folder.refuse(
       "fit", "laplace", "records.h5", "--prior-precision", "3", "--temperature", "1", "--continue", "first.h5",
       "--structure", "diagonal", "-o", "more.h5", code: 65, naming: "first.h5", "'kronecker'")
+  }
+
+  /// Normalised logits have an energy of zero, which ranked rows by rounding: AUROC 0.5.
+  @Test func meanFieldHasNoEnergy() async throws {
+    struct Answer: Decodable {
+      struct Score: Decodable { var auroc: Double }
+      struct Foreign: Decodable { var scores: [String: Score] }
+      struct Exit: Decodable { var ood: [Foreign] }
+      struct Model: Decodable { var exits: [Exit] }
+      var models: [Model]
+    }
+    let folder = try TestFolder()
+    try await records(in: folder)
+    try await folder.succeed(
+      "fit", "laplace", "records.h5", "--prior-precision", "1", "--temperature", "1", "--predictive", "mean-field", "-o",
+      "posterior.h5")
+    try await folder.succeed(
+      "evaluate", "posterior.h5", "--data", Digits.test, "--ood", "letters=\(Digits.letters)", "--checkpoint",
+      Digits.checkpoint, "--json", "report.json", "--html", "report.html")
+    let models = try JSONDecoder().decode(Answer.self, from: folder.bytes("report.json")).models
+    #expect(models[0].exits.allSatisfy { $0.ood[0].scores["energy"] != nil })
+    for exit in models[1].exits {
+      #expect(exit.ood[0].scores["energy"] == nil && exit.ood[0].scores["maximumProbability"] != nil)
+    }
+    #expect(String(decoding: try folder.bytes("report.html"), as: UTF8.self).contains("letters"))
   }
 
   @Test func predictionsThatAreNoNumbersAreRefused() async throws {
@@ -135,7 +163,7 @@ struct LaplaceStructureCommandTests {
     try writer.finish()
     let run = try await folder.succeed(
       "fit", "laplace", "records.h5", "--structure", "full", "--prior-precision", "marginal-likelihood",
-      "--temperature", "1", "-o", "posterior.h5", "--json")
+      "-o", "posterior.h5", "--json")
     let noise = try #require(try JSONDecoder().decode(Fitted.self, from: Data(run.output.utf8)).exits[0].noise)
     expectClose(noise, 0.3, tolerance: 0.08)
     #expect(try await folder.succeed("inspect", "posterior.h5").output.contains("noise"))

@@ -352,7 +352,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
     of posterior: LastLayerLaplacePosterior, rows: RecordsDescription, in context: ExecutionContext
   ) throws -> ValidationTuning {
     var exits: [ValidationLikelihood.Exit] = []
-    var (priorAxes, temperatureAxes): ([LatticeAxis], [LatticeAxis]) = ([], [])
+    var (priorAxes, temperatureAxes, plainAxes): ([LatticeAxis], [LatticeAxis], [LatticeAxis]) = ([], [], [])
     for (index, exit) in posterior.exits.enumerated() {
       exits.append(
         ValidationLikelihood.Exit(
@@ -365,10 +365,11 @@ public struct LastLayerLaplace: Hashable, Sendable {
         priorPrecision == .validation && predictive != .plain
           ? ValidationTuning.priorAxis(meanSquaredNorm: exit.meanSquaredNorm) : .fixed(exit.unitPriorPrecision))
       if exit.description.likelihood == .gaussian {
+        plainAxes.append(ValidationTuning.noiseAxis(around: exit.noise))
         temperatureAxes.append(
-          noise == .learned && priorPrecision == .validation
-            ? ValidationTuning.noiseAxis(around: exit.noise) : .fixed(exit.noise))
+          noise == .learned && priorPrecision == .validation ? plainAxes[index] : .fixed(exit.noise))
       } else {
+        plainAxes.append(ValidationTuning.freeTemperatureAxis)
         switch temperature {
         case .validation: temperatureAxes.append(ValidationTuning.freeTemperatureAxis)
         case .fixed(let value): temperatureAxes.append(.fixed(value))
@@ -377,7 +378,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
     }
     return ValidationTuning(
       likelihood: ValidationLikelihood(exits: exits, predictive: predictive), priorAxes: priorAxes,
-      temperatureAxes: temperatureAxes,
+      temperatureAxes: temperatureAxes, plainAxes: plainAxes,
       ensembleWeights: ensembles ? posterior.exits.map { Double($0.description.multiplyAdds ?? 1) } : nil)
   }
 
@@ -396,7 +397,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
         "\(name): the prior precision \(exit.priorPrecision.significantDigits()) is the lowest that is tried; "
           + "the validation rows ask for a wider posterior than the training rows allow.")
     }
-    if predictive != .plain, priorPrecision == .validation, let warning = exit.tuning.spreadWarning(parameter) {
+    if predictive != .plain, let warning = exit.tuning.spreadWarning(parameter, isEnsemble: ensembles && index > 0) {
       warnings.append("\(name): \(warning)")
     }
     if let warning = memorisationWarning(exit) { warnings.append("\(name): \(warning)") }
@@ -438,15 +439,22 @@ extension LaplaceTuning.Point {
 }
 
 extension LaplaceTuning {
-  /// What the user should know where the variance of the posterior does not pay on the validation rows.
+  /// What the user should know where the posterior does not pay on the validation rows.
   ///
-  /// - Parameter parameter: what is tuned beside it: the temperature, or the noise.
-  func spreadWarning(_ parameter: String) -> String? {
+  /// - Parameters:
+  ///   - parameter: what is tuned beside it: the temperature, or the noise.
+  ///   - isEnsemble: whether the posterior predicts as the mean of several exits.
+  func spreadWarning(_ parameter: String, isEnsemble: Bool = false) -> String? {
     guard let chosen, let withoutVariance else { return nil }
     let (with, without) = (chosen.negativeLogLikelihood, withoutVariance.negativeLogLikelihood)
     guard without - with < ValidationTuning.tolerance else { return nil }
-    return "the spread of the posterior does not lower the negative log-likelihood of the validation rows "
-      + "(\(with.significantDigits()) nats a row with it, \(without.significantDigits()) without); the \(parameter) alone "
+    let comparison =
+      isEnsemble
+      ? "the mean of the exits up to this one does not lower the negative log-likelihood of the validation rows "
+        + "(\(with.significantDigits()) nats a row, this exit alone \(without.significantDigits()))"
+      : "the spread of the posterior does not lower the negative log-likelihood of the validation rows "
+        + "(\(with.significantDigits()) nats a row with it, \(without.significantDigits()) without)"
+    return comparison + "; the \(parameter) \(withoutVariance.temperature.significantDigits()) alone "
       + (with - without < ValidationTuning.tolerance ? "does as well." : "does better.")
   }
 

@@ -175,7 +175,8 @@ public struct LaplaceTuning: Sendable, Equatable {
   public var trail: [Point] = []
   /// The chosen pair on all validation rows; `nil` without validation rows.
   public var chosen: Point?
-  /// The best temperature without any variance, on all validation rows.
+  /// The best temperature of the exit by itself without any variance, on all validation rows; a free one also where that
+  /// of the posterior is fixed.
   public var withoutVariance: Point?
   /// The accuracy of the network on the validation rows; `nil` without validation rows.
   public var validationAccuracy: Double?
