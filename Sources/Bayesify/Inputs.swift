@@ -1,5 +1,6 @@
 import BayesFiles
 public import BayesNetwork
+public import BayesPosterior
 public import BayesPrediction
 public import BayesTensor
 
@@ -137,6 +138,25 @@ public enum RowInput: Sendable {
     switch self {
     case .dataset(let dataset): dataset.rowCount
     case .records(let records): records.inputRowCount
+    }
+  }
+
+  /// Which rows these are, so that a posterior they are fitted to can tell when they come again from the same file.
+  ///
+  /// - Parameters:
+  ///   - specification: as it was named.
+  ///   - rows: the rows asked for; all for `nil`.
+  ///   - dataDigest: the digest of the data, where they are no records.
+  /// - Cost: reads a file of records once.
+  public func fittedRows(_ specification: String, _ rows: Range<Int>?, dataDigest: String?) throws(FileError) -> FittedRows {
+    let rows = rows ?? 0..<rowCount
+    switch self {
+    case .records: return FittedRows(data: try FileDigest.sha256(ofFile: file), rows: rows)
+    case .dataset:
+      let (file, options) = try DatasetOptions.parse(specification)
+      let array = options.inputs.map { ":" + $0 } ?? ""
+      if let dataDigest { return FittedRows(data: dataDigest + array, rows: rows) }
+      return FittedRows(data: try FileDigest.sha256(ofData: file) + array, rows: rows)
     }
   }
 

@@ -24,7 +24,7 @@ extension FitLaplace {
     if predictive == .weights {
       throw ValidationError("With --layers logits are drawn, not weights; give --predictive function-space.")
     }
-    if priorMean != .zero || greedyEnsemble || earlier != nil {
+    if priorMean != nil || greedyEnsemble || earlier != nil {
       throw ValidationError("--prior-mean, --greedy-ensemble and --continue are for last layers, not for --layers.")
     }
     if noise != nil {
@@ -48,7 +48,7 @@ extension FitLaplace {
     return WeightLaplace(
       scope: scope, structure: WeightStructure(rawValue: structure?.rawValue ?? "") ?? .kronecker,
       subnetworkCount: subnetwork, priorPrecision: priorPrecision, temperature: temperature?.choice ?? .validation,
-      predictive: predictive, sampleCount: draws)
+      predictive: predictive ?? .whitened, sampleCount: draws ?? 50)
   }
 
   /// Fits the weights of several layers.
@@ -66,13 +66,6 @@ extension FitLaplace {
       return records
     }
     let training = try await network(input.training, input.trainingSpecification, "training")
-    if let subnetwork, let frozen = input.checkpoint?.frozen {
-      for (exit, count) in zip(frozen.network.exits, try recipe.weightCounts(of: frozen)) where subnetwork > count {
-        throw ValidationError(
-          "--subnetwork \(subnetwork) is more than the \(count) weights of --layers \(scope.text) at exit "
-            + "'\(exit.name)'; give at most \(count), or leave it out for all.")
-      }
-    }
     var held: NetworkRecords?
     if let validation = input.validation, let specification = self.validation {
       if let warning = try session.warningOfRecurrence(
@@ -86,9 +79,22 @@ extension FitLaplace {
       }
     }
     guard let checkpoint = input.checkpoint else { preconditionFailure("Rows that are no records have a network.") }
-    let posterior = try await recipe.fit(
-      checkpoint.frozen, training.description, training: training.dataset, validation: held?.dataset,
-      in: execution.context(try execution.backend(), session.progress))
+    let posterior: WeightLaplacePosterior
+    do {
+      if let subnetwork {
+        let frozen = checkpoint.frozen
+        for (exit, count) in zip(frozen.network.exits, try recipe.weightCounts(of: frozen)) where subnetwork > count {
+          throw ValidationError(
+            "--subnetwork \(subnetwork) is more than the \(count) weights of --layers \(scope.text) at exit "
+              + "'\(exit.name)'; give at most \(count), or leave it out for all.")
+        }
+      }
+      posterior = try await recipe.fit(
+        checkpoint.frozen, training.description, training: training.dataset, validation: held?.dataset,
+        in: execution.context(try execution.backend(), session.progress))
+    } catch let error as NetworkError {
+      throw FileError(.unsupported, file: checkpoint.file, error.description)
+    }
     session.progress.finishLine()
     try Task.checkCancellation()
     try write(posterior.write, input, validationDigest: held?.description.dataDigest)

@@ -87,13 +87,13 @@ struct FitLaplace: AsyncParsableCommand {
     transform: wholeNumber(1 ... .max))
   var subnetwork: Int?
 
-  @Option(parsing: .unconditional, help: "How probabilities are made; see above.")
-  var predictive: LaplacePredictive = .whitened
+  @Option(parsing: .unconditional, help: "How probabilities are made; see above. (default: whitened)")
+  var predictive: LaplacePredictive?
 
   @Option(
     parsing: .unconditional, help: "Draws of predictives that draw; best at least twice the number of classes. (default: 50)",
     transform: wholeNumber(LastLayerLaplace.allowedSampleCounts))
-  var draws = 50
+  var draws: Int?
 
   @Option(
     parsing: .unconditional, help: "For low-rank: the share of the curvature to keep, between 0 and 1. (default: 0.95)",
@@ -116,8 +116,8 @@ struct FitLaplace: AsyncParsableCommand {
     transform: optionValue)
   var temperature: TemperatureOption?
 
-  @Option(parsing: .unconditional, help: "Where the prior lies: zero, or checkpoint (the trained weights).")
-  var priorMean: PriorMean = .zero
+  @Option(parsing: .unconditional, help: "Where the prior lies: zero, or checkpoint (the trained weights). (default: zero)")
+  var priorMean: PriorMean?
 
   @Option(
     parsing: .unconditional,
@@ -138,8 +138,16 @@ struct FitLaplace: AsyncParsableCommand {
   @Flag(help: "Tune exits greedily as the mean of all exits up to each, and predict so.")
   var greedyEnsemble = false
 
-  @Option(name: .customLong("continue"), help: "A posterior of the same checkpoint, to which these training rows are added.")
+  @Option(
+    name: .customLong("continue"),
+    help: """
+      A posterior of the same checkpoint, to which these training rows are added. Its structure, predictive, draws, prior \
+      mean and ensemble are kept where no others are given; prior precisions and temperatures are chosen anew.
+      """)
   var earlier: String?
+
+  @Flag(help: "With --continue: count rows again that the posterior was fitted to before.")
+  var allowRepeatedRows = false
 
   @Option(name: .shortAndLong, help: "The posterior, HDF5.")
   var output: String
@@ -157,21 +165,27 @@ struct FitLaplace: AsyncParsableCommand {
       throw ValidationError(
         "--prior-scope is for --prior-precision marginal-likelihood; validation chooses one prior precision an exit.")
     }
-    if priorMean == .checkpoint, priorPrecision.choice == .marginalLikelihood {
-      throw ValidationError(
-        "With the prior at the checkpoint the marginal likelihood rises with the prior precision without end; choose it "
-          + "by validation, or give a number.")
+    try requirePriorMean(priorMean ?? .zero)
+    if allowRepeatedRows, earlier == nil {
+      throw ValidationError("--allow-repeated-rows is for --continue; leave it out.")
     }
     if greedyEnsemble, validation == nil {
       throw ValidationError("--greedy-ensemble chooses on validation rows; give --validation DATA.")
     }
-    if recipe(.kronecker).needsValidation([.gaussian]) && validation == nil { throw Self.missingValidation }
+    if recipe(.kronecker, nil).needsValidation([.gaussian]) && validation == nil { throw Self.missingValidation }
     try validateLayers()
   }
 
   static let missingValidation = ValidationError(
     "Prior precision and temperature are chosen on validation rows; give --validation DATA, or "
       + "--prior-precision marginal-likelihood and, but for Gaussian exits, --temperature 1.")
+
+  private func requirePriorMean(_ priorMean: PriorMean) throws {
+    guard priorMean == .checkpoint, priorPrecision.choice == .marginalLikelihood else { return }
+    throw ValidationError(
+      "With the prior at the checkpoint the marginal likelihood rises with the prior precision without end; choose it "
+        + "by validation, or give a number.")
+  }
 
   private func requireRankOptions(for structure: LaplaceStructure) throws {
     guard structure != .lowRank, let name = rank != nil ? "--rank" : explained != nil ? "--explained" : nil else { return }
@@ -194,16 +208,18 @@ struct FitLaplace: AsyncParsableCommand {
     }
   }
 
-  private func recipe(_ structure: LaplaceStructure) -> LastLayerLaplace {
+  /// - Parameter earlier: the posterior that is continued, which stands where no option does.
+  private func recipe(_ structure: LaplaceStructure, _ earlier: LastLayerLaplacePosterior?) -> LastLayerLaplace {
     var recipe = LastLayerLaplace(
-      structure: structure, predictive: predictive, sampleCount: draws, priorPrecision: priorPrecision.choice,
+      structure: structure, predictive: predictive ?? earlier?.predictive ?? .whitened,
+      sampleCount: draws ?? earlier?.sampleCount ?? 50, priorPrecision: priorPrecision.choice,
       temperature: temperature?.choice ?? .validation)
-    recipe.priorMean = priorMean
+    recipe.priorMean = priorMean ?? earlier?.exits.first?.priorMean ?? .zero
     recipe.priorScope = priorScope
     recipe.noise = noise?.choice ?? .learned
     if let explained { recipe.explained = explained }
     if let rank { recipe.rankLimit = rank }
-    recipe.ensembles = greedyEnsemble
+    recipe.ensembles = greedyEnsemble || earlier?.isEnsemble ?? false
     return recipe
   }
 
@@ -217,12 +233,22 @@ struct FitLaplace: AsyncParsableCommand {
     let session = Session(model, execution, progress)
     if let scope = layers.scope { return try await fitWeights(of: scope, session) }
     let continued = try earlier.map { try LastLayerLaplacePosterior(from: HDF5Archive($0)) }
-    let recipe = recipe(structure ?? continued?.structure ?? .kronecker)
+    let recipe = recipe(structure ?? continued?.structure ?? .kronecker, continued)
     try requireRankOptions(for: recipe.structure)
+    try requirePriorMean(recipe.priorMean)
     let input = try TrainingInput(self, session)
     var warnings: [String] = []
 
     var training = try await input.records(input.training, input.trainingSpecification, "training", session)
+    let fittedRows = try input.training.fittedRows(
+      input.trainingSpecification, rows?.range, dataDigest: training.description.dataDigest)
+    if let continued { try recipe.requireContinuation(of: continued, with: training.description) }
+    if let continued, let earlier, !allowRepeatedRows, let twice = fittedRows.overlap(with: continued.fittedRows) {
+      throw FileError(
+        .value, file: input.training.file,
+        "Rows \(twice.lowerBound):\(twice.upperBound) are among those that \(earlier) was fitted to, and would count twice; "
+          + "give rows that are new (--rows), or --allow-repeated-rows where they are to count again.")
+    }
     try requireUse(byExitsOf: training.description)
     if validation == nil, recipe.needsValidation(training.description.exits.map(\.likelihood)) {
       throw Self.missingValidation
@@ -254,8 +280,9 @@ struct FitLaplace: AsyncParsableCommand {
     }
 
     let context = execution.context(try execution.backend(), progress)
-    let posterior = try await recipe.fit(
+    var posterior = try await recipe.fit(
       training: training, validation: held, continuing: continued, in: context)
+    posterior.fittedRows = (continued?.fittedRows ?? []) + [fittedRows]
     progress.finishLine()
     try Task.checkCancellation()
     try write(posterior.write, input, validationDigest: held?.description.dataDigest)

@@ -7,6 +7,9 @@ struct Predict: AsyncParsableCommand {
     discussion: """
       Uncertainty is in nats. Networks that answer at every pixel give [rows, height, width, classes].
 
+      Labels are passed on where data have them. One that is no class, as 255 for void pixels, is refused unless \
+      --ignore-label names it; it is then passed on too.
+
       Example: bayesify predict posterior.h5 --data new.h5 -o predictions.h5
       """)
 

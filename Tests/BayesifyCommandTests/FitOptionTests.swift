@@ -147,4 +147,117 @@ struct FitOptionTests {
     try await folder.succeed(
       "fit", "laplace", "other.h5", "--prior-precision", "1", "--temperature", "1", "-o", "out.h5")
   }
+
+  private static let fixed = ["--prior-precision", "1", "--temperature", "1"]
+
+  private func fit(_ arguments: [String], in folder: TestFolder) async throws -> CommandRun {
+    try await folder.run(["fit", "laplace"] + arguments + Self.fixed)
+  }
+
+  @Test func rowsThatWereFittedAreNotFittedAgain() async throws {
+    let folder = try TestFolder()
+    try await folder.succeed("extract", Digits.checkpoint, "--data", Digits.training, "-o", "records.h5")
+    for source in [["records.h5"], [Digits.checkpoint, "--data", Digits.training]] {
+      for name in ["first.h5", "second.h5", "twice.h5"] where try folder.names.contains(name) {
+        try FileManager.default.removeItem(atPath: folder.path(name))
+      }
+      let first = try await fit(source + ["--rows", "0:100", "-o", "first.h5"], in: folder)
+      #expect(first.exitCode == 0, "\(first.testDescription)")
+      let second = try await fit(source + ["--rows", "100:200", "--continue", "first.h5", "-o", "second.h5"], in: folder)
+      #expect(second.exitCode == 0, "\(second.testDescription)")
+      let before = try folder.names
+      for (earlier, rows, words) in [
+        ("first.h5", "0:100", "Rows 0:100 are"), ("first.h5", "90:120", "Rows 90:100 are"),
+        ("second.h5", "150:297", "Rows 150:200 are"), ("second.h5", "0:1", "Rows 0:1 are"),
+      ] {
+        let run = try await fit(source + ["--rows", rows, "--continue", earlier, "-o", "no.h5"], in: folder)
+        #expect(run.exitCode == 65 && run.errorLines.count == 1, "\(run.testDescription)")
+        for word in [words, earlier, source[source.count - 1], "--allow-repeated-rows"] {
+          #expect(run.errors.contains(word), "\(word) in \(run.testDescription)")
+        }
+        #expect(try folder.names == before)
+      }
+      let twice = try await fit(
+        source + ["--rows", "0:100", "--continue", "first.h5", "--allow-repeated-rows", "-o", "twice.h5"], in: folder)
+      #expect(twice.exitCode == 0, "\(twice.testDescription)")
+      #expect(try LastLayerLaplacePosterior(from: HDF5Archive(folder.path("twice.h5"))).exits[0].rowCount == 200)
+    }
+    try await folder.refuse(
+      "fit", "laplace", "records.h5", "--prior-precision", "1", "--temperature", "1", "--allow-repeated-rows", "-o", "no.h5",
+      code: 64, naming: "--continue")
+  }
+
+  @Test func whatWasChosenIsKeptWhenRowsAreAdded() async throws {
+    let folder = try TestFolder()
+    try Self.write(.categorical, to: folder.path("classes.h5"), answers: Self.writeLabels)
+    let first = try await fit(
+      ["classes.h5", "--rows", "0:20", "--predictive", "antithetic", "--draws", "12", "--prior-mean", "checkpoint", "-o",
+       "first.h5"], in: folder)
+    #expect(first.exitCode == 0, "\(first.testDescription)")
+    for (options, predictive) in [([], LaplacePredictive.antithetic), (["--predictive", "probit"], .probit)] {
+      let name = predictive.rawValue + ".h5"
+      let run = try await fit(
+        ["classes.h5", "--rows", "20:40", "--continue", "first.h5", "-o", name] + options, in: folder)
+      #expect(run.exitCode == 0, "\(run.testDescription)")
+      let posterior = try LastLayerLaplacePosterior(from: HDF5Archive(folder.path(name)))
+      #expect(posterior.predictive == predictive && posterior.sampleCount == 12)
+      #expect(posterior.exits[0].priorMean == .checkpoint)
+    }
+  }
+
+  @Test func exportsHaveTheSuffixOfTheirFormat() async throws {
+    let folder = try TestFolder()
+    try Self.write(.categorical, to: folder.path("classes.h5"), answers: Self.writeLabels)
+    _ = try await fit(["classes.h5", "-o", "posterior.h5"], in: folder)
+    for name in ["foo.csv", "foo"] {
+      try await folder.refuse("export", "posterior.h5", "-o", name, code: 64, naming: name, ".npz", ".h5")
+    }
+    for name in ["foo.npz", "foo.hdf5"] { try await folder.succeed("export", "posterior.h5", "-o", name) }
+    let help = try await folder.run(["export", "--help"]).output.split(whereSeparator: \.isWhitespace).joined(separator: " ")
+    for word in ["Kronecker or the diagonal structure", "whitened, antithetic, probit or plain", "--greedy-ensemble"] {
+      #expect(help.contains(word), "\(word)")
+    }
+  }
+
+  @Test func exactTargetsAreNamed() async throws {
+    let folder = try TestFolder()
+    try Self.write(.gaussian, to: folder.path("exact.h5")) { writer, logits in
+      try writer.write(logits.converted(to: Double.self), at: "/targets")
+    }
+    try await folder.refuse(
+      "fit", "laplace", "exact.h5", "--prior-precision", "marginal-likelihood", "-o", "no.h5", code: 65, naming: "exact.h5",
+      "exit 0", "--noise")
+    try await folder.refuse(
+      "fit", "laplace", "exact.h5", "--validation", "exact.h5", "-o", "no.h5", code: 65, naming: "exact.h5", "exit 0",
+      "--noise")
+    try Self.write(.gaussian, to: folder.path("tiny.h5")) { writer, logits in
+      try Self.writeTargets(writer, logits)
+      try writer.write(Tensor<Double>(repeating: 1e-200, shape: [40]), at: "/noise")
+    }
+    try await folder.refuse(
+      "fit", "laplace", "tiny.h5", "--prior-precision", "1", "--noise", "1", "-o", "no.h5", code: 65, naming: "tiny.h5",
+      "exit 0", "noise of rows that is nearly zero")
+  }
+
+  @Test func sourcesThatAreNoNetworksAreTold() async throws {
+    let folder = try TestFolder()
+    try Self.write(.categorical, to: folder.path("classes.h5"), answers: Self.writeLabels)
+    _ = try await fit(["classes.h5", "-o", "posterior.h5"], in: folder)
+    try await folder.succeed("predict", "posterior.h5", "--data", "classes.h5", "-o", "predictions.h5")
+    try await folder.refuse(
+      "fit", "laplace", "posterior.h5", "--data", "classes.h5", "--prior-precision", "1", "--temperature", "1", "-o", "no.h5",
+      code: 65, naming: "posterior.h5", "This is a posterior", "--continue")
+    try await folder.refuse(
+      "extract", "posterior.h5", "--data", Digits.test, "-o", "no.h5", code: 65, naming: "posterior.h5", "the checkpoint")
+    try await folder.refuse(
+      "fit", "laplace", "predictions.h5", "--data", "classes.h5", "--prior-precision", "1", "--temperature", "1", "-o",
+      "no.h5", code: 65, naming: "predictions.h5", "These are predictions")
+  }
+
+  @Test func largeFullStructuresAreToldWhatToDo() async throws {
+    try await TestFolder().refuse(
+      "fit", "laplace", Digits.checkpoint, "--data", Digits.training, "--rows", "0:12", "--layers", "all", "--structure",
+      "full", "--prior-precision", "1", "--temperature", "1", "-o", "no.h5", code: 65, naming: "digits.h5", "exit 'exit_",
+      "at most 4096 weights", "--structure kronecker or diagonal", "--subnetwork 4096")
+  }
 }

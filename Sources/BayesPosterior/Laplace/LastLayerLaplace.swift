@@ -118,8 +118,9 @@ public struct LastLayerLaplace: Hashable, Sendable {
   ///   factors; for tuning, the likelihood of at most a thousand validation rows at 275 points and of
   ///   all of them at 50 to 100 points, each O(draws · classes) exponentials a row.
   /// - Precondition: validation rows are given if `needsValidation`.
-  /// - Throws: `FileError` naming exit and row where rows are unfit; `NumericalError` where a
-  ///   factorisation fails or the marginal likelihood has no maximum; `CancellationError`.
+  /// - Throws: `FileError` naming exit and row where rows are unfit, and the exit where sums over them are not finite or
+  ///   the marginal likelihood has no maximum; `NumericalError` where a factorisation does not converge;
+  ///   `CancellationError`.
   public func fit(
     training: any ExitRecordSource, validation: (any ExitRecordSource)?,
     continuing earlier: LastLayerLaplacePosterior? = nil, in context: ExecutionContext
@@ -135,7 +136,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
     if let validation { try training.description.requireSameNetwork(as: validation.description) }
 
     var posterior = try await posteriorBeforeTuning(training, earlier, in: context)
-    try chooseByMarginalLikelihood(&posterior, on: context.backend)
+    try chooseByMarginalLikelihood(&posterior, file: training.description.file, on: context.backend)
     if let validation {
       let tuning = try validationTuning(of: posterior, rows: validation.description, in: context)
       for (exit, result) in try await tuning.run(on: validation, in: context).enumerated() {
@@ -234,9 +235,11 @@ public struct LastLayerLaplace: Hashable, Sendable {
       let curvature: ExitCurvature =
         structure == .lowRank
         ? .lowRank(lowRanks[index])
-        : try sums[index].exitCurvature(
-          structure, likelihood: check.likelihood, hasBias: check.head.hasBias,
-          logitCount: check.head.weight.shape[1], on: context.backend)
+        : try naming(index, source, training.description.file) {
+          try sums[index].exitCurvature(
+            structure, likelihood: check.likelihood, hasBias: check.head.hasBias,
+            logitCount: check.head.weight.shape[1], on: context.backend)
+        }
       exits.append(
         LastLayerLaplacePosterior.Exit(
           description: description, curvature: curvature, sums: sums[index],
@@ -258,7 +261,8 @@ public struct LastLayerLaplace: Hashable, Sendable {
     return posterior
   }
 
-  private func requireContinuation(
+  /// Refuses posteriors that rows of a network cannot be added to, as `fit` does.
+  public func requireContinuation(
     of earlier: LastLayerLaplacePosterior, with description: RecordsDescription
   ) throws(FileError) {
     guard earlier.structure == structure else {
@@ -277,49 +281,53 @@ public struct LastLayerLaplace: Hashable, Sendable {
   }
 
   private func chooseByMarginalLikelihood(
-    _ posterior: inout LastLayerLaplacePosterior, on backend: any Backend
+    _ posterior: inout LastLayerLaplacePosterior, file: String, on backend: any Backend
   ) throws {
+    let source = posterior.source
     for (index, exit) in posterior.exits.enumerated() where exit.description.likelihood == .gaussian {
       switch (noise, priorPrecision) {
       case (.fixed(let value), _): posterior.exits[index].noise = value
       case (.learned, .fixed(let prior)):
         posterior.exits[index].noise = exit.marginalLikelihood?.bestNoise(priorPrecision: prior) ?? 1
       case (.learned, .marginalLikelihood):
-        if let maximum = try exit.marginalLikelihood?.maximumWithNoise() {
+        if let maximum = try naming(index, source, file, { try exit.marginalLikelihood?.maximumWithNoise() }) {
           posterior.exits[index].noise = maximum.noise
         }
       case (.learned, .validation):
         // Where the search begins.
         let residuals = GaussianResiduals(exit.sums, outputCount: exit.description.logitCount)
         guard residuals.squaredError > 0 else {
-          throw NumericalError(
-            .notFinite,
-            "The noise of exit \(index) cannot be learned: the network meets every training target exactly. "
-              + "Give the noise.")
+          throw FileError(
+            .value, file: file, object: source.place(ofExit: index), MarginalLikelihood.noResiduals)
         }
         posterior.exits[index].noise = (residuals.squaredError / residuals.count).squareRoot()
       }
     }
     guard priorPrecision == .marginalLikelihood else { return }
     if priorScope == .shared {
-      let maximum = try MarginalLikelihood.maximum(
-        ofSum: posterior.exits.compactMap(\.marginalLikelihood), noises: posterior.exits.map(\.noise))
+      let maximum = try naming(nil, source, file) {
+        try MarginalLikelihood.maximum(
+          ofSum: posterior.exits.compactMap(\.marginalLikelihood), noises: posterior.exits.map(\.noise))
+      }
       for index in posterior.exits.indices { posterior.exits[index].priorPrecision = maximum.priorPrecision }
       if maximum.isLowest { posterior.warnings.append("All exits: " + maximum.lowestWarning) }
       return
     }
     for index in posterior.exits.indices {
       let name = "Exit \(index) ('\(posterior.exits[index].description.name)')"
+      func named<Result>(_ body: () throws -> Result) throws -> Result { try naming(index, source, file, body) }
       if priorScope == .group, posterior.exits[index].description.head?.hasBias == true {
         // The prior precision of the bias in units of that of the weights.
         let exit = posterior.exits[index]
-        let (logRatio, isLowest) = try MarginalLikelihood.highestPoint(
-          below: Self.groupBound, decades: 12, pointsPerDecade: 2, width: 1e-5
-        ) { ratio throws in
-          var scaled = exit
-          scaled.curvature = try exit.curvature.scalingBias(by: Double.exp(-ratio / 2), on: backend)
-          guard let (curve, maximum) = try evidenceMaximum(scaled) else { return -.infinity }
-          return curve(priorPrecision: maximum.priorPrecision, noise: maximum.noise)
+        let (logRatio, isLowest) = try named {
+          try MarginalLikelihood.highestPoint(
+            below: Self.groupBound, decades: 12, pointsPerDecade: 2, width: 1e-5
+          ) { ratio throws in
+            var scaled = exit
+            scaled.curvature = try exit.curvature.scalingBias(by: Double.exp(-ratio / 2), on: backend)
+            guard let (curve, maximum) = try evidenceMaximum(scaled) else { return -.infinity }
+            return curve(priorPrecision: maximum.priorPrecision, noise: maximum.noise)
+          }
         }
         posterior.exits[index].curvature = try exit.curvature.scalingBias(by: Double.exp(-logRatio / 2), on: backend)
         if isLowest || logRatio > Self.groupBound - 1e-3 {
@@ -329,7 +337,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
               + "not tell the two apart.")
         }
       }
-      guard let (_, maximum) = try evidenceMaximum(posterior.exits[index]) else { continue }
+      guard let (_, maximum) = try named({ try evidenceMaximum(posterior.exits[index]) }) else { continue }
       posterior.exits[index].priorPrecision = maximum.priorPrecision
       posterior.exits[index].noise = maximum.noise
       if maximum.isLowest { posterior.warnings.append("\(name): " + maximum.lowestWarning) }
@@ -471,4 +479,26 @@ extension LaplaceTuning {
     result.withoutVariance = withoutVariance.map(converted)
     return result
   }
+}
+
+/// Says at which exit of which file numbers went wrong that come from its rows; what the libraries are to blame for stays.
+///
+/// - Parameter exit: `nil` for all.
+func naming<Result>(
+  _ exit: Int?, _ source: RecordsDescription, _ file: String, _ body: () throws -> Result
+) throws -> Result {
+  do {
+    return try body()
+  } catch let error as NumericalError
+    where [.notFinite, .notPositiveDefinite, .outOfRange].contains(error.code)
+  {
+    throw FileError(
+      .value, file: file, object: exit.map { source.place(ofExit: $0) },
+      error.message)
+  }
+}
+
+extension RecordsDescription {
+  /// An exit in words, for messages.
+  func place(ofExit index: Int) -> String { "exit \(index) ('\(exits[index].name)')" }
 }

@@ -155,6 +155,35 @@ public struct LastLayerLaplacePosterior: Sendable, Equatable {
   public let source: RecordsDescription
   /// What the user should know of the fit, one sentence or two each.
   public internal(set) var warnings: [String]
+  /// The rows it was fitted to, as far as the caller has noted them.
+  public var fittedRows: [FittedRows] = []
+}
+
+/// Which rows of which data a posterior was fitted to, so that none is added twice.
+public struct FittedRows: Sendable, Equatable {
+  /// What tells data apart: a digest of the file, and what names the array in it.
+  public var data: String
+  public var rows: Range<Int>
+
+  public init(data: String, rows: Range<Int>) {
+    self.data = data
+    self.rows = rows
+  }
+
+  /// The rows that a text names, as `text` writes them.
+  init?(_ text: String) {
+    guard let space = text.lastIndex(of: " ") else { return nil }
+    let bounds = text[space...].dropFirst().split(separator: ":").map { Int($0) }
+    guard bounds.count == 2, let first = bounds[0], let end = bounds[1], first >= 0, first < end else { return nil }
+    self.init(data: String(text[..<space]), rows: first..<end)
+  }
+
+  var text: String { "\(data) \(rows.lowerBound):\(rows.upperBound)" }
+
+  /// The rows that are also among others.
+  public func overlap(with others: [FittedRows]) -> Range<Int>? {
+    others.lazy.filter { $0.data == data }.map { $0.rows.clamped(to: rows) }.first { !$0.isEmpty }
+  }
 }
 
 /// How the prior precision and the temperature of one exit were chosen, and what else was tried.

@@ -162,8 +162,9 @@ public struct WeightLaplace: Hashable, Sendable {
     let chosenCount = selection?.count ?? parameterCount
     guard structure != .full || chosenCount <= WeightStructure.fullParameterLimit else {
       throw NetworkError(
-        "The full structure is for at most \(WeightStructure.fullParameterLimit) weights, and these are \(chosenCount); "
-          + "choose fewer layers, a subnetwork, or the Kronecker or diagonal structure.")
+        "The full structure is for at most \(WeightStructure.fullParameterLimit) weights, and the layers \(scope.text) of exit "
+          + "'\(exit.name)' have \(chosenCount); give --structure kronecker or diagonal, fewer --layers, or --subnetwork "
+          + "\(WeightStructure.fullParameterLimit) or less.")
     }
     let sums = try await curvatureSums(
       frozen, exit, layers, likelihood, structure, selection, of: training, in: context)

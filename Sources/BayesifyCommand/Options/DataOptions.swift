@@ -103,7 +103,21 @@ struct CheckpointOptions: ParsableArguments {
   /// Imports a checkpoint.
   ///
   /// - Throws: `FileError`, also where an architecture is named that is not needed.
-  func model(_ file: String) throws(FileError) -> CheckpointModel { try model(openCheckpoint(file)) }
+  func model(_ file: String) throws(FileError) -> CheckpointModel {
+    if try HDF5Archive.recognizes(file) {
+      let archive = try HDF5Archive(file)
+      if try archive.optionalText("format") == LastLayerLaplacePosterior.formatName {
+        throw FileError(
+          .unsupported, file: file,
+          "This is a posterior that a fit wrote, and no network; name the checkpoint that it was fitted to here. To add "
+            + "rows to it, name it with 'fit laplace --continue'; to predict with it, with 'predict'.")
+      }
+      if archive.holdsPredictions {
+        throw FileError(.unsupported, file: file, "These are predictions and no network; name a checkpoint here.")
+      }
+    }
+    return try model(openCheckpoint(file))
+  }
 
   /// Imports a checkpoint that is open.
   ///
