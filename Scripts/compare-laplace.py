@@ -311,8 +311,8 @@ def structure(name, runs):
     return "%s of rank %s" % (name, " to ".join(str(rank) for rank in sorted({ranks[0], ranks[-1]})))
 
 
-def is_warned(runs):
-    return any("does not lower the negative log-likelihood" in warning for run in runs for warning in run["warnings"])
+def is_warned(cell, runs):
+    return cell.prior == cell.temperature and any("does not lower the negative log-likelihood" in warning for run in runs for warning in run["warnings"])
 
 
 def tuned(cell):
@@ -332,7 +332,7 @@ def lines_of(result):
         if cell.name not in result["cells"]:
             continue
         runs = result["cells"][cell.name]
-        yield [structure(cell.structure, runs) + (" †" if is_warned(runs) else ""), cell.predictive, tuned(cell)], runs
+        yield [structure(cell.structure, runs) + (" †" if is_warned(cell, runs) else ""), cell.predictive, tuned(cell)], runs
 
 
 def section(network, result):
@@ -407,7 +407,8 @@ def page(results, version):
         "  the least of three, the command's start included (\"untouched\" shows what that alone takes). Seconds are those",
         "  of all threads together (processor time, which other work on the machine does not lengthen much), on",
         "  %s." % processor(),
-        "- †: `fit` warned that the spread does not lower the NLL of the validation rows below that of a temperature alone.",
+        "- †: both were tuned by validation, and `fit` warned that the spread does not lower the NLL of the validation rows below",
+        "  that of a temperature alone. It warns of other choices too, which are not marked.",
         "",
     ]
     for name, network in NETWORKS.items():

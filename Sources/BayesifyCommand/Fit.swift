@@ -30,8 +30,9 @@ struct FitLaplace: AsyncParsableCommand {
       That costs as many ways back through the network as there are classes, for every row fitted or predicted: it is \
       for small networks, a few layers, or --subnetwork. Rows must be data, not records.
 
-      Multilabel and Gaussian exits need records with /targets [rows, outputs]; Gaussian ones have a noise in place \
-      of a temperature, and may have one a row, /noise [rows].
+      Labels of multilabel and Gaussian exits are targets [rows, outputs]: y of the data (zeros and ones, or real \
+      numbers), or /targets of records. Gaussian exits have a noise in place of a temperature; in records each row \
+      may have its own, /noise [rows].
 
       Where a network answers at every pixel or step through a 1x1 convolution or a dense layer, each is a row to fit; \
       labels are then [rows, height, width] or [rows, steps]. Validation records are kept on the disk meanwhile, 4 bytes \
@@ -200,6 +201,11 @@ struct FitLaplace: AsyncParsableCommand {
       throw ValidationError(
         "--noise is for Gaussian exits, and those of \(description.file) are "
           + "\(description.exits.first?.likelihood.rawValue ?? "none"); leave it out.")
+    }
+    if model.ignoreLabel != nil, !description.exits.contains(where: { $0.likelihood == .categorical || $0.likelihood == .binary }) {
+      throw ValidationError(
+        "--ignore-label is for exits with classes, and those of \(description.file) have targets; leave the rows without any "
+          + "out of the data.")
     }
     if temperature != nil, !isGaussian.contains(false) {
       throw ValidationError(

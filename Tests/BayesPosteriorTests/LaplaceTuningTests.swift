@@ -63,6 +63,35 @@ struct LaplaceTuningTests {
     }
   }
 
+  /// The search against every point of a fine grid, each a fit of its own: along a line with the temperature fixed, and in
+  /// both.
+  @Test(arguments: [LaplacePredictive.whitened, .probit, .meanField], [true, false])
+  func searchIsAsLowAsAFineGrid(predictive: LaplacePredictive, isLine: Bool) async throws {
+    let (training, validation) = (Self.training(), Self.validation())
+    func fit(
+      _ prior: LastLayerLaplace.PriorPrecisionChoice, _ temperature: LastLayerLaplace.TemperatureChoice
+    ) async throws -> LaplaceTuning.Point {
+      let recipe = LastLayerLaplace(
+        predictive: predictive, sampleCount: 10, priorPrecision: prior, temperature: temperature)
+      return try #require(
+        try await recipe.fit(training: training, validation: validation, in: .test()).exits[0].tuning.chosen)
+    }
+    let found = try await fit(.validation, isLine ? .fixed(1) : .validation)
+    #expect(!isLine || found.temperature == 1)
+    var lowest = Double.infinity
+    // Twelve decades from end to end, and half an octave around the temperature found.
+    for step in 0...(isLine ? 96 : 36) {
+      let prior = Double.pow(10, -5 + 12 * Double(step) / (isLine ? 96 : 36))
+      for shift in isLine ? [0] : [-0.5, -0.25, -0.1, 0, 0.1, 0.25, 0.5] {
+        let point = try await fit(.fixed(prior), .fixed(isLine ? 1 : found.temperature * Double.exp2(shift)))
+        lowest = min(lowest, point.negativeLogLikelihood)
+      }
+    }
+    #expect(found.negativeLogLikelihood <= lowest + 1e-5)
+    // The grid is fine enough to come near.
+    #expect(found.negativeLogLikelihood >= lowest - (isLine ? 1e-3 : 1e-2))
+  }
+
   // Tuning of draws of each row's own and of weights uses shared draws.
   @Test(
     arguments: LaplacePredictive.allCases.filter { $0 != .functionSpace && $0 != .weights },

@@ -117,6 +117,61 @@ struct LaplaceStructureCommandTests {
     #expect(String(decoding: try folder.bytes("report.html"), as: UTF8.self).contains("letters"))
   }
 
+  @Test func jointCovariancesAreWritten() async throws {
+    let folder = try TestFolder()
+    try await records(in: folder)
+    try await folder.succeed(
+      "fit", "laplace", "records.h5", "--prior-precision", "2", "--temperature", "1.5", "-o", "posterior.h5")
+    try await folder.succeed(
+      "predict", "posterior.h5", "--data", "records.h5", "--rows", "3:8", "--joint-covariance", "-o", "predictions.h5")
+    let predictions = try HDF5Archive(folder.path("predictions.h5"))
+    let posterior = try LastLayerLaplacePosterior(from: HDF5Archive(folder.path("posterior.h5")))
+    for exit in 0..<3 {
+      let covariance = try predictions.read("/exits/\(exit)/jointCovariance", as: Double.self)
+      #expect(covariance.shape == [5, 10, 5, 10])
+      let features = try HDF5Archive(folder.path("records.h5"))
+        .read("/exits/\(exit)/features", rows: 3..<8, as: Float.self).converted(to: Double.self)
+      let variances = posterior.exits[exit].logitVariances(features: features, on: ReferenceBackend())
+      for row in 0..<5 {
+        for k in 0..<10 {
+          expectClose(covariance[((row * 10 + k) * 5 + row) * 10 + k], variances[row, k] / 2.25, tolerance: 1e-9)
+          expectClose(
+            covariance[((row * 10 + k) * 5 + 0) * 10 + 4], covariance[((0 * 10 + 4) * 5 + row) * 10 + k], tolerance: 1e-12)
+        }
+      }
+    }
+    try await folder.refuse(
+      "predict", Digits.checkpoint, "--data", Digits.test, "--rows", "0:4", "--joint-covariance", "-o", "no.h5", code: 65,
+      naming: "digits.h5", "last-layer posterior")
+    try await folder.refuse(
+      "predict", "posterior.h5", "--data", Digits.test, "--checkpoint", Digits.checkpoint, "--rows", "0:410",
+      "--joint-covariance", "-o", "no.h5", code: 65, naming: Digits.test, "410 rows of 10 outputs", "at most 409 rows")
+  }
+
+  /// The prior that validation finds with a fixed temperature, against a grid of priors that the user gives.
+  @Test func priorOfValidationIsAsGoodAsAGrid() async throws {
+    struct Answer: Decodable {
+      struct Exit: Decodable { var validationNLL: Double }
+      var exits: [Exit]
+    }
+    let folder = try TestFolder()
+    try await records(in: folder)
+    try await folder.succeed("extract", Digits.checkpoint, "--data", Digits.validation, "-o", "validation.h5")
+    func fit(_ prior: String) async throws -> [Double] {
+      let run = try await folder.succeed(
+        "fit", "laplace", "records.h5", "--validation", "validation.h5", "--predictive", "probit", "--structure", "diagonal",
+        "--temperature", "1", "--prior-precision", prior, "-o", "posterior.h5", "--force", "--json")
+      return try JSONDecoder().decode(Answer.self, from: Data(run.output.utf8)).exits.map(\.validationNLL)
+    }
+    let found = try await fit("validation")
+    var lowest = [Double](repeating: .infinity, count: 3)
+    for step in 0...24 {
+      let values = try await fit("\(pow(10, -3 + Double(step) / 4))")
+      lowest = zip(lowest, values).map { min($0, $1) }
+    }
+    for (value, grid) in zip(found, lowest) { #expect(value <= grid + 1e-5 && value > grid - 0.01) }
+  }
+
   @Test func predictionsThatAreNoNumbersAreRefused() async throws {
     let folder = try TestFolder()
     try await records(in: folder)

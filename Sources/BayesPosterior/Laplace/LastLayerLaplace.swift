@@ -172,7 +172,8 @@ public struct LastLayerLaplace: Hashable, Sendable {
       if exit.likelihood == .gaussian, noise == .learned, !has {
         throw FileError(
           .missing, file: training.description.file, object: "exit \(index) ('\(exit.name)')",
-          "The training rows have no targets to learn the noise from; add /targets to the records, or give the noise.")
+          "The training rows have no targets to learn the noise from; give them (as the labels of data, as /targets of "
+            + "records), or give the noise.")
       }
     }
   }
