@@ -1,6 +1,6 @@
 # Everything a user or a contributor runs.  Each target installs what is missing first.
 
-.PHONY: demo test mpi release notebooks check setup clean
+.PHONY: demo test avx2 mpi release notebooks check setup clean
 
 # A target that imports a sibling it does not declare is an error.
 FLAGS = --explicit-target-dependency-import-check error
@@ -13,6 +13,10 @@ demo: release
 test: setup check
 	swift build $(FLAGS) --build-tests
 	swift test $(FLAGS)
+
+## The engine's tests with oneDNN limited to AVX2, as on processors without AVX-512.
+avx2: setup
+	ONEDNN_MAX_CPU_ISA=AVX2 swift test $(FLAGS) --filter BayesKernelsTests
 
 ## What runs on MPI ranks, with one, two and three of them.
 mpi:

@@ -99,6 +99,8 @@ public struct Tensor<Scalar: TensorScalar>: Sendable, Equatable {
   }
 
   /// The elements converted to another precision, rounding to nearest.
+  @specialized(where Scalar == Float, Other == Double)
+  @specialized(where Scalar == Double, Other == Float)
   public func converted<Other: TensorScalar>(to type: Other.Type) -> Tensor<Other> {
     if let same = self as? Tensor<Other> { return same }
     return Tensor<Other>(shape: shape, elements: ContiguousArray(storage.map { Other($0) }))

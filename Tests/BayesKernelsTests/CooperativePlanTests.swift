@@ -9,7 +9,7 @@ import _BayesTestSupport
   private static let window = Extent2D(height: 3, width: 3)
 
   /// A network with every operation that is cut into bands, large enough to be.
-  private static func network(
+  static func network(
     strides: Int, dilation: Int, padding: PaddingRule, kind: PoolingKind, height: Int
   ) throws -> FrozenNetwork {
     var builder = NetworkBuilder(input: [height, 30, 3])
@@ -56,7 +56,7 @@ import _BayesTestSupport
       for row in 0..<3 {
         let input = RowBatch(rows.rows(row..<row + 1))
         let alone = try await prepared(input, width: 1)
-        expectClose(alone[0], expected[0].rows(row..<row + 1), tolerance: PreparedNetworkTests.tolerance)
+        PreparedNetworkTests.expectAgreement(alone[0], expected[0].rows(row..<row + 1))
         for width in [2, 3, 5] {
           let shared = try await prepared(input, width: width)
           #expect(shared == alone, "row \(row), \(width) threads, height \(height)")

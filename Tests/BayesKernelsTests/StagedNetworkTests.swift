@@ -61,7 +61,7 @@ import _BayesTestSupport
     var exit = 0
     while let answer = try await run.next() {
       #expect(run.rows == left && answer.exit == exit)
-      expectClose(answer.logits, whole[exit].rows(left), tolerance: PreparedNetworkTests.tolerance)
+      PreparedNetworkTests.expectAgreement(answer.logits, whole[exit].rows(left))
       #expect(answer.features?.shape == [left.count, frozen.network.shapes[frozen.network.exits[exit].features ?? 0][0]])
       let kept = left.indices.filter { $0 % 3 != 1 }
       run.keep(kept)

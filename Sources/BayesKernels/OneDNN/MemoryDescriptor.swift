@@ -46,6 +46,17 @@ struct MemoryDescriptor: Sendable {
     }
   }
 
+  /// Some filters of convolution weights `[height, width, in, out]` where those of all lie.
+  init(filters: Range<Int>, of shape: Shape) throws(NumericalError) {
+    let whole = try MemoryDescriptor(weights: shape, groups: 1)
+    var (part, parent) = (dnnl_memory_desc_t(), whole.native)
+    let extents = [filters.count, shape[2], shape[0], shape[1]].map(Int64.init)
+    try unsafe require(
+      dnnl_memory_desc_init_submemory(&part, &parent, extents, [Int64(filters.lowerBound), 0, 0, 0]),
+      "dnnl_memory_desc_init_submemory")
+    native = part
+  }
+
   var byteCount: Int {
     var copy = native
     return unsafe Int(dnnl_memory_desc_get_size(&copy))

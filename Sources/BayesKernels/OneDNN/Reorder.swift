@@ -5,8 +5,8 @@ import COneDNN
 @safe final class Reorder: Sendable {
   nonisolated(unsafe) private let primitive: dnnl_primitive_t
   private let stream: Stream
-  let source: Memory
-  let target: Memory
+  private let source: Memory
+  private let target: Memory
 
   init(from source: Memory, _ plain: MemoryDescriptor, to target: Memory, _ wanted: MemoryDescriptor, _ engine: Engine)
     throws(NumericalError)

@@ -126,7 +126,7 @@ extension FusedOperation {
 
 extension Tensor<Float> {
   /// Some positions of the last axis.
-  fileprivate func filters(_ range: Range<Int>) -> Tensor {
+  func filters(_ range: Range<Int>) -> Tensor {
     let width = shape.dimensions[shape.rank - 1]
     return Tensor(shape: Shape(shape.dimensions.dropLast() + [range.count])) { result in
       for start in Swift.stride(from: 0, to: count, by: width) {

@@ -21,7 +21,13 @@ final class PackedWeights: Sendable {
 
   private struct Part: Hashable {
     var value: Int
-    var filter: Int
+    var filters: Range<Int>
+  }
+
+  /// Weights that change, in plain order; through them new ones go into every order.
+  private struct Plain {
+    var shape: Shape
+    var buffer: AlignedBuffer
   }
 
   private struct State {
@@ -33,13 +39,13 @@ final class PackedWeights: Sendable {
   }
 
   private let engine: Engine
-  private let changing: Set<Int>
+  private let plains: [Int: Plain]
   private let state = Mutex(State())
 
-  /// - Parameter changing: the values whose operations get other weights later.
-  init(_ engine: Engine, changing: Set<Int> = []) {
+  /// - Parameter changing: by the value that a linear map makes, its weights, if it gets others later.
+  init(_ engine: Engine, changing: [Int: Tensor<Float>] = [:]) {
     self.engine = engine
-    self.changing = changing
+    plains = changing.mapValues { Plain(shape: $0.shape, buffer: AlignedBuffer(copying: $0)) }
   }
 
   /// The weights of the operation that makes `value`, or of the part of it that starts with a filter.
@@ -47,25 +53,24 @@ final class PackedWeights: Sendable {
     _ tensor: Tensor<Float>, from plain: MemoryDescriptor, to wanted: MemoryDescriptor, for value: Int,
     from filter: Int = 0
   ) throws(NumericalError) -> Memory {
-    let part = Part(value: value, filter: filter)
+    let part = Part(value: value, filters: filter..<filter + (tensor.shape.dimensions.last ?? 1))
     let known = state.withLock { $0.weights[part]?.first { $0.descriptor.isEqual(to: wanted) }?.memory }
     if let known { return known }
-    let source: Memory
-    if changing.contains(value), let reorder = state.withLock({ $0.reorders[value]?.first }) {
-      source = reorder.source
-    } else {
-      source = try Memory(plain, in: AlignedBuffer(copying: tensor), engine)
-    }
-    // Weights that change keep a plain copy, through which new ones go into every order.
-    let isPlain = plain.isEqual(to: wanted) && !changing.contains(value)
     let memory: Memory
-    if isPlain {
-      memory = source
-    } else {
+    if let whole = plains[value] {
       memory = try Memory(wanted, in: AlignedBuffer(byteCount: wanted.byteCount), engine)
-      let reorder = try Reorder(from: source, plain, to: memory, wanted, engine)
+      let plain = tensor.shape == whole.shape ? plain : try MemoryDescriptor(filters: part.filters, of: whole.shape)
+      let reorder = try Reorder(from: Memory(plain, in: whole.buffer, engine), plain, to: memory, wanted, engine)
       try reorder.run()
-      if changing.contains(value) { state.withLock { $0.reorders[value, default: []].append(reorder) } }
+      state.withLock { $0.reorders[value, default: []].append(reorder) }
+    } else {
+      let source = try Memory(plain, in: AlignedBuffer(copying: tensor), engine)
+      if plain.isEqual(to: wanted) {
+        memory = source
+      } else {
+        memory = try Memory(wanted, in: AlignedBuffer(byteCount: wanted.byteCount), engine)
+        try Reorder(from: source, plain, to: memory, wanted, engine).run()
+      }
     }
     state.withLock { $0.weights[part, default: []].append((wanted, memory)) }
     return memory
@@ -73,12 +78,10 @@ final class PackedWeights: Sendable {
 
   /// The bias of the operation that makes `value`, or of the part of it that starts with a filter.
   func packed(bias: Tensor<Float>, for value: Int, from filter: Int = 0) throws(NumericalError) -> Memory {
-    let part = Part(value: value, filter: filter)
-    let known = state.withLock { $0.biases[part] }
-    // The first part of a bias starts as the whole does.
-    if let known, known.buffer.byteCount == bias.count * MemoryLayout<Float>.stride { return known }
+    let part = Part(value: value, filters: filter..<filter + bias.count)
+    if let known = state.withLock({ $0.biases[part] }) { return known }
     let memory = try Memory(MemoryDescriptor(vector: bias.count), in: AlignedBuffer(copying: bias), engine)
-    if known == nil { state.withLock { $0.biases[part] = memory } }
+    state.withLock { $0.biases[part] = memory }
     return memory
   }
 
@@ -106,11 +109,16 @@ final class PackedWeights: Sendable {
   func replace(
     _ weight: Tensor<Float>, times factors: [Double]?, bias: Tensor<Float>?, for value: Int
   ) throws(NumericalError) {
-    precondition(changing.contains(value), "The weights of this operation do not change.")
-    let (reorders, memory) = state.withLock { ($0.reorders[value] ?? [], $0.biases[Part(value: value, filter: 0)]) }
-    if let plain = reorders.first?.source { plain.buffer.copy(weight, times: factors) }
+    guard let plain = plains[value] else { preconditionFailure("The weights of this operation do not change.") }
+    let (reorders, biases) = state.withLock { state in
+      (state.reorders[value] ?? [], state.biases.filter { $0.key.value == value })
+    }
+    plain.buffer.copy(weight, times: factors)
     for reorder in reorders { try reorder.run() }
-    if let memory, let bias { memory.buffer.copy(bias) }
+    guard let bias else { return }
+    for (part, memory) in biases {
+      memory.buffer.copy(part.filters.count == bias.count ? bias : bias.filters(part.filters))
+    }
   }
 
   /// Gives the channel map that makes `value` other factors and offsets.
@@ -128,7 +136,7 @@ final class PackedWeights: Sendable {
     state.withLock { state in
       state.weights.values.joined().reduce(0) { $0 + $1.memory.buffer.byteCount }
         + state.biases.values.reduce(0) { $0 + $1.buffer.byteCount }
-        + state.reorders.values.reduce(0) { $0 + ($1.first?.source.buffer.byteCount ?? 0) }
+        + plains.values.reduce(0) { $0 + $1.buffer.byteCount }
     }
   }
 }

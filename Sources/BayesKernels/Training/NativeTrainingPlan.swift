@@ -4,8 +4,9 @@ import Synchronization
 
 /// A network compiled to oneDNN primitives for gradients.
 ///
-/// Rows go through in slices of one size, each forward and back on one thread.  Slices are dealt to a few
-/// sums in turn, and the sums are added in their order, however many tasks there are.
+/// Rows go through in slices of one size, which are dealt to a few sums in turn; the sums are added in their order,
+/// however many tasks there are.  A slice goes forward and back on one thread, or on several where there are more of
+/// them than sums.
 final class NativeTrainingPlan: TrainingPlan {
   private let frozen: FrozenNetwork
   private let graph: TrainingGraph
@@ -34,7 +35,7 @@ final class NativeTrainingPlan: TrainingPlan {
       weightByteCount: paths.reduce(0) { $0 + (frozen.parameters[$1]?.count ?? 0) } * MemoryLayout<Float>.stride,
       rowCount: sliceRowCount)
     let bench = TrainingBench(frozen, graph, engine)
-    _ = try bench.plan(sliceRowCount: sizing.largestRowCount)
+    _ = try bench.plan(TrainingSlicePlan.Form(rowCount: sizing.largestRowCount, crewSize: 1))
     restingBenches = Mutex([bench])
   }
 
@@ -49,11 +50,12 @@ final class NativeTrainingPlan: TrainingPlan {
     let bench = restingBenches.withLock { $0.popLast() } ?? TrainingBench(frozen, graph, engine)
     defer { restingBenches.withLock { $0.append(bench) } }
     let sliceRowCount = sizing.rowCount(ofBatch: rowCount)
-    let plan = try bench.plan(sliceRowCount: sliceRowCount)
-    try await bench.load(parameters, width: width)
-
     let sliceCount = (rowCount + sliceRowCount - 1) / sliceRowCount
     let sumCount = max(1, min(sliceCount, sizing.sumCount))
+    let crewSize = max(1, width / sumCount)
+    let plan = try bench.plan(TrainingSlicePlan.Form(rowCount: sliceRowCount, crewSize: crewSize))
+    try await bench.load(parameters, width: width)
+
     let sums = (0..<sumCount).map { _ in plan.takeSums() }
     defer { plan.rest(sums) }
     let inputGradients =
@@ -61,15 +63,15 @@ final class NativeTrainingPlan: TrainingPlan {
       ? graph.forward.inputs.map {
         AlignedBuffer(byteCount: rowCount * graph.forward.elementCounts[$0] * MemoryLayout<Float>.stride)
       } : []
-    let loaders = loaders
-    try await share(sumCount, width: width) { index in
-      for slice in stride(from: index, to: sliceCount, by: sumCount) {
-        try Task.checkCancellation()
-        let start = slice * sliceRowCount
-        try plan.run(
-          inputs, through: loaders, from: start, count: min(sliceRowCount, rowCount - start), sums: sums[index],
-          inputGradients: inputGradients, of: loss)
+    let batch = TrainingBatch(inputs: inputs, loaders: loaders, inputGradients: inputGradients, loss: loss)
+    let lanes = (0..<sumCount).map { index in
+      let slices = stride(from: index * sliceRowCount, to: rowCount, by: sumCount * sliceRowCount).map { start in
+        start..<min(rowCount, start + sliceRowCount)
       }
+      return TrainingLane(plan, slices: slices, of: batch, sums[index])
+    }
+    try await share(sumCount * crewSize, width: width) { index in
+      try lanes[index % sumCount].work(as: index / sumCount)
     }
     let shapes = graph.forward.inputs.indices.map { loaders[$0].shape.batched(rowCount) }
     return TrainingGradients(

@@ -58,6 +58,19 @@ struct PreparedBackwardStep: Sendable {
     let outputCount = rowCount * output.elementCount
     let orders = operation.orders
 
+    /// The cotangent of the images that the operation makes, and the gradient of those that it reads.
+    func imageGradients() throws(NumericalError) -> [Operand] {
+      [
+        Operand(
+          index: Argument.destinationGradient,
+          descriptor: try MemoryDescriptor(images: output.asImage.batched(rowCount), orders.output),
+          offset: sources[0]),
+        Operand(
+          index: Argument.sourceGradient,
+          descriptor: try MemoryDescriptor(images: input.batched(rowCount), orders.input), offset: targets[0]),
+      ]
+    }
+
     switch (step.kind, operation.kind) {
     case (.inputGradient, .convolution(let geometry, let groups, let weight, _)):
       let primitive = try Primitive.convolutionInputGradient(
@@ -68,14 +81,7 @@ struct PreparedBackwardStep: Sendable {
         for: operation.output)
       work = .primitive(
         primitive,
-        [
-          Operand(
-            index: Argument.destinationGradient,
-            descriptor: try MemoryDescriptor(images: output.batched(rowCount), orders.output), offset: sources[0]),
-          Operand(
-            index: Argument.sourceGradient,
-            descriptor: try MemoryDescriptor(images: input.batched(rowCount), orders.input), offset: targets[0]),
-        ], constants: [(Argument.weights, packed)])
+        try imageGradients(), constants: [(Argument.weights, packed)])
     case (.weightGradient, .convolution(let geometry, let groups, let weight, _)):
       let primitive = try Primitive.convolutionWeightGradient(
         input: input.batched(rowCount), weight: weight.shape, groups: groups, output: output.batched(rowCount),
@@ -136,26 +142,12 @@ struct PreparedBackwardStep: Sendable {
       }
       work = .primitive(
         primitive,
-        [
-          Operand(
-            index: Argument.destinationGradient, descriptor: try MemoryDescriptor(images: image, orders.output),
-            offset: sources[0]),
-          Operand(
-            index: Argument.sourceGradient,
-            descriptor: try MemoryDescriptor(images: input.batched(rowCount), orders.input), offset: targets[0]),
-        ] + (notes.map { [$0] } ?? []), constants: [])
+        try imageGradients() + (notes.map { [$0] } ?? []), constants: [])
     case (.inputGradient, .resampling):
       work = .primitive(
         try Primitive.bilinearResamplingInputGradient(
           input: input.batched(rowCount), output: output.batched(rowCount), orders.input, engine),
-        [
-          Operand(
-            index: Argument.destinationGradient,
-            descriptor: try MemoryDescriptor(images: output.batched(rowCount), orders.output), offset: sources[0]),
-          Operand(
-            index: Argument.sourceGradient,
-            descriptor: try MemoryDescriptor(images: input.batched(rowCount), orders.input), offset: targets[0]),
-        ], constants: [])
+        try imageGradients(), constants: [])
     case (.inputGradient, .reorder):
       let body = orders.output.rewriter(to: orders.input, input, from: sources[0], to: targets[0], rowCount: rowCount)
       work = .loop { arena, _ in body(arena) }

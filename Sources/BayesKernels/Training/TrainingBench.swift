@@ -10,8 +10,7 @@ final class TrainingBench: Sendable {
   private let graph: TrainingGraph
   private let engine: Engine
   private let weights: PackedWeights
-  /// By the rows of a slice.
-  private let plans = Mutex<[Int: TrainingSlicePlan]>([:])
+  private let plans = Mutex<[TrainingSlicePlan.Form: TrainingSlicePlan]>([:])
   /// Room for the largest gradient of a weight in plain order, one buffer a task that needed it at once.
   private let restingPlains = Mutex<[AlignedBuffer]>([])
 
@@ -19,20 +18,25 @@ final class TrainingBench: Sendable {
     self.frozen = frozen
     self.graph = graph
     self.engine = engine
-    let operations = graph.forward.operations
-    weights = PackedWeights(
-      engine, changing: Set(operations.indices.filter { graph.isTrained[$0] }.map { operations[$0].output }))
+    var changing: [Int: Tensor<Float>] = [:]
+    for (operation, isTrained) in zip(graph.forward.operations, graph.isTrained) where isTrained {
+      switch operation.kind {
+      case .convolution(_, _, let weight, _), .dense(let weight, _): changing[operation.output] = weight
+      default: break
+      }
+    }
+    weights = PackedWeights(engine, changing: changing)
   }
 
-  /// The compiled steps for slices of some number of rows; those for others keep no memory for values.
-  func plan(sliceRowCount: Int) throws(NumericalError) -> TrainingSlicePlan {
+  /// The steps compiled for some form of slices; those for others keep no memory for values.
+  func plan(_ form: TrainingSlicePlan.Form) throws(NumericalError) -> TrainingSlicePlan {
     let known = plans.withLock { plans in
-      for (rowCount, plan) in plans where rowCount != sliceRowCount { plan.releaseMemory() }
-      return plans[sliceRowCount]
+      for (other, plan) in plans where other != form { plan.releaseMemory() }
+      return plans[form]
     }
     if let known { return known }
-    let plan = try TrainingSlicePlan(graph, rowCount: sliceRowCount, weights, engine)
-    plans.withLock { $0[sliceRowCount] = plan }
+    let plan = try TrainingSlicePlan(graph, form, weights, engine)
+    plans.withLock { $0[form] = plan }
     return plan
   }
 
@@ -147,10 +151,10 @@ final class TrainingBench: Sendable {
       return [(specs[0].path, room.tensor(own[0].shape))] + (specs.count > 1 ? [(specs[1].path, bias)] : [])
     }
     let stored = tensors(of: node, parameters)
-    let factors = layer.affine(stored).factors.map { Float($0) }
+    let factors = layer.affine(stored).factors
+    var (gradient, products) = room.unfolded(by: factors, own[0])
+    var gradients: [Gradient] = [(specs[0].path, gradient)]
     // `Σ ∂W' W + ∂b' b` is what the map's own result would have given.
-    var products = room.products(with: own[0], channelCount: channels)
-    var gradients: [Gradient] = [(specs[0].path, room.tensor(own[0].shape, times: factors))]
     if specs.count > 1 {
       gradients.append((specs[1].path, bias.multiplyingChannels(by: factors)))
       for channel in 0..<channels { products[channel] += Double(bias[channel]) * Double(own[1][channel]) }
@@ -161,8 +165,8 @@ final class TrainingBench: Sendable {
   }
 
   private var largestPlainByteCount: Int {
-    graph.forward.operations.reduce(0) { largest, operation in
-      switch operation.kind {
+    trainedOperations.reduce(0) { largest, index in
+      switch graph.forward.operations[index].kind {
       case .convolution(_, _, let weight, _), .dense(let weight, _):
         max(largest, weight.count * MemoryLayout<Float>.stride)
       default: largest
@@ -194,37 +198,34 @@ extension AlignedBuffer {
   /// The numbers at the beginning as a tensor.
   fileprivate func tensor(_ shape: Shape) -> Tensor<Float> { unsafe Tensor(shape: shape, copying: pointer) }
 
-  /// For each channel, the last axis of a tensor, the sum of the products of the buffer's numbers and the tensor's.
-  fileprivate func products(with tensor: Tensor<Float>, channelCount: Int) -> [Double] {
-    var products = [Double](repeating: 0, count: channelCount)
+  /// The numbers at the beginning, times one factor a channel, and for each channel the sum of their products with
+  /// a weight, of which the last axis is the channels.
+  fileprivate func unfolded(
+    by factors: [Double], _ weight: Tensor<Float>
+  ) -> (gradient: Tensor<Float>, products: [Double]) {
     let numbers = unsafe floats(at: 0)
+    var products = [Double](repeating: 0, count: factors.count)
     var sums = products.mutableSpan
-    tensor.withSpan { span in
-      for start in stride(from: 0, to: span.count, by: channelCount) {
-        for channel in 0..<channelCount {
-          unsafe sums[channel] += Double(numbers[start + channel]) * Double(span[start + channel])
-        }
-      }
-    }
-    return products
-  }
-
-  /// The numbers at the beginning as a tensor, multiplied channel after channel.
-  fileprivate func tensor(_ shape: Shape, times factors: [Float]) -> Tensor<Float> {
-    let numbers = unsafe floats(at: 0)
-    return Tensor(shape: shape) { result in
+    let gradient = Tensor<Float>(shape: weight.shape) { result in
       unsafe result.withUnsafeMutableBufferPointer { target, count in
-        for start in stride(from: 0, to: shape.elementCount, by: factors.count) {
-          for channel in factors.indices { unsafe target[start + channel] = numbers[start + channel] * factors[channel] }
+        weight.withSpan { weight in
+          for start in stride(from: 0, to: weight.count, by: factors.count) {
+            for channel in factors.indices {
+              let number = unsafe Double(numbers[start + channel])
+              unsafe target[start + channel] = Float(number * factors[channel])
+              sums[channel] += number * Double(weight[start + channel])
+            }
+          }
+          count = weight.count
         }
-        count = shape.elementCount
       }
     }
+    return (gradient, products)
   }
 }
 
 extension Tensor<Float> {
-  fileprivate func multiplyingChannels(by factors: [Float]) -> Tensor {
-    Tensor(shape: shape, zip(elements, factors).map { $0 * $1 })
+  fileprivate func multiplyingChannels(by factors: [Double]) -> Tensor {
+    Tensor(shape: shape, zip(elements, factors).map { Float(Double($0) * $1) })
   }
 }

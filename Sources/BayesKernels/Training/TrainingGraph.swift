@@ -188,7 +188,10 @@ struct TrainingGraph: Sendable {
 
 extension TrainingGraph {
   /// Memory for slices of `rowCount` rows: the way forward, the loss, and the way back.
-  func arena(rowCount: Int, workspaceByteCount: (Int) -> Int) -> ArenaPlan {
+  ///
+  /// - Parameter reusesMemory: whether values that are never needed together, when one step comes after the other,
+  ///   may share bytes.
+  func arena(rowCount: Int, reusesMemory: Bool = true, workspaceByteCount: (Int) -> Int) -> ArenaPlan {
     var byteCounts = forward.byteCounts(rowCount: rowCount)
     byteCounts = originals.map { byteCounts[$0] }
     for (operation, value) in workspaces { byteCounts[value] = workspaceByteCount(operation) }
@@ -209,6 +212,7 @@ extension TrainingGraph {
       }
       uses.append(use)
     }
-    return ArenaPlan(uses, byteCounts: byteCounts, kept: inputGradients.compactMap { $0 })
+    let kept = reusesMemory ? inputGradients.compactMap { $0 } : Array(Set(uses.flatMap { $0.reads + $0.writes }))
+    return ArenaPlan(uses, byteCounts: byteCounts, kept: kept)
   }
 }

@@ -35,6 +35,8 @@ public struct BatchNormalization: DifferentiableLayer, Hashable {
   /// The factor and the offset of each channel that the layer amounts to, in `Double`.
   ///
   /// - Parameter parameters: those of `parameterSpecs`, in that order.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
   public func affine<Scalar: TensorScalar>(_ parameters: [Tensor<Scalar>])
     -> (factors: [Double], offsets: [Double])
   {
