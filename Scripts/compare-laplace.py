@@ -312,7 +312,8 @@ def structure(name, runs):
 
 
 def is_warned(cell, runs):
-    return cell.prior == cell.temperature and any("does not lower the negative log-likelihood" in warning for run in runs for warning in run["warnings"])
+    return cell.prior == cell.temperature and any(
+        "does not lower the negative log-likelihood" in warning for run in runs for warning in run["warnings"])
 
 
 def tuned(cell):

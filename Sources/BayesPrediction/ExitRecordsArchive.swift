@@ -377,6 +377,12 @@ public struct ArchivedExitRecords: ExitRecordSource {
     return records
   }
 
+  /// The logits of the first exit for the first rows of the file, whichever rows are delivered.
+  public func firstLogits(_ count: Int) throws(FileError) -> Tensor<Float> {
+    let path = RecordsLayout.logits(0)
+    return try archive.read(path, rows: 0..<min(count, archive.entry(path)?.shape[0] ?? 0), as: Float.self)
+  }
+
   /// One number a row of the network by which rows that recur elsewhere are found, where the file has them.
   public func rowDigests() throws(FileError) -> [Int]? {
     guard archive.entry(RecordsLayout.rowDigests) != nil else { return nil }

@@ -146,12 +146,15 @@ public enum RowInput: Sendable {
   /// - Parameters:
   ///   - specification: as it was named.
   ///   - rows: the rows asked for; all for `nil`.
-  ///   - dataDigest: the digest of the data, where they are no records.
-  /// - Cost: reads a file of records once.
+  ///   - dataDigest: the digest of the data, where they are no records and it is known.
+  /// - Cost: of records, whose files are large, reads the first rows alone; files that begin with the same rows share
+  ///   them.
   public func fittedRows(_ specification: String, _ rows: Range<Int>?, dataDigest: String?) throws(FileError) -> FittedRows {
     let rows = rows ?? 0..<rowCount
     switch self {
-    case .records: return FittedRows(data: try FileDigest.sha256(ofFile: file), rows: rows)
+    case .records(let records):
+      let first = RowDigests.digests(of: RowBatch(try records.firstLogits(64)))
+      return FittedRows(data: FileDigest.sha256(joining: first.map { String($0) }), rows: rows)
     case .dataset:
       let (file, options) = try DatasetOptions.parse(specification)
       let array = options.inputs.map { ":" + $0 } ?? ""

@@ -255,6 +255,14 @@ struct FitLaplace: AsyncParsableCommand {
         "Rows \(twice.lowerBound):\(twice.upperBound) are among those that \(earlier) was fitted to, and would count twice; "
           + "give rows that are new (--rows), or --allow-repeated-rows where they are to count again.")
     }
+    if let continued, let earlier, let digest = training.description.dataDigest,
+      !continued.fittedRows.contains(where: { $0.data == fittedRows.data }),
+      continued.source.dataDigest == digest || continued.fittedRows.contains(where: { $0.data == digest })
+    {
+      warnings.append(
+        "\(input.training.file) holds rows of the data that \(earlier) was fitted to; where they are the same rows they count "
+          + "twice.")
+    }
     try requireUse(byExitsOf: training.description)
     if validation == nil, recipe.needsValidation(training.description.exits.map(\.likelihood)) {
       throw Self.missingValidation

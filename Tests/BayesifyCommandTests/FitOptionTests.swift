@@ -182,6 +182,9 @@ struct FitOptionTests {
       #expect(twice.exitCode == 0, "\(twice.testDescription)")
       #expect(try LastLayerLaplacePosterior(from: HDF5Archive(folder.path("twice.h5"))).exits[0].rowCount == 200)
     }
+    // Rows of data and their records are told apart by neither, so that both may be right.
+    let other = try await fit(["records.h5", "--continue", "first.h5", "-o", "other.h5"], in: folder)
+    #expect(other.exitCode == 0 && other.errors.contains("records.h5 holds rows of the data that first.h5"), "\(other.testDescription)")
     try await folder.refuse(
       "fit", "laplace", "records.h5", "--prior-precision", "1", "--temperature", "1", "--allow-repeated-rows", "-o", "no.h5",
       code: 64, naming: "--continue")

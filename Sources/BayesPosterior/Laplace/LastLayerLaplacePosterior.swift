@@ -161,7 +161,8 @@ public struct LastLayerLaplacePosterior: Sendable, Equatable {
 
 /// Which rows of which data a posterior was fitted to, so that none is added twice.
 public struct FittedRows: Sendable, Equatable {
-  /// What tells data apart: a digest of the file, and what names the array in it.
+  /// What tells data apart: a digest of the file, and what names the array in it; of records, a digest of their first
+  /// logits.
   public var data: String
   public var rows: Range<Int>
 
