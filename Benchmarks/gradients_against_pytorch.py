@@ -6,6 +6,11 @@ those of the compiled training plan in f32.  The loss is the softmax cross-entro
 Each tensor's largest difference is taken relative to the tensor's largest entry; one above the limit
 makes the command fail.  How far PyTorch's own f32 gradients lie from its double ones stands beside it.
 
+Where a ReLU's input lies closer to zero than f32 can tell, either of its two slopes is a gradient.  On MSDNet-small
+this is so for the 18th image, where PyTorch's own f32 and ours take the other side than its double, and for the 21st,
+where ours alone does (an input of 2.5e-7, largest difference 0.26; with that one element on the other side PyTorch in double agrees
+with us to 7e-6).  The first 16 images have no such value.
+
     python Benchmarks/gradients_against_pytorch.py --shared FOLDER [--networks resnet8,msdnet] [--rows 16]
         [--limit 1e-4]
 
