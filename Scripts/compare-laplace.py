@@ -311,8 +311,9 @@ def structure(name, runs):
     return "%s of rank %s" % (name, " to ".join(str(rank) for rank in sorted({ranks[0], ranks[-1]})))
 
 
-def is_warned(runs):
-    return any("does not lower the negative log-likelihood" in warning for run in runs for warning in run["warnings"])
+def is_warned(cell, runs):
+    return cell.prior == cell.temperature and any(
+        "does not lower the negative log-likelihood" in warning for run in runs for warning in run["warnings"])
 
 
 def tuned(cell):
@@ -332,7 +333,7 @@ def lines_of(result):
         if cell.name not in result["cells"]:
             continue
         runs = result["cells"][cell.name]
-        yield [structure(cell.structure, runs) + (" †" if is_warned(runs) else ""), cell.predictive, tuned(cell)], runs
+        yield [structure(cell.structure, runs) + (" †" if is_warned(cell, runs) else ""), cell.predictive, tuned(cell)], runs
 
 
 def section(network, result):
@@ -351,7 +352,7 @@ def section(network, result):
                 statistics.fmean(values("difference")), max(values("differenceError"))),
             number(values("ece")), seconds(values("fitSeconds")), seconds(values("predictSeconds"))])
         second.append(label + [
-            number([run["foreign"][name][score] for run in runs])
+            number([run["foreign"][name].get(score) for run in runs])
             for name in names for score in SCORES])
     lines = ["## " + network.title, "", "`%s`. %s" % (os.path.basename(network.checkpoint), network.note), "",
              "Extraction, once, in processor time: " + extraction + ".", ""]
@@ -401,12 +402,14 @@ def page(results, version):
         "  take 50 draws.",
         "- *max p*: one minus the largest probability. *MI*: the mutual information of class and weights, of draws or of the",
         "  bridge's Dirichlet; - where a predictive has none. *energy*: −log Σ exp of the mean logits (the bridges' are the",
-        "  logarithms of Dirichlet parameters). AUROC: foreign images positive, 0.5 is chance.",
+        "  logarithms of Dirichlet parameters, those of centred-probit sum to zero, and mean-field has log-probabilities, and so",
+        "  none). AUROC: foreign images positive, 0.5 is chance.",
         "- *fit*: curvature and tuning, from records; the median over seeds. *predict*: 5,000 rows from records to a file,",
         "  the least of three, the command's start included (\"untouched\" shows what that alone takes). Seconds are those",
         "  of all threads together (processor time, which other work on the machine does not lengthen much), on",
         "  %s." % processor(),
-        "- †: `fit` warned that the spread does not lower the NLL of the validation rows below that of a temperature alone.",
+        "- †: both were tuned by validation, and `fit` warned that the spread does not lower the NLL of the validation rows below",
+        "  that of a temperature alone. It warns of other choices too, which are not marked.",
         "",
     ]
     for name, network in NETWORKS.items():

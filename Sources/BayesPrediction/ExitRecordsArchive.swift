@@ -142,14 +142,30 @@ extension ArrayArchive {
     return text
   }
 
+  /// Refuses records of a later layout than is known here.
+  private func requireKnownVersion() throws(FileError) {
+    guard try optionalText("format") == RecordsLayout.format, case .integer(let version)? = try attribute("version"),
+      version > RecordsLayout.version
+    else { return }
+    throw FileError(
+      .unsupported, file: file,
+      "These exit records have format version \(version), and this program reads up to version "
+        + "\(RecordsLayout.version); extract them again, or use the program that wrote them.")
+  }
+
   /// What the file says of its exits and its data apart from any row.
   ///
-  /// - Parameter likelihood: stands where the file, being another tool's, names none.
-  /// - Throws: `FileError` where shapes contradict one another or the likelihood is open.
+  /// - Parameter likelihood: stands where the file, being another tool's, names none, and where it calls one logit
+  ///   categorical.
+  /// - Throws: `FileError` where shapes contradict one another, the likelihood is open or is said to be another than it
+  ///   is, or the file is of a later version.
   public func recordsDescription(likelihood fallback: Likelihood? = nil) throws(FileError)
     -> RecordsDescription
   {
+    try requireKnownVersion()
     var exits: [ExitDescription] = []
+    // An option that no exit needs is a misunderstanding; with several exits it may be meant for one.
+    var (isOpen, contradiction): (Bool, FileError?) = (false, nil)
     while let logits = entry(RecordsLayout.logits(exits.count)) {
       let index = exits.count
       guard logits.shape.rank == 2, logits.shape[1] > 0 else {
@@ -170,13 +186,29 @@ extension ArrayArchive {
             "The likelihood '\(text)' is not one of "
               + Likelihood.allCases.map(\.rawValue).joined(separator: ", ") + ".")
         }
-        likelihood = stored
+        // A softmax over one logit is a slip of the tool that wrote the file, and only the user can mend it.
+        let isMended = stored == .categorical && logits.shape[1] == 1 && fallback == .binary
+        if !isMended { likelihood = stored }
+        isOpen = isOpen || isMended
+        if let fallback, likelihood != fallback {
+          contradiction = contradiction
+            ?? FileError(
+              .value, file: file, object: RecordsLayout.exit(index),
+              "The records say \(stored.rawValue), but --likelihood says \(fallback.rawValue); leave the option out.")
+        }
+      } else {
+        isOpen = true
       }
       if likelihood == nil, logits.shape[1] > 1 { likelihood = .categorical }
       guard let likelihood else {
         throw FileError(
           .missing, file: file, object: RecordsLayout.exit(index),
           "One logit a row can be read in several ways; say which with --likelihood.")
+      }
+      guard likelihood != .categorical || logits.shape[1] > 1 else {
+        throw FileError(
+          .value, file: file, object: RecordsLayout.exit(index),
+          "A softmax over one logit always says 1; if the output means yes or no, use --likelihood binary.")
       }
       var description = ExitDescription(
         name: "exit \(index)", likelihood: likelihood, logitCount: logits.shape[1],
@@ -186,6 +218,7 @@ extension ArrayArchive {
       description.head = try head(index, attributes, features: features, logits: logits)
       exits.append(description)
     }
+    if let contradiction, !isOpen { throw contradiction }
     guard !exits.isEmpty else {
       throw FileError(
         .missing, file: file, object: RecordsLayout.logits(0),
@@ -342,6 +375,12 @@ public struct ArchivedExitRecords: ExitRecordSource {
       records.description.exits[index].head = exit.head
     }
     return records
+  }
+
+  /// The logits of the first exit for the first rows of the file, whichever rows are delivered.
+  public func firstLogits(_ count: Int) throws(FileError) -> Tensor<Float> {
+    let path = RecordsLayout.logits(0)
+    return try archive.read(path, rows: 0..<min(count, archive.entry(path)?.shape[0] ?? 0), as: Float.self)
   }
 
   /// One number a row of the network by which rows that recur elsewhere are found, where the file has them.

@@ -5,6 +5,7 @@ public import BayesTensor
 /// `/exits/<k>/` holds `logits` (the mean over draws) `[rows, logits]`, `probabilities`
 /// `[rows, classes]`, and `total`, `aleatoric`, `epistemic` `[rows]` in nats; for Gaussian targets `mean`,
 /// `epistemicVariance` and `noiseVariance`, `[rows, outputs]`, in the targets' units; `/labels` where known.
+/// `bayesify predict --joint-covariance` adds `jointCovariance` `[rows, outputs, rows, outputs]`.
 /// Where a row has an answer at each of several positions, their extents stand behind the rows, as in
 /// `[rows, height, width, classes]`.
 ///

@@ -1,5 +1,6 @@
 import BayesFiles
 public import BayesNetwork
+public import BayesPosterior
 public import BayesPrediction
 public import BayesTensor
 
@@ -83,7 +84,8 @@ public enum RowInput: Sendable {
         if let labels {
           throw FileError(
             .value, file: labels,
-            "Exit records keep their own labels, and \(file) holds exit records; leave this file out.")
+            "Exit records keep their own labels, and \(file) holds exit records; leave this file out, and where they have no "
+              + "labels extract them again from rows with labels.")
         }
         self = .records(try ArchivedExitRecords(archive, rows: rows, likelihood: likelihood))
         return
@@ -95,6 +97,23 @@ public enum RowInput: Sendable {
     options.rows = rows
     let dataset = try openDataset(file, options: options)
     self = .dataset(usesLabels ? dataset : UnlabelledDataset(dataset))
+  }
+
+  /// The error where these rows have no labels, and need some.
+  ///
+  /// - Parameters:
+  ///   - role: what the rows are for.
+  ///   - option: the option that names a file of labels for data.
+  public func missingLabels(_ role: String, option: String) -> FileError {
+    switch self {
+    case .dataset:
+      FileError(.missing, file: file, "The \(role) rows have no labels; give them with \(option).")
+    case .records:
+      FileError(
+        .missing, file: file,
+        "The \(role) records have neither /labels nor /targets; extract them again from rows with labels, or add those to "
+          + "the file.")
+    }
   }
 
   public var file: String {
@@ -119,6 +138,28 @@ public enum RowInput: Sendable {
     switch self {
     case .dataset(let dataset): dataset.rowCount
     case .records(let records): records.inputRowCount
+    }
+  }
+
+  /// Which rows these are, so that a posterior they are fitted to can tell when they come again from the same file.
+  ///
+  /// - Parameters:
+  ///   - specification: as it was named.
+  ///   - rows: the rows asked for; all for `nil`.
+  ///   - dataDigest: the digest of the data, where they are no records and it is known.
+  /// - Cost: of records, whose files are large, reads the first rows alone; files that begin with the same rows share
+  ///   them.
+  public func fittedRows(_ specification: String, _ rows: Range<Int>?, dataDigest: String?) throws(FileError) -> FittedRows {
+    let rows = rows ?? 0..<rowCount
+    switch self {
+    case .records(let records):
+      let first = RowDigests.digests(of: RowBatch(try records.firstLogits(64)))
+      return FittedRows(data: FileDigest.sha256(joining: first.map { String($0) }), rows: rows)
+    case .dataset:
+      let (file, options) = try DatasetOptions.parse(specification)
+      let array = options.inputs.map { ":" + $0 } ?? ""
+      if let dataDigest { return FittedRows(data: dataDigest + array, rows: rows) }
+      return FittedRows(data: try FileDigest.sha256(ofData: file) + array, rows: rows)
     }
   }
 

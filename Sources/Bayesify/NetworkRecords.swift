@@ -16,6 +16,8 @@ public struct NetworkRecords: ExitRecordSource {
   private let frozen: FrozenNetwork
   private let prepared: any PreparedNetwork
   private let reading: LabelReading
+  /// The number of outputs that rows have targets for; `nil` where they have labels.
+  private let targetCount: Int?
   private let width: Int
   private let stage: String
   private let report: @Sendable (StageProgress) -> Void
@@ -53,8 +55,11 @@ public struct NetworkRecords: ExitRecordSource {
       throw FileError(.value, file: dataset.file, "There are no rows.")
     }
     reading = LabelReading(positions: description.positions, ignored: description.ignoredLabel)
+    targetCount = Self.targetCount(description, dataset)
     // A shape that does not fit is told before anything is computed.
-    if dataset.hasLabels { _ = try dataset.labels(0..<0, as: reading) }
+    if let targetCount {
+      _ = try dataset.targets(0..<0, outputs: targetCount, positions: description.positions)
+    } else if dataset.hasLabels { _ = try dataset.labels(0..<0, as: reading) }
     let classCount = description.exits.map(\.classCount).max() ?? 0
     guard dataset.classNames.isEmpty || dataset.classNames.count == classCount else {
       throw FileError(
@@ -79,7 +84,22 @@ public struct NetworkRecords: ExitRecordSource {
   public var rowCount: Int { dataset.rowCount * description.positionCount }
   /// The number of rows of the network.
   public var inputRowCount: Int { dataset.rowCount }
-  public var hasLabels: Bool { dataset.hasLabels }
+  public var hasLabels: Bool { dataset.hasLabels && targetCount == nil }
+  public var hasTargets: Bool { targetCount != nil }
+
+  /// What the labels of a data set are for exits without classes: real numbers, or, where their shape allows, several
+  /// labels a row.
+  private static func targetCount(_ description: RecordsDescription, _ dataset: any Dataset) -> Int? {
+    guard dataset.hasLabels, let exit = description.exits.first,
+      description.exits.allSatisfy({ $0.likelihood == exit.likelihood && $0.logitCount == exit.logitCount })
+    else { return nil }
+    switch exit.likelihood {
+    case .gaussian: return exit.logitCount
+    case .multilabel:
+      return dataset.holdsTargets(outputs: exit.logitCount, positions: description.positions) ? exit.logitCount : nil
+    case .categorical, .binary: return nil
+    }
+  }
 
   public func forEachChunk(_ body: (ExitRecords) async throws -> Void) async throws {
     try await forEachChunk(reading: { _ in }, body)
@@ -100,7 +120,9 @@ public struct NetworkRecords: ExitRecordSource {
       async let next = try following.map { try read($0) }
       let outputs = try await prepared(current.inputs, width: width)
       try inputs(current.inputs)
-      try await chunks.append(try records(outputs, labels: current.labels, firstRow: rows.lowerBound), body)
+      var portion = try records(outputs, labels: current.labels, firstRow: rows.lowerBound)
+      portion.targets = current.targets
+      try await chunks.append(portion, body)
       report(StageProgress(stage: stage, completed: rows.upperBound, total: inputRowCount))
       if let next = try await next { current = next }
     }
@@ -140,7 +162,13 @@ public struct NetworkRecords: ExitRecordSource {
   /// Memory that the prepared network holds on to.
   var residentByteCount: Int { prepared.residentByteCount(width: width) + frozen.parameters.count * 4 }
 
-  private func read(_ rows: Range<Int>) throws(FileError) -> (inputs: RowBatch, labels: [Int]?) {
+  private func read(_ rows: Range<Int>) throws(FileError)
+    -> (inputs: RowBatch, labels: [Int]?, targets: Tensor<Double>?)
+  {
+    if let targetCount {
+      let targets = try dataset.targets(rows, outputs: targetCount, positions: description.positions)
+      return (try dataset.inputs(rows), nil, targets)
+    }
     let labels = dataset.hasLabels ? try dataset.labels(rows, as: reading) : nil
     if let labels {
       try description.requireClasses(labels, labelsFile: dataset.labelsFile) {
@@ -148,7 +176,7 @@ public struct NetworkRecords: ExitRecordSource {
           rows.lowerBound * description.positionCount + $0, positions: description.positions, firstRow: dataset.firstRow)
       }
     }
-    return (try dataset.inputs(rows), labels)
+    return (try dataset.inputs(rows), labels, nil)
   }
 
   private func records(_ outputs: [Tensor<Float>], labels: [Int]?, firstRow: Int) throws -> ExitRecords {
@@ -213,6 +241,14 @@ extension FrozenNetwork {
           "Its last layer has no activation, so the meaning of its \(logitCount) output(s) is open; say which "
             + "with --likelihood categorical, binary, multilabel or gaussian.")
       }
+      guard likelihood != .categorical || logitCount > 1 else {
+        throw FileError(
+          .value, file: file, object: "exit \(index) ('\(exit.name)')",
+          exit.likelihood == nil
+            ? "A softmax over one logit always says 1; if the output means yes or no, use --likelihood binary."
+            : "It ends in a softmax over one logit, which always says 1, so there is nothing to measure; give a "
+              + "network with a sigmoid or with a logit a class.")
+      }
       if let fallback, let known = exit.likelihood, known != fallback, !isOpen {
         throw FileError(
           .value, file: file, object: "exit \(index) ('\(exit.name)')",
@@ -222,15 +258,7 @@ extension FrozenNetwork {
       guard likelihood != .binary || logitCount == 1 else {
         throw FileError(
           .value, file: file, object: "exit \(index) ('\(exit.name)')",
-          "A binary output has one logit; this one has \(logitCount).")
-      }
-      guard likelihood != .categorical || logitCount > 1 else {
-        throw FileError(
-          .value, file: file, object: "exit \(index) ('\(exit.name)')",
-          exit.likelihood == nil
-            ? "A softmax over one logit always says 1; if the output means yes or no, use --likelihood binary."
-            : "It ends in a softmax over one logit, which always says 1, so there is nothing to measure; give a "
-              + "network with a sigmoid or with a logit a class.")
+          "A binary output has one logit, and this one has \(logitCount); use --likelihood categorical or multilabel.")
       }
       var description = ExitDescription(
         name: exit.name, likelihood: likelihood, logitCount: logitCount,
@@ -307,4 +335,7 @@ private struct RelabelledDataset: Dataset {
 
   func inputs(_ rows: Range<Int>) throws(FileError) -> RowBatch { try dataset.inputs(rows) }
   func labels(_ rows: Range<Int>) throws(FileError) -> [Int] { try dataset.labels(rows).map { indices[$0] } }
+  func targets(_ rows: Range<Int>, outputs: Int, positions: [Int]) throws(FileError) -> Tensor<Double> {
+    try dataset.targets(rows, outputs: outputs, positions: positions)
+  }
 }

@@ -55,7 +55,12 @@ enum Entry {
 
   /// What is wrong with the command line, and where its help is, in one line.
   private static func usage(_ error: any Error) -> String {
-    let message = BayesifyCommand.message(for: error).split(whereSeparator: \.isNewline).joined(separator: " ")
+    // Long lists of valid values come a line each.
+    let lines = BayesifyCommand.message(for: error).split(whereSeparator: \.isNewline)
+      .map { $0.trimmingCharacters(in: .whitespaces) }
+    let values = lines.filter { $0.hasPrefix("- ") }.map { $0.dropFirst(2) }
+    let message = (lines.filter { !$0.hasPrefix("- ") } + (values.isEmpty ? [] : [values.joined(separator: ", ")]))
+      .joined(separator: " ")
     let help = BayesifyCommand.fullMessage(for: error).firstMatch(of: /See '(bayesify .*--help)'/)?.1
     let stop = message.last.map { ".?!".contains($0) } ?? true ? "" : "."
     return "\(message)\(stop) See '\(help ?? "bayesify --help")'."

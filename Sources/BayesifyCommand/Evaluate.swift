@@ -26,10 +26,10 @@ struct Evaluate: AsyncParsableCommand {
   @Option(help: "Labels of the test rows, where they are not beside the inputs.")
   var labels: String?
 
-  @Option(help: "Test rows to use, first:end.")
+  @Option(parsing: .unconditional, help: "Test rows to use, first:end.", transform: optionValue)
   var rows: RowRange?
 
-  @Option(help: "Rows from elsewhere, NAME=DATA; may be repeated.")
+  @Option(help: "Rows from elsewhere, NAME=DATA; may be repeated.", transform: optionValue)
   var ood: [NamedData] = []
 
   @Option(help: "Labelled rows on which a temperature is fitted: data or exit records.")
@@ -38,7 +38,7 @@ struct Evaluate: AsyncParsableCommand {
   @Option(help: "Labels of the validation rows, where they are not beside the inputs.")
   var validationLabels: String?
 
-  @Option(help: "Validation rows to use, first:end.")
+  @Option(parsing: .unconditional, help: "Validation rows to use, first:end.", transform: optionValue)
   var validationRows: RowRange?
 
   @Option(help: "Training rows: data or exit records. Test and validation rows that recur among them are warned of.")
@@ -47,7 +47,8 @@ struct Evaluate: AsyncParsableCommand {
   @Option(help: "The checkpoint of the posteriors, where it has moved.")
   var checkpoint: String?
 
-  @Option(help: "Bins of the expected calibration error.")
+  @Option(
+    parsing: .unconditional, help: "Bins of the expected calibration error. (default: 15)", transform: wholeNumber(1...1000))
   var bins = ExpectedCalibrationError.defaultBinCount
 
   @Option(help: "Write the report as JSON to this file.")
@@ -67,7 +68,6 @@ struct Evaluate: AsyncParsableCommand {
 
   func validate() throws {
     guard !models.isEmpty else { throw ValidationError("Name at least one model.") }
-    guard (1...1000).contains(bins) else { throw ValidationError("--bins must be between 1 and 1000.") }
     if let json, let html, URL(filePath: json).standardizedFileURL == URL(filePath: html).standardizedFileURL {
       throw ValidationError("--json and --html need names of their own.")
     }
@@ -127,7 +127,7 @@ struct Evaluate: AsyncParsableCommand {
       let all = try await records(test, data, group, "test", session)
       try session.require([.categorical, .binary], in: all.description)
       guard all.hasLabels else {
-        throw FileError(.missing, file: test.file, "The test rows have no labels; give them with --labels.")
+        throw test.missingLabels("test", option: "--labels")
       }
       let source: any ExitRecordSource
       (source, ignored["test"]) = try await session.answered(all)
@@ -222,9 +222,7 @@ struct Evaluate: AsyncParsableCommand {
         (records, ignored["validation"]) = try await session.answered(all)
         try source.description.requireSameExits(as: records.description)
         guard records.hasLabels else {
-          throw FileError(
-            .missing, file: held.file,
-            "The validation rows have no labels; give them with --validation-labels.")
+          throw held.missingLabels("validation", option: "--validation-labels")
         }
         let temperatures = try await naming(held.file) {
           try await TemperatureScaling().fit(exits: Array(exits.indices), of: records)

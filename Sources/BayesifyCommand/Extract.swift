@@ -20,7 +20,7 @@ struct Extract: AsyncParsableCommand {
   @Option(help: "A file of labels, where they are not beside the inputs.")
   var labels: String?
 
-  @Option(help: "Rows to use, first:end.")
+  @Option(parsing: .unconditional, help: "Rows to use, first:end.", transform: optionValue)
   var rows: RowRange?
 
   @Option(name: .shortAndLong, help: "The records, HDF5.")

@@ -16,8 +16,7 @@ extension FitLaplace {
       throw ValidationError(
         "With --layers the structure is kronecker, full or diagonal; \(structure.rawValue) is for last layers alone.")
     }
-    if let subnetwork {
-      if subnetwork < 1 { throw ValidationError("--subnetwork must be at least 1.") }
+    if subnetwork != nil {
       if kept == .kronecker {
         throw ValidationError("Chosen weights are no Kronecker product; give --structure full or diagonal.")
       }
@@ -25,8 +24,11 @@ extension FitLaplace {
     if predictive == .weights {
       throw ValidationError("With --layers logits are drawn, not weights; give --predictive function-space.")
     }
-    if priorMean != .zero || greedyEnsemble || earlier != nil {
+    if priorMean != nil || greedyEnsemble || earlier != nil {
       throw ValidationError("--prior-mean, --greedy-ensemble and --continue are for last layers, not for --layers.")
+    }
+    if noise != nil {
+      throw ValidationError("--noise is for Gaussian exits, and --layers fits softmax and sigmoid ones; leave it out.")
     }
     if model.ignoreLabel != nil {
       throw ValidationError("--ignore-label is for last layers, not for --layers; leave those rows out of the data.")
@@ -45,8 +47,8 @@ extension FitLaplace {
       }
     return WeightLaplace(
       scope: scope, structure: WeightStructure(rawValue: structure?.rawValue ?? "") ?? .kronecker,
-      subnetworkCount: subnetwork, priorPrecision: priorPrecision, temperature: temperature.choice,
-      predictive: predictive, sampleCount: draws)
+      subnetworkCount: subnetwork, priorPrecision: priorPrecision, temperature: temperature?.choice ?? .validation,
+      predictive: predictive ?? .whitened, sampleCount: draws ?? 50)
   }
 
   /// Fits the weights of several layers.
@@ -73,14 +75,26 @@ extension FitLaplace {
       }
       held = try await network(validation, specification, "validation")
       guard held?.hasLabels == true else {
-        throw FileError(
-          .missing, file: validation.file, "The validation rows have no labels; give them with --validation-labels.")
+        throw validation.missingLabels("validation", option: "--validation-labels")
       }
     }
     guard let checkpoint = input.checkpoint else { preconditionFailure("Rows that are no records have a network.") }
-    let posterior = try await recipe.fit(
-      checkpoint.frozen, training.description, training: training.dataset, validation: held?.dataset,
-      in: execution.context(try execution.backend(), session.progress))
+    let posterior: WeightLaplacePosterior
+    do {
+      if let subnetwork {
+        let frozen = checkpoint.frozen
+        for (exit, count) in zip(frozen.network.exits, try recipe.weightCounts(of: frozen)) where subnetwork > count {
+          throw ValidationError(
+            "--subnetwork \(subnetwork) is more than the \(count) weights of --layers \(scope.text) at exit "
+              + "'\(exit.name)'; give at most \(count), or leave it out for all.")
+        }
+      }
+      posterior = try await recipe.fit(
+        checkpoint.frozen, training.description, training: training.dataset, validation: held?.dataset,
+        in: execution.context(try execution.backend(), session.progress))
+    } catch let error as NetworkError {
+      throw FileError(.unsupported, file: checkpoint.file, error.description)
+    }
     session.progress.finishLine()
     try Task.checkCancellation()
     try write(posterior.write, input, validationDigest: held?.description.dataDigest)

@@ -30,8 +30,9 @@ struct FitLaplace: AsyncParsableCommand {
       That costs as many ways back through the network as there are classes, for every row fitted or predicted: it is \
       for small networks, a few layers, or --subnetwork. Rows must be data, not records.
 
-      Multilabel and Gaussian exits need records with /targets [rows, outputs]; Gaussian ones have a noise in place \
-      of a temperature, and may have one a row, /noise [rows].
+      Labels of multilabel and Gaussian exits are targets [rows, outputs]: y of the data (zeros and ones, or real \
+      numbers), or /targets of records. Gaussian exits have a noise in place of a temperature; in records each row \
+      may have its own, /noise [rows].
 
       Where a network answers at every pixel or step through a 1x1 convolution or a dense layer, each is a row to fit; \
       labels are then [rows, height, width] or [rows, steps]. Validation records are kept on the disk meanwhile, 4 bytes \
@@ -56,7 +57,7 @@ struct FitLaplace: AsyncParsableCommand {
   @Option(help: "Labels of the training rows, where they are not beside the inputs.")
   var labels: String?
 
-  @Option(help: "Training rows to use, first:end.")
+  @Option(parsing: .unconditional, help: "Training rows to use, first:end.", transform: optionValue)
   var rows: RowRange?
 
   @Option(help: "Validation rows: data or exit records.")
@@ -65,46 +66,62 @@ struct FitLaplace: AsyncParsableCommand {
   @Option(help: "Labels of the validation rows, where they are not beside the inputs.")
   var validationLabels: String?
 
-  @Option(help: "Validation rows to use, first:end.")
+  @Option(parsing: .unconditional, help: "Validation rows to use, first:end.", transform: optionValue)
   var validationRows: RowRange?
 
   @Option(
-    name: [.long, .customLong("form")],
+    name: [.long, .customLong("form")], parsing: .unconditional,
     help: "kronecker, kronecker-folded, kronecker-factored, full, diagonal or low-rank. (default: kronecker)")
   var structure: LaplaceStructure?
 
   @Option(
+    parsing: .unconditional,
     help: """
       Which layers: last (of every exit), last:N (the last N that multiply by a matrix), all, or names separated by \
-      commas.
-      """)
+      commas. (default: last)
+      """, transform: optionValue)
   var layers = LayersOption(scope: nil)
 
-  @Option(help: "With --layers: how many weights, those of the largest variance; structures full and diagonal.")
+  @Option(
+    parsing: .unconditional,
+    help: "With --layers: how many weights, those of the largest variance; structures full and diagonal.",
+    transform: wholeNumber(1 ... .max))
   var subnetwork: Int?
 
-  @Option(help: "How probabilities are made; see above.")
-  var predictive: LaplacePredictive = .whitened
-
-  @Option(help: "Draws of predictives that draw; best at least twice the number of classes.")
-  var draws = 50
-
-  @Option(help: "For low-rank: the share of the curvature to keep, between 0 and 1.")
-  var explained = 0.95
-
-  @Option(help: "For low-rank: the most eigenvectors.")
-  var rank = 100
-
-  @Option(help: "'validation', 'marginal-likelihood', or a number for every exit.")
-  var priorPrecision: PriorChoice = PriorChoice(choice: .validation)
-
-  @Option(help: "'validation', or a number for every exit.")
-  var temperature: TemperatureOption = TemperatureOption(choice: .validation)
-
-  @Option(help: "Where the prior lies: zero, or checkpoint (the trained weights).")
-  var priorMean: PriorMean = .zero
+  @Option(parsing: .unconditional, help: "How probabilities are made; see above. (default: whitened)")
+  var predictive: LaplacePredictive?
 
   @Option(
+    parsing: .unconditional, help: "Draws of predictives that draw; best at least twice the number of classes. (default: 50)",
+    transform: wholeNumber(LastLayerLaplace.allowedSampleCounts))
+  var draws: Int?
+
+  @Option(
+    parsing: .unconditional, help: "For low-rank: the share of the curvature to keep, between 0 and 1. (default: 0.95)",
+    transform: number("a number above 0 and at most 1") { $0 > 0 && $0 <= 1 })
+  var explained: Double?
+
+  @Option(
+    parsing: .unconditional, help: "For low-rank: the most eigenvectors. (default: 100)",
+    transform: wholeNumber(1 ... .max))
+  var rank: Int?
+
+  @Option(
+    parsing: .unconditional, help: "'validation', 'marginal-likelihood', or a number for every exit. (default: validation)",
+    transform: optionValue)
+  var priorPrecision = PriorChoice(choice: .validation)
+
+  @Option(
+    parsing: .unconditional,
+    help: "'validation', or a number for every exit; Gaussian ones have none. (default: validation)",
+    transform: optionValue)
+  var temperature: TemperatureOption?
+
+  @Option(parsing: .unconditional, help: "Where the prior lies: zero, or checkpoint (the trained weights). (default: zero)")
+  var priorMean: PriorMean?
+
+  @Option(
+    parsing: .unconditional,
     help: """
       What shares a prior precision that the marginal likelihood chooses: shared (all exits), exit, group (weights and \
       bias apart) or layer (with --layers).
@@ -112,17 +129,26 @@ struct FitLaplace: AsyncParsableCommand {
   var priorScope: PriorScope = .exit
 
   @Option(
+    parsing: .unconditional,
     help: """
       For Gaussian targets: 'learned', or their standard deviation; where records have noise of each row's own, a \
-      factor on it.
-      """)
-  var noise: NoiseOption = NoiseOption(choice: .learned)
+      factor on it. (default: learned)
+      """, transform: optionValue)
+  var noise: NoiseOption?
 
   @Flag(help: "Tune exits greedily as the mean of all exits up to each, and predict so.")
   var greedyEnsemble = false
 
-  @Option(name: .customLong("continue"), help: "A posterior of the same checkpoint, to which these training rows are added.")
+  @Option(
+    name: .customLong("continue"),
+    help: """
+      A posterior of the same checkpoint, to which these training rows are added. Its structure, predictive, draws, prior \
+      mean and ensemble are kept where no others are given; prior precisions and temperatures are chosen anew.
+      """)
   var earlier: String?
+
+  @Flag(help: "With --continue: count rows again that the posterior was fitted to before.")
+  var allowRepeatedRows = false
 
   @Option(name: .shortAndLong, help: "The posterior, HDF5.")
   var output: String
@@ -134,42 +160,72 @@ struct FitLaplace: AsyncParsableCommand {
   var json = false
 
   func validate() throws {
-    let counts = LastLayerLaplace.allowedSampleCounts
-    if !counts.contains(draws) {
-      throw ValidationError("--draws must be from \(counts.lowerBound) to \(counts.upperBound).")
-    }
-    if !(explained > 0 && explained <= 1) { throw ValidationError("--explained must be above 0 and at most 1.") }
-    if rank < 1 { throw ValidationError("--rank must be at least 1.") }
+    // What continues a posterior has that one's structure.
+    if earlier == nil || structure != nil { try requireRankOptions(for: structure ?? .kronecker) }
     if priorScope != .exit, priorPrecision.choice != .marginalLikelihood {
       throw ValidationError(
         "--prior-scope is for --prior-precision marginal-likelihood; validation chooses one prior precision an exit.")
     }
-    if priorMean == .checkpoint, priorPrecision.choice == .marginalLikelihood {
-      throw ValidationError(
-        "With the prior at the checkpoint the marginal likelihood rises with the prior precision without end; choose it "
-          + "by validation, or give a number.")
+    try requirePriorMean(priorMean ?? .zero)
+    if allowRepeatedRows, earlier == nil {
+      throw ValidationError("--allow-repeated-rows is for --continue; leave it out.")
     }
     if greedyEnsemble, validation == nil {
       throw ValidationError("--greedy-ensemble chooses on validation rows; give --validation DATA.")
     }
-    if recipe(.kronecker).needsValidation([.gaussian]) && validation == nil { throw Self.missingValidation }
+    if recipe(.kronecker, nil).needsValidation([.gaussian]) && validation == nil { throw Self.missingValidation }
     try validateLayers()
   }
 
   static let missingValidation = ValidationError(
     "Prior precision and temperature are chosen on validation rows; give --validation DATA, or "
-      + "--prior-precision marginal-likelihood --temperature 1.")
+      + "--prior-precision marginal-likelihood and, but for Gaussian exits, --temperature 1.")
 
-  private func recipe(_ structure: LaplaceStructure) -> LastLayerLaplace {
+  private func requirePriorMean(_ priorMean: PriorMean) throws {
+    guard priorMean == .checkpoint, priorPrecision.choice == .marginalLikelihood else { return }
+    throw ValidationError(
+      "With the prior at the checkpoint the marginal likelihood rises with the prior precision without end; choose it "
+        + "by validation, or give a number.")
+  }
+
+  private func requireRankOptions(for structure: LaplaceStructure) throws {
+    guard structure != .lowRank, let name = rank != nil ? "--rank" : explained != nil ? "--explained" : nil else { return }
+    throw ValidationError(
+      "\(name) is for --structure low-rank, and the structure is \(structure.rawValue); leave it out, or give that structure.")
+  }
+
+  /// Refuses options that exits of these likelihoods do not take.
+  private func requireUse(byExitsOf description: RecordsDescription) throws {
+    let isGaussian = description.exits.map { $0.likelihood == .gaussian }
+    if noise != nil, !isGaussian.contains(true) {
+      throw ValidationError(
+        "--noise is for Gaussian exits, and those of \(description.file) are "
+          + "\(description.exits.first?.likelihood.rawValue ?? "none"); leave it out.")
+    }
+    if model.ignoreLabel != nil, !description.exits.contains(where: { $0.likelihood == .categorical || $0.likelihood == .binary }) {
+      throw ValidationError(
+        "--ignore-label is for exits with classes, and those of \(description.file) have targets; leave the rows without any "
+          + "out of the data.")
+    }
+    if temperature != nil, !isGaussian.contains(false) {
+      throw ValidationError(
+        "--temperature is for exits with classes or labels, and those of \(description.file) are Gaussian, with a noise in "
+          + "its place; leave it out, or give --noise.")
+    }
+  }
+
+  /// - Parameter earlier: the posterior that is continued, which stands where no option does.
+  private func recipe(_ structure: LaplaceStructure, _ earlier: LastLayerLaplacePosterior?) -> LastLayerLaplace {
     var recipe = LastLayerLaplace(
-      structure: structure, predictive: predictive, sampleCount: draws, priorPrecision: priorPrecision.choice,
-      temperature: temperature.choice)
-    recipe.priorMean = priorMean
+      structure: structure, predictive: predictive ?? earlier?.predictive ?? .whitened,
+      sampleCount: draws ?? earlier?.sampleCount ?? 50, priorPrecision: priorPrecision.choice,
+      temperature: temperature?.choice ?? .validation)
+    recipe.priorMean = priorMean ?? earlier?.exits.first?.priorMean ?? .zero
     recipe.priorScope = priorScope
-    recipe.noise = noise.choice
-    recipe.explained = explained
-    recipe.rankLimit = rank
-    recipe.ensembles = greedyEnsemble
+    recipe.noise = noise?.choice ?? .learned
+    if let explained { recipe.explained = explained }
+    if let rank { recipe.rankLimit = rank }
+    recipe.ensembles = greedyEnsemble || earlier?.isEnsemble ?? false
     return recipe
   }
 
@@ -183,11 +239,31 @@ struct FitLaplace: AsyncParsableCommand {
     let session = Session(model, execution, progress)
     if let scope = layers.scope { return try await fitWeights(of: scope, session) }
     let continued = try earlier.map { try LastLayerLaplacePosterior(from: HDF5Archive($0)) }
-    let recipe = recipe(structure ?? continued?.structure ?? .kronecker)
+    let recipe = recipe(structure ?? continued?.structure ?? .kronecker, continued)
+    try requireRankOptions(for: recipe.structure)
+    try requirePriorMean(recipe.priorMean)
     let input = try TrainingInput(self, session)
     var warnings: [String] = []
 
     var training = try await input.records(input.training, input.trainingSpecification, "training", session)
+    let fittedRows = try input.training.fittedRows(
+      input.trainingSpecification, rows?.range, dataDigest: training.description.dataDigest)
+    if let continued { try recipe.requireContinuation(of: continued, with: training.description) }
+    if let continued, let earlier, !allowRepeatedRows, let twice = fittedRows.overlap(with: continued.fittedRows) {
+      throw FileError(
+        .value, file: input.training.file,
+        "Rows \(twice.lowerBound):\(twice.upperBound) are among those that \(earlier) was fitted to, and would count twice; "
+          + "give rows that are new (--rows), or --allow-repeated-rows where they are to count again.")
+    }
+    if let continued, let earlier, let digest = training.description.dataDigest,
+      !continued.fittedRows.contains(where: { $0.data == fittedRows.data }),
+      continued.source.dataDigest == digest || continued.fittedRows.contains(where: { $0.data == digest })
+    {
+      warnings.append(
+        "\(input.training.file) holds rows of the data that \(earlier) was fitted to; where they are the same rows they count "
+          + "twice.")
+    }
+    try requireUse(byExitsOf: training.description)
     if validation == nil, recipe.needsValidation(training.description.exits.map(\.likelihood)) {
       throw Self.missingValidation
     }
@@ -206,8 +282,7 @@ struct FitLaplace: AsyncParsableCommand {
       }
       let records = try await input.records(validation, specification, "validation", session)
       guard records.hasLabels || records.hasTargets else {
-        throw FileError(
-          .missing, file: validation.file, "The validation rows have no labels; give them with --validation-labels.")
+        throw validation.missingLabels("validation", option: "--validation-labels")
       }
       // Tuning reads the records many times; the network runs once.
       if let records = records as? NetworkRecords {
@@ -219,8 +294,9 @@ struct FitLaplace: AsyncParsableCommand {
     }
 
     let context = execution.context(try execution.backend(), progress)
-    let posterior = try await recipe.fit(
+    var posterior = try await recipe.fit(
       training: training, validation: held, continuing: continued, in: context)
+    posterior.fittedRows = (continued?.fittedRows ?? []) + [fittedRows]
     progress.finishLine()
     try Task.checkCancellation()
     try write(posterior.write, input, validationDigest: held?.description.dataDigest)
@@ -414,77 +490,3 @@ extension LaplaceStructure: ExpressibleByArgument {}
 extension PriorMean: ExpressibleByArgument {}
 extension PriorScope: ExpressibleByArgument {}
 extension LaplacePredictive: ExpressibleByArgument {}
-
-/// `validation`, `marginal-likelihood` or a number.
-struct PriorChoice: ExpressibleByArgument {
-  var choice: LastLayerLaplace.PriorPrecisionChoice
-
-  init(choice: LastLayerLaplace.PriorPrecisionChoice) { self.choice = choice }
-
-  init?(argument: String) {
-    switch argument {
-    case "validation": choice = .validation
-    case "marginal-likelihood": choice = .marginalLikelihood
-    default:
-      guard let value = Double(argument), LastLayerLaplace.allowedRange.contains(value) else { return nil }
-      choice = .fixed(value)
-    }
-  }
-
-  var defaultValueDescription: String { "validation" }
-}
-
-/// `last`, or a scope of more layers.
-struct LayersOption: ExpressibleByArgument {
-  /// `nil` for the last layer of every exit.
-  var scope: LayerScope?
-
-  init(scope: LayerScope?) { self.scope = scope }
-
-  init?(argument: String) {
-    guard argument != "last" else {
-      scope = nil
-      return
-    }
-    guard let scope = LayerScope(argument) else { return nil }
-    self.scope = scope
-  }
-
-  var defaultValueDescription: String { scope?.text ?? "last" }
-}
-
-/// `validation` or a number.
-struct TemperatureOption: ExpressibleByArgument {
-  var choice: LastLayerLaplace.TemperatureChoice
-
-  init(choice: LastLayerLaplace.TemperatureChoice) { self.choice = choice }
-
-  init?(argument: String) {
-    if argument == "validation" {
-      choice = .validation
-    } else {
-      guard let value = Double(argument), LastLayerLaplace.allowedRange.contains(value) else { return nil }
-      choice = .fixed(value)
-    }
-  }
-
-  var defaultValueDescription: String { "validation" }
-}
-
-/// `learned` or a number.
-struct NoiseOption: ExpressibleByArgument {
-  var choice: NoiseChoice
-
-  init(choice: NoiseChoice) { self.choice = choice }
-
-  init?(argument: String) {
-    if argument == "learned" {
-      choice = .learned
-    } else {
-      guard let value = Double(argument), LastLayerLaplace.allowedRange.contains(value) else { return nil }
-      choice = .fixed(value)
-    }
-  }
-
-  var defaultValueDescription: String { "learned" }
-}

@@ -7,6 +7,9 @@ struct Predict: AsyncParsableCommand {
     discussion: """
       Uncertainty is in nats. Networks that answer at every pixel give [rows, height, width, classes].
 
+      Labels are passed on where data have them. One that is no class, as 255 for void pixels, is refused unless \
+      --ignore-label names it; it is then passed on too.
+
       Example: bayesify predict posterior.h5 --data new.h5 -o predictions.h5
       """)
 
@@ -19,7 +22,7 @@ struct Predict: AsyncParsableCommand {
   @Option(help: "A file of labels, where they are not beside the inputs.")
   var labels: String?
 
-  @Option(help: "Rows to use, first:end.")
+  @Option(parsing: .unconditional, help: "Rows to use, first:end.", transform: optionValue)
   var rows: RowRange?
 
   @Option(help: "The checkpoint of a posterior, where it has moved.")
@@ -27,6 +30,13 @@ struct Predict: AsyncParsableCommand {
 
   @Option(name: .shortAndLong, help: "The predictions, HDF5 or, by suffix, .npz.")
   var output: String
+
+  @Flag(
+    help: """
+      Also the covariance of all outputs of all rows with each other, /exits/<k>/jointCovariance [rows, outputs, rows, \
+      outputs], of a last-layer posterior; for at most \(LastLayerLaplacePosterior.Exit.jointLogitLimit) outputs in all.
+      """)
+  var jointCovariance = false
 
   @OptionGroup var options: ModelOptions
   @OptionGroup var execution: ExecutionOptions
@@ -59,14 +69,17 @@ struct Predict: AsyncParsableCommand {
     let predictor = try session.predictor(model, for: source.description) {
       try model.checkpoint(named: checkpoint, reading: options.checkpoint.reading)
     }
-    var writer = try PredictionsWriter(
-      source.description, to: archiveWriter(output, replacing: execution.force))
+    var joint = jointCovariance ? try JointCovariances(model, of: source) : nil
+    let archive = try archiveWriter(output, replacing: execution.force)
+    var writer = try PredictionsWriter(source.description, to: archive)
     do {
       try await predictor.predictions(for: source) { block, predictions in
         try Task.checkCancellation()
         try writer.append(predictions, labels: block.labels)
+        joint?.append(block)
       }
       try Task.checkCancellation()
+      try joint?.write(to: archive, on: execution.backend())
       try writer.finish()
     } catch {
       writer.discard()
@@ -74,6 +87,47 @@ struct Predict: AsyncParsableCommand {
     }
     progress.finishLine()
     try RowsSummary(output: output, of: source).show(asJSON: json, progress)
+  }
+}
+
+/// The covariances of each exit's outputs, logits divided by the temperature or real numbers, between all rows.
+private struct JointCovariances {
+  private let exits: [LastLayerLaplacePosterior.Exit]
+  private var features: [[Tensor<Float>]]
+
+  /// - Throws: `FileError` for what is no last-layer posterior, and for too many rows.
+  init(_ model: ModelInput, of source: any ExitRecordSource) throws(FileError) {
+    guard case .posterior(.lastLayer(let posterior), _, _) = model else {
+      throw FileError(
+        .unsupported, file: model.file,
+        "Joint covariances are those of a last-layer posterior, and this is none; leave --joint-covariance out.")
+    }
+    exits = posterior.exits
+    features = exits.map { _ in [] }
+    let limit = LastLayerLaplacePosterior.Exit.jointLogitLimit
+    let width = exits.map(\.description.logitCount).max() ?? 1
+    guard source.rowCount * width <= limit else {
+      throw FileError(
+        .value, file: source.description.file,
+        "\(source.rowCount) rows of \(width) outputs have a joint covariance of order \(source.rowCount * width), and at most "
+          + "\(limit) is computed; give at most \(limit / width) rows (--rows), or leave --joint-covariance out.")
+    }
+  }
+
+  /// Adds rows that have been predicted.
+  mutating func append(_ records: ExitRecords) {
+    for (index, exit) in records.exits.enumerated() { if let own = exit.features { features[index].append(own) } }
+  }
+
+  func write(to archive: any ArrayArchiveWriter, on backend: any Backend) throws {
+    for (index, exit) in exits.enumerated() {
+      let rows = Tensor<Float>.stacking(features[index])
+      let (count, square) = (exit.description.logitCount, exit.temperature * exit.temperature)
+      let covariance = try exit.jointLogitCovariance(features: rows.converted(to: Double.self), on: backend)
+      try archive.write(
+        covariance.map { $0 / square }.reshaped(to: [rows.rowCount, count, rows.rowCount, count]),
+        at: "/exits/\(index)/jointCovariance")
+    }
   }
 }
 

@@ -77,6 +77,27 @@ struct LaplacePredictiveTests {
       tolerance: 1e-12)
   }
 
+  /// The mean field reads differences of logits, so what all logits share, and with it the energy, is lost.
+  @Test(arguments: LaplacePredictive.allCases, [Likelihood.categorical, .binary])
+  func energiesAreOfPredictivesThatKeepLogits(predictive: LaplacePredictive, likelihood: Likelihood) async throws {
+    let records = ToyProblem(rowCount: 30, exitCount: 2, likelihood: likelihood).records()
+    for ensembles in [false, true] {
+      var recipe = LastLayerLaplace(
+        predictive: predictive, sampleCount: 8, priorPrecision: .fixed(0.7), temperature: .fixed(1.3))
+      recipe.ensembles = ensembles
+      let predictions = try await recipe.fit(training: records, validation: nil, in: context)
+        .predictor(for: records.description, in: context).predict(records.records)
+      let isNormalized = predictive == .meanField && likelihood == .categorical
+      for prediction in predictions {
+        #expect(prediction.scale == (isNormalized ? .logProbabilities : .logits))
+        guard isNormalized else { continue }
+        for position in stride(from: 0, to: prediction.logits.count, by: 3) {
+          expectClose(logSumExp((0..<3).map { Double(prediction.logits[position + $0]) }), 0, tolerance: 1e-6)
+        }
+      }
+    }
+  }
+
   /// Saturated logits gave rows of ones in single precision.
   @Test(arguments: [LaplacePredictive.bridge, .normalizedBridge])
   func saturatedLogitsKeepADistribution(predictive: LaplacePredictive) {

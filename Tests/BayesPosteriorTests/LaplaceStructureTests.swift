@@ -255,6 +255,77 @@ struct LaplaceStructureTests {
     }
   }
 
+  /// `J Σ Jᵀ` with the inverse of a precision that is written out by its definition, over all rows of a batch.
+  @Test(arguments: [LaplaceStructure.full, .kronecker, .folded, .factored, .diagonal], [true, false])
+  func jointCovarianceIsThatOfTheDenseInverse(structure: LaplaceStructure, hasBias: Bool) async throws {
+    let (prior, classes, inputs) = (0.7, 3, 5)
+    let records = Self.records(.categorical, hasBias: hasBias)
+    let recipe = LastLayerLaplace(structure: structure, priorPrecision: .fixed(prior), temperature: .fixed(1))
+    let exit = try await recipe.fit(training: records, validation: nil, in: context).exits[0]
+    let features = try #require(records.records.exits[0].features).converted(to: Double.self)
+    let logits = records.records.exits[0].logits.converted(to: Double.self)
+    let (rowCount, width) = (features.rowCount, inputs + (hasBias ? 1 : 0))
+    func input(_ features: Tensor<Double>, _ row: Int, _ d: Int) -> Double { d < inputs ? features[row, d] : 1 }
+
+    // Sums over rows by their definitions, in no clever order.
+    var (b, a) = (Tensor<Double>(zeros: [classes, classes]), Tensor<Double>(zeros: [width, width]))
+    let order = classes * width
+    var precision = Tensor<Double>(zeros: [order, order])
+    for row in 0..<rowCount {
+      let exponentials = (0..<classes).map { Double.exp(logits[row, $0]) }
+      let p = exponentials.map { $0 / exponentials.reduce(0, +) }
+      for k in 0..<classes {
+        for l in 0..<classes {
+          let second = (k == l ? p[k] : 0) - p[k] * p[l]
+          b[k, l] += second
+          for d in 0..<width {
+            for e in 0..<width {
+              let product = input(features, row, d) * input(features, row, e)
+              if k == 0, l == 0 { a[d, e] += product / Double(rowCount) }
+              if structure == .full || (structure == .diagonal && k == l && d == e) {
+                precision[k * width + d, l * width + e] += second * product
+              }
+            }
+          }
+        }
+      }
+    }
+    for k in 0..<classes {
+      for l in 0..<classes {
+        for d in 0..<width {
+          for e in 0..<width {
+            let (i, j) = (k * width + d, l * width + e)
+            switch structure {
+            case .kronecker:
+              // The bias is a block of its own.
+              let isBias = (hasBias && d == inputs, hasBias && e == inputs)
+              precision[i, j] = isBias.0 != isBias.1 ? 0 : b[k, l] * (isBias.0 ? 1 : a[d, e])
+            case .folded: precision[i, j] = b[k, l] * a[d, e]
+            case .factored:
+              let (root, count) = (prior.squareRoot(), Double(rowCount).squareRoot())
+              precision[i, j] = (b[k, l] / count + (k == l ? root : 0)) * (a[d, e] * count + (d == e ? root : 0))
+            default: break
+            }
+            if i == j, structure != .factored { precision[i, j] += prior }
+          }
+        }
+      }
+    }
+    let test: Tensor<Double> = RandomKey(seed: 9).normals([4, inputs])
+    var jacobian = Tensor<Double>(zeros: [4 * classes, order])
+    for row in 0..<4 {
+      for k in 0..<classes { for d in 0..<width { jacobian[row * classes + k, k * width + d] = input(test, row, d) } }
+    }
+    let whitened = backend.triangularSolution(
+      try backend.cholesky(precision), transposed: false, jacobian.transposed())
+    let expected = backend.product(whitened, whitened, transposing: .first)
+    let found = try exit.jointLogitCovariance(features: test, on: backend)
+    #expect(found.shape == [12, 12])
+    expectClose(found, expected, tolerance: 1e-8)
+    // Between rows it is not nothing.
+    #expect(abs(expected[0, 3]) > 1e-3)
+  }
+
   /// The one noise of an exit is a factor on that of rows, or takes its place, but not both.
   @Test(arguments: [true, false])
   func rowsHaveNoiseInEverySetOrInNone(training: Bool) async throws {

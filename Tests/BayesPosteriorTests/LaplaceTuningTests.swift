@@ -63,6 +63,35 @@ struct LaplaceTuningTests {
     }
   }
 
+  /// The search against every point of a fine grid, each a fit of its own: along a line with the temperature fixed, and in
+  /// both.
+  @Test(arguments: [LaplacePredictive.whitened, .probit, .meanField], [true, false])
+  func searchIsAsLowAsAFineGrid(predictive: LaplacePredictive, isLine: Bool) async throws {
+    let (training, validation) = (Self.training(), Self.validation())
+    func fit(
+      _ prior: LastLayerLaplace.PriorPrecisionChoice, _ temperature: LastLayerLaplace.TemperatureChoice
+    ) async throws -> LaplaceTuning.Point {
+      let recipe = LastLayerLaplace(
+        predictive: predictive, sampleCount: 10, priorPrecision: prior, temperature: temperature)
+      return try #require(
+        try await recipe.fit(training: training, validation: validation, in: .test()).exits[0].tuning.chosen)
+    }
+    let found = try await fit(.validation, isLine ? .fixed(1) : .validation)
+    #expect(!isLine || found.temperature == 1)
+    var lowest = Double.infinity
+    // Twelve decades from end to end, and half an octave around the temperature found.
+    for step in 0...(isLine ? 96 : 36) {
+      let prior = Double.pow(10, -5 + 12 * Double(step) / (isLine ? 96 : 36))
+      for shift in isLine ? [0] : [-0.5, -0.25, -0.1, 0, 0.1, 0.25, 0.5] {
+        let point = try await fit(.fixed(prior), .fixed(isLine ? 1 : found.temperature * Double.exp2(shift)))
+        lowest = min(lowest, point.negativeLogLikelihood)
+      }
+    }
+    #expect(found.negativeLogLikelihood <= lowest + 1e-5)
+    // The grid is fine enough to come near.
+    #expect(found.negativeLogLikelihood >= lowest - (isLine ? 1e-3 : 1e-2))
+  }
+
   // Tuning of draws of each row's own and of weights uses shared draws.
   @Test(
     arguments: LaplacePredictive.allCases.filter { $0 != .functionSpace && $0 != .weights },
@@ -111,8 +140,60 @@ struct LaplaceTuningTests {
     #expect(
       warning(with: 1.5, without: 0.5)
         == "the spread of the posterior does not lower the negative log-likelihood of the validation rows "
-        + "(1.5 nats a row with it, 0.5 without); the temperature alone does better.")
-    #expect(warning(with: 0.5, without: 0.5)?.hasSuffix("(0.5 nats a row with it, 0.5 without); the temperature alone does as well.") == true)
+        + "(1.5 nats a row with it, 0.5 without); the temperature 1 alone does better.")
+    #expect(warning(with: 0.5, without: 0.5)?.hasSuffix("(0.5 nats a row with it, 0.5 without); the temperature 1 alone does as well.") == true)
+  }
+
+  /// However the posterior was chosen, it is compared with a temperature that was tuned.
+  @Test func everyChoiceIsComparedWithATemperature() async throws {
+    // As many rows as a head needs to be sure of itself, from a network twice as sure as it should be.
+    let training = ToyProblem(rowCount: 400).records()
+    let validation = ToyProblem(rowCount: 400, seed: 8).records()
+    let plain = try #require(
+      try await LastLayerLaplace(predictive: .plain).fit(training: training, validation: validation, in: .test())
+        .exits[0].tuning.chosen)
+    for choice in [LastLayerLaplace.PriorPrecisionChoice.marginalLikelihood, .fixed(1000)] {
+      let posterior = try await LastLayerLaplace(sampleCount: 10, priorPrecision: choice, temperature: .fixed(1)).fit(
+        training: training, validation: validation, in: .test())
+      let tuning = posterior.exits[0].tuning
+      let chosen = try #require(tuning.chosen)
+      #expect(chosen.temperature == 1 && posterior.exits[0].temperature == 1)
+      let alone = try #require(tuning.withoutVariance)
+      expectClose(alone.temperature, plain.temperature, tolerance: 1e-3)
+      expectClose(alone.negativeLogLikelihood, plain.negativeLogLikelihood, tolerance: 1e-5)
+      let numbers = "(\(chosen.negativeLogLikelihood.significantDigits()) nats a row with it, "
+        + "\(alone.negativeLogLikelihood.significantDigits()) without); the temperature "
+        + "\(alone.temperature.significantDigits()) alone does better."
+      #expect(posterior.warnings.contains { $0.contains(numbers) }, "\(posterior.warnings)")
+    }
+  }
+
+  /// An ensemble may do better than its last exit's spread, and still worse than that exit with a temperature.
+  @Test func ensemblesAreComparedExitByExit() async throws {
+    let training = ToyProblem(rowCount: 400, exitCount: 2).records()
+    func validation(labelsOf exit: Int) -> InMemoryExitRecords {
+      let problem = ToyProblem(rowCount: 400, exitCount: 2, seed: 8)
+      var records = problem.records().records
+      records.labels = (0..<400).map { row in
+        let logits = records.exits[exit].logits.rows(row..<row + 1).elements
+        return (logits.firstIndex(of: logits.max() ?? 0) ?? 0) % 3
+      }
+      return InMemoryExitRecords(records, description: problem.description)
+    }
+    var recipe = LastLayerLaplace(sampleCount: 10)
+    // The last exit knows the labels, and the first, whose probabilities are averaged in, knows nothing of them.
+    let rows = validation(labelsOf: 1)
+    let alone = try await recipe.fit(training: training, validation: rows, in: .test())
+    recipe.ensembles = true
+    let both = try await recipe.fit(training: training, validation: rows, in: .test())
+    for exit in 0..<2 {
+      #expect(both.exits[exit].tuning.withoutVariance == alone.exits[exit].tuning.withoutVariance)
+    }
+    let own = try #require(both.exits[1].tuning.withoutVariance).negativeLogLikelihood
+    let mean = try #require(both.exits[1].tuning.chosen).negativeLogLikelihood
+    #expect(mean > own + 0.05)
+    let numbers = "(\(mean.significantDigits()) nats a row, this exit alone \(own.significantDigits())); the temperature"
+    #expect(both.warnings.contains { $0.hasPrefix("Exit 1") && $0.contains(numbers) }, "\(both.warnings)")
   }
 
   @Test func eachOfTheTwoCanBeFixed() async throws {
@@ -122,7 +203,7 @@ struct LaplaceTuningTests {
     }
     let fixedTemperature = try await fit(LastLayerLaplace(sampleCount: 10, temperature: .fixed(1)))
     #expect(fixedTemperature.temperature == 1)
-    #expect(fixedTemperature.tuning.trail.allSatisfy { $0.temperature == 1 })
+    #expect(fixedTemperature.tuning.trail.allSatisfy { $0.temperature == 1 || $0.priorPrecision == .infinity })
     let fixedPrior = try await fit(LastLayerLaplace(sampleCount: 10, priorPrecision: .fixed(3)))
     #expect(fixedPrior.priorPrecision == 3)
     #expect(fixedPrior.temperature != 1)

@@ -53,6 +53,27 @@ struct PosteriorArchiveTests {
     }
   }
 
+  /// Sums of every structure and likelihood are those of rows when nobody has changed them.
+  @Test(arguments: LaplaceStructure.allCases, [Likelihood.categorical, .binary, .multilabel, .gaussian])
+  func soundSumsAreRead(structure: LaplaceStructure, likelihood: Likelihood) async throws {
+    let problem = ToyProblem(rowCount: 80, classCount: likelihood == .binary ? 2 : 3, likelihood: likelihood)
+    var records = ToyProblem(rowCount: 80, classCount: likelihood == .binary ? 2 : 3, likelihood: likelihood == .binary ? .binary : .categorical)
+      .records().records
+    if likelihood == .gaussian || likelihood == .multilabel {
+      records.targets = records.exits[0].logits.converted(to: Double.self).map { likelihood == .gaussian ? $0 + 1 : $0 > 0 ? 1 : 0 }
+      records.labels = nil
+      if likelihood == .gaussian { records.noise = (0..<80).map { 0.5 + Double($0 % 7) } }
+    }
+    var posterior = try await LastLayerLaplace(structure: structure, priorPrecision: .fixed(1), temperature: .fixed(1)).fit(
+      training: InMemoryExitRecords(records, description: problem.description), validation: nil, in: .test())
+    posterior.fittedRows = [FittedRows(data: "abc:x y", rows: 3..<80), FittedRows(data: "def", rows: 0..<1)]
+    let archive = try Self.archive(posterior)
+    #expect(try LastLayerLaplacePosterior(from: archive).fittedRows == posterior.fittedRows)
+    guard structure != .lowRank else { return }
+    archive.alter("/exits/0/sums/0") { $0[$0.count - 1] *= -1 }
+    #expect(throws: FileError.self) { try LastLayerLaplacePosterior(from: archive) }
+  }
+
   @Test func untunedPosteriorHasNoTrail() async throws {
     let posterior = try await LastLayerLaplace(priorPrecision: .fixed(2), temperature: .fixed(1)).fit(
       training: ToyProblem().records(), validation: nil, in: .test())
@@ -95,6 +116,21 @@ struct PosteriorArchiveTests {
       ),
       ("sums", { $0.put(Tensor(zeros: [2, 3]), at: "/exits/0/sums/0") }, .shape, "/exits/0/sums/0"),
       ("row count", { $0.put(Tensor(zeros: [9]), at: "/exits/1/sums/totals") }, .value, "/exits/1/sums/totals"),
+      (
+        "negative sum", { $0.alter("/exits/0/sums/1") { $0[2, 2] *= -1 } }, .value,
+        "/exits/0/sums/1: Element [2, 2] on the diagonal is -"
+      ),
+      ("not symmetric", { $0.alter("/exits/1/sums/0") { $0[0, 1] += 3 } }, .value, "/exits/1/sums/0: Elements [1, 0]"),
+      ("no number", { $0.alter("/exits/0/sums/0") { $0[1, 1] = .nan } }, .value, "/exits/0/sums/0"),
+      ("too large beside", { $0.alter("/exits/0/sums/1") { for (i, j) in [(0, 1), (1, 0)] { $0[i, j] = 1e6 } } }, .value, "/exits/0/sums/1"),
+      (
+        "doubled", { $0.alter("/exits/0/sums/1") { for i in 0..<36 { $0[i] *= 2 } } }, .value,
+        "/exits/0/sums/1: It counts 160 rows, and /totals say 80"
+      ),
+      ("halved", { $0.alter("/exits/0/sums/0") { for i in 0..<9 { $0[i] /= 2 } } }, .value, "It counts 40 rows"),
+      ("half a row", { $0.alter("/exits/0/sums/totals") { $0[0] = 79.5 } }, .value, "The number of rows is 79.5"),
+      ("other weight", { $0.alter("/exits/0/sums/totals") { $0[3] = 81 } }, .value, "The weight of 80 rows is 81"),
+      ("fitted rows", { $0.set("fittedRows", .texts(["abc 5:5"]), of: "/") }, .malformed, "'abc 5:5'"),
       ("trail", { $0.put(Tensor(zeros: [2, 4]), at: "/exits/0/trail") }, .value, "/exits/0/trail"),
     ]
 
@@ -108,5 +144,18 @@ struct PosteriorArchiveTests {
     }
     #expect(error?.code == damage.code, "\(damage.name)")
     #expect("\(error.map(String.init(describing:)) ?? "")".contains(damage.words), "\(damage.name)")
+  }
+}
+
+extension MemoryArchive {
+  /// Changes the numbers of an array.
+  func alter(_ path: String, _ change: (inout Tensor<Double>) -> Void) {
+    do {
+      var tensor = try read(path, rows: nil, as: Double.self)
+      change(&tensor)
+      put(tensor, at: path)
+    } catch {
+      Issue.record("\(error)")
+    }
   }
 }

@@ -40,10 +40,13 @@ struct LaplaceStructureCommandTests {
   func everyStructureFitsAndPredicts(structure: LaplaceStructure) async throws {
     let folder = try TestFolder()
     try await records(in: folder)
-    let run = try await folder.succeed(
-      "fit", "laplace", "records.h5", "--structure", structure.rawValue, "--prior-precision", "marginal-likelihood",
-      "--prior-scope", structure == .kronecker ? "group" : "shared", "--temperature", "1", "--predictive", "bridge", "--rank", "12", "-o", "posterior.h5",
-      "--json")
+    let run = try await folder.run(
+      [
+        "fit", "laplace", "records.h5", "--structure", structure.rawValue, "--prior-precision", "marginal-likelihood",
+        "--prior-scope", structure == .kronecker ? "group" : "shared", "--temperature", "1", "--predictive", "bridge", "-o",
+        "posterior.h5", "--json",
+      ] + (structure == .lowRank ? ["--rank", "12"] : []))
+    try #require(run.exitCode == 0, "\(run.testDescription)")
     let fitted = try JSONDecoder().decode(Fitted.self, from: Data(run.output.utf8))
     #expect(fitted.structure == structure.rawValue)
     #expect(fitted.exits.allSatisfy { ($0.biasPriorPrecision != nil) == (structure == .kronecker) && $0.priorPrecision > 0 })
@@ -87,6 +90,86 @@ struct LaplaceStructureCommandTests {
     try await folder.refuse(
       "fit", "laplace", "records.h5", "--prior-precision", "3", "--temperature", "1", "--continue", "first.h5",
       "--structure", "diagonal", "-o", "more.h5", code: 65, naming: "first.h5", "'kronecker'")
+  }
+
+  /// Normalised logits have an energy of zero, which ranked rows by rounding: AUROC 0.5.
+  @Test func meanFieldHasNoEnergy() async throws {
+    struct Answer: Decodable {
+      struct Score: Decodable { var auroc: Double }
+      struct Foreign: Decodable { var scores: [String: Score] }
+      struct Exit: Decodable { var ood: [Foreign] }
+      struct Model: Decodable { var exits: [Exit] }
+      var models: [Model]
+    }
+    let folder = try TestFolder()
+    try await records(in: folder)
+    try await folder.succeed(
+      "fit", "laplace", "records.h5", "--prior-precision", "1", "--temperature", "1", "--predictive", "mean-field", "-o",
+      "posterior.h5")
+    try await folder.succeed(
+      "evaluate", "posterior.h5", "--data", Digits.test, "--ood", "letters=\(Digits.letters)", "--checkpoint",
+      Digits.checkpoint, "--json", "report.json", "--html", "report.html")
+    let models = try JSONDecoder().decode(Answer.self, from: folder.bytes("report.json")).models
+    #expect(models[0].exits.allSatisfy { $0.ood[0].scores["energy"] != nil })
+    for exit in models[1].exits {
+      #expect(exit.ood[0].scores["energy"] == nil && exit.ood[0].scores["maximumProbability"] != nil)
+    }
+    #expect(String(decoding: try folder.bytes("report.html"), as: UTF8.self).contains("letters"))
+  }
+
+  @Test func jointCovariancesAreWritten() async throws {
+    let folder = try TestFolder()
+    try await records(in: folder)
+    try await folder.succeed(
+      "fit", "laplace", "records.h5", "--prior-precision", "2", "--temperature", "1.5", "-o", "posterior.h5")
+    try await folder.succeed(
+      "predict", "posterior.h5", "--data", "records.h5", "--rows", "3:8", "--joint-covariance", "-o", "predictions.h5")
+    let predictions = try HDF5Archive(folder.path("predictions.h5"))
+    let posterior = try LastLayerLaplacePosterior(from: HDF5Archive(folder.path("posterior.h5")))
+    for exit in 0..<3 {
+      let covariance = try predictions.read("/exits/\(exit)/jointCovariance", as: Double.self)
+      #expect(covariance.shape == [5, 10, 5, 10])
+      let features = try HDF5Archive(folder.path("records.h5"))
+        .read("/exits/\(exit)/features", rows: 3..<8, as: Float.self).converted(to: Double.self)
+      let variances = posterior.exits[exit].logitVariances(features: features, on: ReferenceBackend())
+      for row in 0..<5 {
+        for k in 0..<10 {
+          expectClose(covariance[((row * 10 + k) * 5 + row) * 10 + k], variances[row, k] / 2.25, tolerance: 1e-9)
+          expectClose(
+            covariance[((row * 10 + k) * 5 + 0) * 10 + 4], covariance[((0 * 10 + 4) * 5 + row) * 10 + k], tolerance: 1e-12)
+        }
+      }
+    }
+    try await folder.refuse(
+      "predict", Digits.checkpoint, "--data", Digits.test, "--rows", "0:4", "--joint-covariance", "-o", "no.h5", code: 65,
+      naming: "digits.h5", "last-layer posterior")
+    try await folder.refuse(
+      "predict", "posterior.h5", "--data", Digits.test, "--checkpoint", Digits.checkpoint, "--rows", "0:410",
+      "--joint-covariance", "-o", "no.h5", code: 65, naming: Digits.test, "410 rows of 10 outputs", "at most 409 rows")
+  }
+
+  /// The prior that validation finds with a fixed temperature, against a grid of priors that the user gives.
+  @Test func priorOfValidationIsAsGoodAsAGrid() async throws {
+    struct Answer: Decodable {
+      struct Exit: Decodable { var validationNLL: Double }
+      var exits: [Exit]
+    }
+    let folder = try TestFolder()
+    try await records(in: folder)
+    try await folder.succeed("extract", Digits.checkpoint, "--data", Digits.validation, "-o", "validation.h5")
+    func fit(_ prior: String) async throws -> [Double] {
+      let run = try await folder.succeed(
+        "fit", "laplace", "records.h5", "--validation", "validation.h5", "--predictive", "probit", "--structure", "diagonal",
+        "--temperature", "1", "--prior-precision", prior, "-o", "posterior.h5", "--force", "--json")
+      return try JSONDecoder().decode(Answer.self, from: Data(run.output.utf8)).exits.map(\.validationNLL)
+    }
+    let found = try await fit("validation")
+    var lowest = [Double](repeating: .infinity, count: 3)
+    for step in 0...24 {
+      let values = try await fit("\(pow(10, -3 + Double(step) / 4))")
+      lowest = zip(lowest, values).map { min($0, $1) }
+    }
+    for (value, grid) in zip(found, lowest) { #expect(value <= grid + 1e-5 && value > grid - 0.01) }
   }
 
   @Test func predictionsThatAreNoNumbersAreRefused() async throws {
@@ -135,7 +218,7 @@ struct LaplaceStructureCommandTests {
     try writer.finish()
     let run = try await folder.succeed(
       "fit", "laplace", "records.h5", "--structure", "full", "--prior-precision", "marginal-likelihood",
-      "--temperature", "1", "-o", "posterior.h5", "--json")
+      "-o", "posterior.h5", "--json")
     let noise = try #require(try JSONDecoder().decode(Fitted.self, from: Data(run.output.utf8)).exits[0].noise)
     expectClose(noise, 0.3, tolerance: 0.08)
     #expect(try await folder.succeed("inspect", "posterior.h5").output.contains("noise"))

@@ -253,6 +253,14 @@ struct SegmentationTests {
     try await folder.refuse(
       "evaluate", Self.file("plain"), "--data", "void.h5", "--rows", "1:3", "--json", "out.json", code: 65,
       naming: "Row 1 at pixel (3, 5) has label 255")
+    // Predictions pass labels on, and those that are no class only where the user says that they are none.
+    try await folder.refuse(
+      "predict", Self.file("plain"), "--data", "void.h5", "-o", "out.h5", code: 65, naming: "void.h5",
+      "Row 1 at pixel (3, 5) has label 255", "--ignore-label 255")
+    try await folder.succeed(
+      "predict", Self.file("plain"), "--data", "void.h5", "--ignore-label", "255", "-o", "predictions.h5")
+    #expect(try HDF5Archive(folder.path("predictions.h5")).readIntegers("/labels", rows: nil) == labels)
+    try FileManager.default.removeItem(atPath: folder.path("predictions.h5"))
     labels[48 + 3 * 6 + 5] = -1
     try write(images, labels: labels, shape: [6, 8, 6], to: "negative.h5", in: folder)
     try await folder.refuse(

@@ -1,7 +1,7 @@
 import BayesNetwork
 import BayesTensor
 
-/// Class indices in an array: one a row, or one a position of a row; or one-hot vectors in their places.
+/// Class indices in an array: one a row, or one a position of a row; or one-hot vectors, or targets, in their places.
 struct LabelArray: Sendable {
   private let array: any StoredArray
 
@@ -31,6 +31,30 @@ struct LabelArray: Sendable {
       return try indices(array.integers(rows), width: width, reading, firstRow: rows.lowerBound)
     }
     return try indices(array.values(rows, as: Double.self), width: width, reading, firstRow: rows.lowerBound)
+  }
+
+  /// Whether rows are `[positions…, outputs]`; axes of extent one do not count.
+  func holdsTargets(outputs: Int, positions: [Int]) -> Bool {
+    array.shape.row.dimensions.filter { $0 != 1 } == (positions + [outputs]).filter { $0 != 1 }
+  }
+
+  /// The targets of some rows, `[rows · positions, outputs]`.
+  ///
+  /// - Throws: `FileError.Code.shape` for rows of another shape; `.value` naming the first row, and position, with a
+  ///   target that is not finite.
+  func targets(_ rows: Range<Int>, outputs: Int, positions: [Int]) throws(FileError) -> Tensor<Double> {
+    guard holdsTargets(outputs: outputs, positions: positions) else {
+      let wanted = (["rows"] + (positions + [outputs]).map(String.init)).joined(separator: ", ")
+      throw FileError(
+        .shape, file: array.file, object: array.object,
+        "Targets of shape \(array.shape) do not fit a network of \(outputs) output(s); give [\(wanted)].")
+    }
+    let values = rows.isEmpty ? [] : try array.values(rows, as: Double.self)
+    if let index = values.firstIndex(where: { !$0.isFinite }) {
+      let place = answerPlace(index / outputs, positions: positions, firstRow: rows.lowerBound)
+      throw refusal("\(place) has the target \(values[index]); targets are finite numbers, so correct or leave out that row.")
+    }
+    return Tensor(shape: [values.count / outputs, outputs], elements: values)
   }
 
   private func indices<Number: LabelNumber>(

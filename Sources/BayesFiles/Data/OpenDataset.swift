@@ -8,7 +8,8 @@ public import BayesTensor
 /// Where there is no `x`, the only array of two or more axes is taken, and for labels the only list of
 /// integers as long.  Labels are class indices `[rows]` or `[rows, 1]`, of any type as long as they are
 /// whole numbers from 0, or one-hot rows `[rows, classes]`; where a network answers at every pixel or step,
-/// `[rows, height, width]`, with or without a last axis for those.  Inputs of `uint8` stay bytes; all others
+/// `[rows, height, width]`, with or without a last axis for those.  For networks whose outputs are real numbers, or labels
+/// that do not exclude each other, they are targets of any type, `[rows, outputs]` (`[rows]` for one).  Inputs of `uint8` stay bytes; all others
 /// become `Float`.
 ///
 /// A `.csv` file gives inputs `[rows, columns]` without the column of labels.  Columns are separated by
@@ -228,6 +229,17 @@ private struct ArrayDataset: Dataset {
       throw FileError(.missing, file: file, "The data have no labels; name them, or give a file of labels.")
     }
     return try labelArray.indices(storedRows(rows), as: reading)
+  }
+
+  func holdsTargets(outputs: Int, positions: [Int]) -> Bool {
+    labelArray?.holdsTargets(outputs: outputs, positions: positions) ?? false
+  }
+
+  func targets(_ rows: Range<Int>, outputs: Int, positions: [Int]) throws(FileError) -> Tensor<Double> {
+    guard let labelArray else {
+      throw FileError(.missing, file: file, "The data have no targets; name them, or give a file of them as that of labels.")
+    }
+    return try labelArray.targets(storedRows(rows), outputs: outputs, positions: positions)
   }
 
   /// The rows of the file that some rows of this data set are.

@@ -108,12 +108,28 @@ public protocol Dataset: Sendable {
   ///
   /// - Throws: as `labels(_:)`; `FileError.Code.shape` where a row has labels of another shape, even for no rows.
   func labels(_ rows: Range<Int>, as reading: LabelReading) throws(FileError) -> [Int]
+
+  /// Whether what stands for labels has the shape of targets: a number for each output, at each position.
+  func holdsTargets(outputs: Int, positions: [Int]) -> Bool
+
+  /// The targets of some rows, where outputs are real numbers or labels that exclude each other not.
+  ///
+  /// - Shapes: `[rows · positions, outputs]`, all positions of a row one after another in row-major order.
+  /// - Throws: `FileError` naming the file, and the row where a target is not finite; `FileError.Code.shape` where rows
+  ///   have targets of another shape, even for no rows.
+  func targets(_ rows: Range<Int>, outputs: Int, positions: [Int]) throws(FileError) -> Tensor<Double>
 }
 
 extension Dataset {
   public var classNames: [String] { [] }
   public var labelsFile: String { file }
   public var firstRow: Int { 0 }
+
+  public func holdsTargets(outputs: Int, positions: [Int]) -> Bool { false }
+
+  public func targets(_ rows: Range<Int>, outputs: Int, positions: [Int]) throws(FileError) -> Tensor<Double> {
+    throw FileError(.unsupported, file: labelsFile, "Targets are not read from data of this kind; give them as an array.")
+  }
 
   public func labels(_ rows: Range<Int>, as reading: LabelReading) throws(FileError) -> [Int] {
     guard reading.positions.isEmpty else {

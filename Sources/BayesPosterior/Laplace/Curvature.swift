@@ -160,6 +160,9 @@ package struct Curvature: Sendable, Equatable {
     set { totals[total.rawValue] = newValue }
   }
 
+  /// Whether all numbers are.
+  var isFinite: Bool { (parts + [totals]).allSatisfy { $0.firstNonFinite == nil } }
+
   /// The number of rows.
   package var rowCount: Int { Int(self[.rowCount]) }
 

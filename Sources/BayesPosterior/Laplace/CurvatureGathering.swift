@@ -26,7 +26,15 @@ extension Curvature {
     } combine: { partials in
       for (exit, partial) in partials.enumerated() { sums[exit].add(partial) }
     }
-    for exit in sums.indices { sums[exit].reduce(over: context.communicator) }
+    for exit in sums.indices {
+      sums[exit].reduce(over: context.communicator)
+      guard sums[exit].isFinite else {
+        throw FileError(
+          .value, file: source.description.file, object: source.description.place(ofExit: exit),
+          "The curvature, a sum over its rows, is infinite or not a number; look for features that are very large, and for a "
+            + "noise of rows that is nearly zero.")
+      }
+    }
     guard sums.allSatisfy({ $0.rowCount > 0 }) else {
       throw FileError(
         .shape, file: source.description.file, "There are no training rows; curvature needs at least one.")

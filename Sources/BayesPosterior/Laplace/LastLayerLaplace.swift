@@ -118,8 +118,9 @@ public struct LastLayerLaplace: Hashable, Sendable {
   ///   factors; for tuning, the likelihood of at most a thousand validation rows at 275 points and of
   ///   all of them at 50 to 100 points, each O(draws · classes) exponentials a row.
   /// - Precondition: validation rows are given if `needsValidation`.
-  /// - Throws: `FileError` naming exit and row where rows are unfit; `NumericalError` where a
-  ///   factorisation fails or the marginal likelihood has no maximum; `CancellationError`.
+  /// - Throws: `FileError` naming exit and row where rows are unfit, and the exit where sums over them are not finite or
+  ///   the marginal likelihood has no maximum; `NumericalError` where a factorisation does not converge;
+  ///   `CancellationError`.
   public func fit(
     training: any ExitRecordSource, validation: (any ExitRecordSource)?,
     continuing earlier: LastLayerLaplacePosterior? = nil, in context: ExecutionContext
@@ -135,7 +136,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
     if let validation { try training.description.requireSameNetwork(as: validation.description) }
 
     var posterior = try await posteriorBeforeTuning(training, earlier, in: context)
-    try chooseByMarginalLikelihood(&posterior, on: context.backend)
+    try chooseByMarginalLikelihood(&posterior, file: training.description.file, on: context.backend)
     if let validation {
       let tuning = try validationTuning(of: posterior, rows: validation.description, in: context)
       for (exit, result) in try await tuning.run(on: validation, in: context).enumerated() {
@@ -171,7 +172,8 @@ public struct LastLayerLaplace: Hashable, Sendable {
       if exit.likelihood == .gaussian, noise == .learned, !has {
         throw FileError(
           .missing, file: training.description.file, object: "exit \(index) ('\(exit.name)')",
-          "The training rows have no targets to learn the noise from; add /targets to the records, or give the noise.")
+          "The training rows have no targets to learn the noise from; give them (as the labels of data, as /targets of "
+            + "records), or give the noise.")
       }
     }
   }
@@ -234,9 +236,11 @@ public struct LastLayerLaplace: Hashable, Sendable {
       let curvature: ExitCurvature =
         structure == .lowRank
         ? .lowRank(lowRanks[index])
-        : try sums[index].exitCurvature(
-          structure, likelihood: check.likelihood, hasBias: check.head.hasBias,
-          logitCount: check.head.weight.shape[1], on: context.backend)
+        : try naming(index, source, training.description.file) {
+          try sums[index].exitCurvature(
+            structure, likelihood: check.likelihood, hasBias: check.head.hasBias,
+            logitCount: check.head.weight.shape[1], on: context.backend)
+        }
       exits.append(
         LastLayerLaplacePosterior.Exit(
           description: description, curvature: curvature, sums: sums[index],
@@ -258,7 +262,8 @@ public struct LastLayerLaplace: Hashable, Sendable {
     return posterior
   }
 
-  private func requireContinuation(
+  /// Refuses posteriors that rows of a network cannot be added to, as `fit` does.
+  public func requireContinuation(
     of earlier: LastLayerLaplacePosterior, with description: RecordsDescription
   ) throws(FileError) {
     guard earlier.structure == structure else {
@@ -277,49 +282,53 @@ public struct LastLayerLaplace: Hashable, Sendable {
   }
 
   private func chooseByMarginalLikelihood(
-    _ posterior: inout LastLayerLaplacePosterior, on backend: any Backend
+    _ posterior: inout LastLayerLaplacePosterior, file: String, on backend: any Backend
   ) throws {
+    let source = posterior.source
     for (index, exit) in posterior.exits.enumerated() where exit.description.likelihood == .gaussian {
       switch (noise, priorPrecision) {
       case (.fixed(let value), _): posterior.exits[index].noise = value
       case (.learned, .fixed(let prior)):
         posterior.exits[index].noise = exit.marginalLikelihood?.bestNoise(priorPrecision: prior) ?? 1
       case (.learned, .marginalLikelihood):
-        if let maximum = try exit.marginalLikelihood?.maximumWithNoise() {
+        if let maximum = try naming(index, source, file, { try exit.marginalLikelihood?.maximumWithNoise() }) {
           posterior.exits[index].noise = maximum.noise
         }
       case (.learned, .validation):
         // Where the search begins.
         let residuals = GaussianResiduals(exit.sums, outputCount: exit.description.logitCount)
         guard residuals.squaredError > 0 else {
-          throw NumericalError(
-            .notFinite,
-            "The noise of exit \(index) cannot be learned: the network meets every training target exactly. "
-              + "Give the noise.")
+          throw FileError(
+            .value, file: file, object: source.place(ofExit: index), MarginalLikelihood.noResiduals)
         }
         posterior.exits[index].noise = (residuals.squaredError / residuals.count).squareRoot()
       }
     }
     guard priorPrecision == .marginalLikelihood else { return }
     if priorScope == .shared {
-      let maximum = try MarginalLikelihood.maximum(
-        ofSum: posterior.exits.compactMap(\.marginalLikelihood), noises: posterior.exits.map(\.noise))
+      let maximum = try naming(nil, source, file) {
+        try MarginalLikelihood.maximum(
+          ofSum: posterior.exits.compactMap(\.marginalLikelihood), noises: posterior.exits.map(\.noise))
+      }
       for index in posterior.exits.indices { posterior.exits[index].priorPrecision = maximum.priorPrecision }
       if maximum.isLowest { posterior.warnings.append("All exits: " + maximum.lowestWarning) }
       return
     }
     for index in posterior.exits.indices {
       let name = "Exit \(index) ('\(posterior.exits[index].description.name)')"
+      func named<Result>(_ body: () throws -> Result) throws -> Result { try naming(index, source, file, body) }
       if priorScope == .group, posterior.exits[index].description.head?.hasBias == true {
         // The prior precision of the bias in units of that of the weights.
         let exit = posterior.exits[index]
-        let (logRatio, isLowest) = try MarginalLikelihood.highestPoint(
-          below: Self.groupBound, decades: 12, pointsPerDecade: 2, width: 1e-5
-        ) { ratio throws in
-          var scaled = exit
-          scaled.curvature = try exit.curvature.scalingBias(by: Double.exp(-ratio / 2), on: backend)
-          guard let (curve, maximum) = try evidenceMaximum(scaled) else { return -.infinity }
-          return curve(priorPrecision: maximum.priorPrecision, noise: maximum.noise)
+        let (logRatio, isLowest) = try named {
+          try MarginalLikelihood.highestPoint(
+            below: Self.groupBound, decades: 12, pointsPerDecade: 2, width: 1e-5
+          ) { ratio throws in
+            var scaled = exit
+            scaled.curvature = try exit.curvature.scalingBias(by: Double.exp(-ratio / 2), on: backend)
+            guard let (curve, maximum) = try evidenceMaximum(scaled) else { return -.infinity }
+            return curve(priorPrecision: maximum.priorPrecision, noise: maximum.noise)
+          }
         }
         posterior.exits[index].curvature = try exit.curvature.scalingBias(by: Double.exp(-logRatio / 2), on: backend)
         if isLowest || logRatio > Self.groupBound - 1e-3 {
@@ -329,7 +338,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
               + "not tell the two apart.")
         }
       }
-      guard let (_, maximum) = try evidenceMaximum(posterior.exits[index]) else { continue }
+      guard let (_, maximum) = try named({ try evidenceMaximum(posterior.exits[index]) }) else { continue }
       posterior.exits[index].priorPrecision = maximum.priorPrecision
       posterior.exits[index].noise = maximum.noise
       if maximum.isLowest { posterior.warnings.append("\(name): " + maximum.lowestWarning) }
@@ -352,7 +361,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
     of posterior: LastLayerLaplacePosterior, rows: RecordsDescription, in context: ExecutionContext
   ) throws -> ValidationTuning {
     var exits: [ValidationLikelihood.Exit] = []
-    var (priorAxes, temperatureAxes): ([LatticeAxis], [LatticeAxis]) = ([], [])
+    var (priorAxes, temperatureAxes, plainAxes): ([LatticeAxis], [LatticeAxis], [LatticeAxis]) = ([], [], [])
     for (index, exit) in posterior.exits.enumerated() {
       exits.append(
         ValidationLikelihood.Exit(
@@ -365,10 +374,11 @@ public struct LastLayerLaplace: Hashable, Sendable {
         priorPrecision == .validation && predictive != .plain
           ? ValidationTuning.priorAxis(meanSquaredNorm: exit.meanSquaredNorm) : .fixed(exit.unitPriorPrecision))
       if exit.description.likelihood == .gaussian {
+        plainAxes.append(ValidationTuning.noiseAxis(around: exit.noise))
         temperatureAxes.append(
-          noise == .learned && priorPrecision == .validation
-            ? ValidationTuning.noiseAxis(around: exit.noise) : .fixed(exit.noise))
+          noise == .learned && priorPrecision == .validation ? plainAxes[index] : .fixed(exit.noise))
       } else {
+        plainAxes.append(ValidationTuning.freeTemperatureAxis)
         switch temperature {
         case .validation: temperatureAxes.append(ValidationTuning.freeTemperatureAxis)
         case .fixed(let value): temperatureAxes.append(.fixed(value))
@@ -377,7 +387,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
     }
     return ValidationTuning(
       likelihood: ValidationLikelihood(exits: exits, predictive: predictive), priorAxes: priorAxes,
-      temperatureAxes: temperatureAxes,
+      temperatureAxes: temperatureAxes, plainAxes: plainAxes,
       ensembleWeights: ensembles ? posterior.exits.map { Double($0.description.multiplyAdds ?? 1) } : nil)
   }
 
@@ -396,7 +406,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
         "\(name): the prior precision \(exit.priorPrecision.significantDigits()) is the lowest that is tried; "
           + "the validation rows ask for a wider posterior than the training rows allow.")
     }
-    if predictive != .plain, priorPrecision == .validation, let warning = exit.tuning.spreadWarning(parameter) {
+    if predictive != .plain, let warning = exit.tuning.spreadWarning(parameter, isEnsemble: ensembles && index > 0) {
       warnings.append("\(name): \(warning)")
     }
     if let warning = memorisationWarning(exit) { warnings.append("\(name): \(warning)") }
@@ -438,15 +448,22 @@ extension LaplaceTuning.Point {
 }
 
 extension LaplaceTuning {
-  /// What the user should know where the variance of the posterior does not pay on the validation rows.
+  /// What the user should know where the posterior does not pay on the validation rows.
   ///
-  /// - Parameter parameter: what is tuned beside it: the temperature, or the noise.
-  func spreadWarning(_ parameter: String) -> String? {
+  /// - Parameters:
+  ///   - parameter: what is tuned beside it: the temperature, or the noise.
+  ///   - isEnsemble: whether the posterior predicts as the mean of several exits.
+  func spreadWarning(_ parameter: String, isEnsemble: Bool = false) -> String? {
     guard let chosen, let withoutVariance else { return nil }
     let (with, without) = (chosen.negativeLogLikelihood, withoutVariance.negativeLogLikelihood)
     guard without - with < ValidationTuning.tolerance else { return nil }
-    return "the spread of the posterior does not lower the negative log-likelihood of the validation rows "
-      + "(\(with.significantDigits()) nats a row with it, \(without.significantDigits()) without); the \(parameter) alone "
+    let comparison =
+      isEnsemble
+      ? "the mean of the exits up to this one does not lower the negative log-likelihood of the validation rows "
+        + "(\(with.significantDigits()) nats a row, this exit alone \(without.significantDigits()))"
+      : "the spread of the posterior does not lower the negative log-likelihood of the validation rows "
+        + "(\(with.significantDigits()) nats a row with it, \(without.significantDigits()) without)"
+    return comparison + "; the \(parameter) \(withoutVariance.temperature.significantDigits()) alone "
       + (with - without < ValidationTuning.tolerance ? "does as well." : "does better.")
   }
 
@@ -463,4 +480,26 @@ extension LaplaceTuning {
     result.withoutVariance = withoutVariance.map(converted)
     return result
   }
+}
+
+/// Says at which exit of which file numbers went wrong that come from its rows; what the libraries are to blame for stays.
+///
+/// - Parameter exit: `nil` for all.
+func naming<Result>(
+  _ exit: Int?, _ source: RecordsDescription, _ file: String, _ body: () throws -> Result
+) throws -> Result {
+  do {
+    return try body()
+  } catch let error as NumericalError
+    where [.notFinite, .notPositiveDefinite, .outOfRange].contains(error.code)
+  {
+    throw FileError(
+      .value, file: file, object: exit.map { source.place(ofExit: $0) },
+      error.message)
+  }
+}
+
+extension RecordsDescription {
+  /// An exit in words, for messages.
+  func place(ofExit index: Int) -> String { "exit \(index) ('\(exits[index].name)')" }
 }

@@ -5,8 +5,8 @@ public import BayesTensor
 /// of the rows it was fitted to but their number and sums over them.
 ///
 /// - `/` has the attributes `format`, `version`, `method`, `structure`, `predictive`, `draws`, `drawsKey`,
-///   `isEnsemble`, `exitCount`, and where known `classNames`, `checkpointDigest`, `dataDigest`, `preprocessing`
-///   (JSON), `positions` and `warnings`.
+///   `isEnsemble`, `exitCount`, and where known `fittedRows`, `classNames`, `checkpointDigest`, `dataDigest`,
+///   `preprocessing` (JSON), `positions` and `warnings`.
 /// - `/exits/0` and so on have attributes of the exit and the arrays `weight`, `bias`, `trail`, those of the structure
 ///   (`outputValues`, `outputVectors`, `inputValues`, `inputVectors` of Kronecker ones; `curvature` of `diagonal`;
 ///   `values` and `vectors` of `full` and `low-rank`), and the sums that further rows can be added to, `sums/totals`
@@ -25,6 +25,7 @@ extension LastLayerLaplacePosterior {
       warnings: warnings)
     try archive.setAttribute("structure", .text(structure.rawValue), of: "/")
     try archive.setAttribute("isEnsemble", .integer(isEnsemble ? 1 : 0), of: "/")
+    if !fittedRows.isEmpty { try archive.setAttribute("fittedRows", .texts(fittedRows.map(\.text)), of: "/") }
     for (index, exit) in exits.enumerated() { try exit.write(to: archive, at: "/exits/\(index)") }
   }
 
@@ -45,6 +46,12 @@ extension LastLayerLaplacePosterior {
     }
     self.exits = exits
     source = try reader.source(exits: exits.map(\.description))
+    for text in try reader.texts("fittedRows", of: "/") {
+      guard let rows = FittedRows(text) else {
+        throw reader.failure(.malformed, "/", "The attribute 'fittedRows' holds '\(text)', which names no rows; fit again.")
+      }
+      fittedRows.append(rows)
+    }
   }
 }
 
@@ -115,9 +122,10 @@ extension LastLayerLaplacePosterior.Exit {
     }
     sums = Curvature(
       parts: parts, totals: try reader.array(path + "/sums/totals", shape: [Curvature.Total.allCases.count]))
-    guard sums[.rowCount] >= 1, sums[.rowCount] < 1e15, sums[.weight] > 0 else {
+    if let (part, message) = sums.fault(structure, description.likelihood) {
       throw reader.failure(
-        .value, path + "/sums/totals", "The number of rows is \(sums[.rowCount]); the file is damaged.")
+        .value, path + "/sums/" + (part.map { "\($0)" } ?? "totals"),
+        message + " These are no sums over rows, the file was changed; fit again.")
     }
 
     hasAnswers = try reader.integer("hasAnswers", of: path) != 0

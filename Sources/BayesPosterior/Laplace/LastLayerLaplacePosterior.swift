@@ -155,6 +155,36 @@ public struct LastLayerLaplacePosterior: Sendable, Equatable {
   public let source: RecordsDescription
   /// What the user should know of the fit, one sentence or two each.
   public internal(set) var warnings: [String]
+  /// The rows it was fitted to, as far as the caller has noted them.
+  public var fittedRows: [FittedRows] = []
+}
+
+/// Which rows of which data a posterior was fitted to, so that none is added twice.
+public struct FittedRows: Sendable, Equatable {
+  /// What tells data apart: a digest of the file, and what names the array in it; of records, a digest of their first
+  /// logits.
+  public var data: String
+  public var rows: Range<Int>
+
+  public init(data: String, rows: Range<Int>) {
+    self.data = data
+    self.rows = rows
+  }
+
+  /// The rows that a text names, as `text` writes them.
+  init?(_ text: String) {
+    guard let space = text.lastIndex(of: " ") else { return nil }
+    let bounds = text[space...].dropFirst().split(separator: ":").map { Int($0) }
+    guard bounds.count == 2, let first = bounds[0], let end = bounds[1], first >= 0, first < end else { return nil }
+    self.init(data: String(text[..<space]), rows: first..<end)
+  }
+
+  var text: String { "\(data) \(rows.lowerBound):\(rows.upperBound)" }
+
+  /// The rows that are also among others.
+  public func overlap(with others: [FittedRows]) -> Range<Int>? {
+    others.lazy.filter { $0.data == data }.map { $0.rows.clamped(to: rows) }.first { !$0.isEmpty }
+  }
 }
 
 /// How the prior precision and the temperature of one exit were chosen, and what else was tried.
@@ -175,7 +205,8 @@ public struct LaplaceTuning: Sendable, Equatable {
   public var trail: [Point] = []
   /// The chosen pair on all validation rows; `nil` without validation rows.
   public var chosen: Point?
-  /// The best temperature without any variance, on all validation rows.
+  /// The best temperature of the exit by itself without any variance, on all validation rows; a free one also where that
+  /// of the posterior is fixed.
   public var withoutVariance: Point?
   /// The accuracy of the network on the validation rows; `nil` without validation rows.
   public var validationAccuracy: Double?

@@ -100,9 +100,7 @@ public struct MarginalLikelihood: Sendable {
     guard let residuals else { return try maximum() }
     try Self.requireNorm(squaredNorm)
     guard residuals.squaredError > 0 else {
-      throw NumericalError(
-        .notFinite,
-        "The noise cannot be learned: the network meets every training target exactly. Give the noise.")
+      throw NumericalError(.notFinite, Self.noResiduals)
     }
     func noise(_ scaled: Double) -> Double {
       ((residuals.squaredError + scaled * squaredNorm) / residuals.count).squareRoot()
@@ -128,6 +126,10 @@ public struct MarginalLikelihood: Sendable {
     return Double.exp(
       Self.highestPoint(below: bound, decades: 6) { self(priorPrecision: priorPrecision, noise: Double.exp($0)) }.point)
   }
+
+  /// Why there is no noise to learn.
+  static let noResiduals =
+    "The noise cannot be learned: the network meets every training target exactly; give it with --noise."
 
   private static func requireNorm(_ squaredNorm: Double) throws(NumericalError) {
     guard squaredNorm > 0, squaredNorm.isFinite else {

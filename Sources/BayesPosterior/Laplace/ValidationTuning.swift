@@ -24,6 +24,8 @@ struct ValidationTuning: Sendable {
   /// The prior precisions that each exit may take.
   let priorAxes: [LatticeAxis]
   let temperatureAxes: [LatticeAxis]
+  /// The temperatures that each exit may take without any variance, also where that of its posterior is fixed.
+  let plainAxes: [LatticeAxis]
   /// The weights of the exits in ensembles; `nil` where each exit stands alone.
   let ensembleWeights: [Double]?
 
@@ -48,7 +50,8 @@ struct ValidationTuning: Sendable {
   /// What was found at each exit.
   ///
   /// Ensembles are chosen greedily, earliest exit first: the exits before one keep their choice, and it is scored by
-  /// the weighted mean of all probabilities up to it.  That keeps one number a validation row in memory.
+  /// the weighted mean of all probabilities up to it.  That keeps one number a validation row in memory.  What it is
+  /// compared with, a temperature without variance, is the exit's by itself.
   func run(on source: any ExitRecordSource, in context: ExecutionContext) async throws -> [LaplaceTuning] {
     var tunings = priorAxes.map { _ in LaplaceTuning() }
     guard let ensembleWeights else {
@@ -68,6 +71,12 @@ struct ValidationTuning: Sendable {
           bases: sums.mapValues { $0.map { $0 / sum } }, weight: weight / sum)
       }
       try await greedy.tune([exit], on: source, &tunings, in: context)
+      if exit > 0 {
+        // These are no points of the ensemble's own trail.
+        var alone = tunings
+        let bests = try await plainSearch([exit], on: source, &alone, in: context)
+        tunings[exit].withoutVariance = plainPoint(bests[exit], exit, tunings[exit])
+      }
       guard let chosen = tunings[exit].chosen, exit + 1 < priorAxes.count else { continue }
       let own = try await likelihood.answerProbabilities(
         of: exit,
@@ -87,42 +96,61 @@ struct ValidationTuning: Sendable {
     _ chosenExits: [Int], on source: any ExitRecordSource, _ tunings: inout [LaplaceTuning],
     in context: ExecutionContext
   ) async throws {
-    let withoutVariance = LatticeAxis.fixed(.infinity)
-    var plainSearches = [LatticeSearch?](repeating: nil, count: priorAxes.count)
-    for exit in chosenExits {
-      plainSearches[exit] = LatticeSearch(
-        prior: 0...0, temperature: temperatureAxes[exit].bounds,
-        from: coarseIndices(temperatureAxes[exit]).map { LatticePoint(prior: 0, temperature: $0) },
-        step: Self.coarseStep / 2, tolerance: Self.searchTolerance)
-    }
-    let plainBests = try await search(
-      plainSearches, axes: priorAxes.map { _ in withoutVariance }, on: source, "Tuning the temperature", &tunings,
-      in: context)
-    for exit in chosenExits {
-      tunings[exit].withoutVariance = point(plainBests[exit], withoutVariance, exit, tunings[exit])
-    }
+    let plainBests = try await plainSearch(chosenExits, on: source, &tunings, in: context)
+    for exit in chosenExits { tunings[exit].withoutVariance = plainPoint(plainBests[exit], exit, tunings[exit]) }
 
     let starts = try await coarseMinima(chosenExits, on: source, &tunings, in: context)
     var searches = [LatticeSearch?](repeating: nil, count: priorAxes.count)
     for exit in chosenExits {
       guard let start = starts[exit], let plain = plainBests[exit] else { continue }
       // With a prior precision this high the variance is as good as zero.
+      let isFree = temperatureAxes[exit].bounds.count > 1
       let nearlyPlain = LatticePoint(
-        prior: priorAxes[exit].bounds.upperBound, temperature: plain.point.temperature)
+        prior: priorAxes[exit].bounds.upperBound, temperature: isFree ? plain.point.temperature : 0)
       searches[exit] = LatticeSearch(
         prior: priorAxes[exit].bounds, temperature: temperatureAxes[exit].bounds,
         from: priorAxes[exit].bounds.count > 1 ? [start, nearlyPlain] : [start],
         step: Self.coarseStep / 2, tolerance: Self.searchTolerance)
     }
     let bests = try await search(
-      searches, axes: priorAxes, on: source, "Tuning the prior precision and the temperature", &tunings,
-      in: context)
-    for exit in chosenExits { tunings[exit].chosen = point(bests[exit], priorAxes[exit], exit, tunings[exit]) }
+      searches, axes: Axes(prior: priorAxes, temperature: temperatureAxes), on: source,
+      "Tuning the prior precision and the temperature", &tunings, in: context)
+    for exit in chosenExits {
+      tunings[exit].chosen = point(bests[exit], priorAxes[exit], temperatureAxes[exit], tunings[exit])
+    }
+  }
+
+  /// The best temperatures of some exits without any variance.
+  private func plainSearch(
+    _ chosenExits: [Int], on source: any ExitRecordSource, _ tunings: inout [LaplaceTuning], in context: ExecutionContext
+  ) async throws -> [(point: LatticePoint, value: Double)?] {
+    var searches = [LatticeSearch?](repeating: nil, count: priorAxes.count)
+    for exit in chosenExits {
+      searches[exit] = LatticeSearch(
+        prior: 0...0, temperature: plainAxes[exit].bounds,
+        from: coarseIndices(plainAxes[exit]).map { LatticePoint(prior: 0, temperature: $0) },
+        step: Self.coarseStep / 2, tolerance: Self.searchTolerance)
+    }
+    return try await search(
+      searches, axes: Axes(prior: priorAxes.map { _ in .fixed(.infinity) }, temperature: plainAxes), on: source,
+      "Tuning the temperature", &tunings, in: context)
+  }
+
+  private func plainPoint(
+    _ best: (point: LatticePoint, value: Double)?, _ exit: Int, _ tuning: LaplaceTuning
+  ) -> LaplaceTuning.Point? {
+    point(best, .fixed(.infinity), plainAxes[exit], tuning)
+  }
+
+  /// The axes that the points of every exit lie on.
+  private struct Axes {
+    var prior: [LatticeAxis]
+    var temperature: [LatticeAxis]
   }
 
   /// Runs searches, one an exit or none, in common passes over all rows.
   private func search(
-    _ searches: [LatticeSearch?], axes: [LatticeAxis], on source: any ExitRecordSource, _ stage: String,
+    _ searches: [LatticeSearch?], axes: Axes, on source: any ExitRecordSource, _ stage: String,
     _ tunings: inout [LaplaceTuning], in context: ExecutionContext
   ) async throws -> [(point: LatticePoint, value: Double)?] {
     var searches = searches
@@ -162,8 +190,8 @@ struct ValidationTuning: Sendable {
     // With many classes fewer rows do, as a grid point costs as many exponentials as there are draws.
     let wanted = min(1000, max(200, 20_000_000 / numbersPerRow))
     let values = try await evaluate(
-      grids, priorAxes, everyRow: max(1, source.rowCount / wanted), on: source, "Tuning on a coarse grid",
-      &tunings, in: context)
+      grids, Axes(prior: priorAxes, temperature: temperatureAxes), everyRow: max(1, source.rowCount / wanted), on: source,
+      "Tuning on a coarse grid", &tunings, in: context)
     return zip(grids, values).map { grid, values in
       guard !grid.isEmpty else { return nil }
       var best = 0
@@ -178,15 +206,15 @@ struct ValidationTuning: Sendable {
 
   /// The mean negative log-likelihoods at each exit's points.
   private func evaluate(
-    _ points: [[LatticePoint]], _ axes: [LatticeAxis], everyRow stride: Int,
+    _ points: [[LatticePoint]], _ axes: Axes, everyRow stride: Int,
     on source: any ExitRecordSource, _ stage: String, _ tunings: inout [LaplaceTuning],
     in context: ExecutionContext
   ) async throws -> [[Double]] {
     let candidates = points.indices.map { exit in
       points[exit].map {
         ValidationLikelihood.Candidate(
-          priorPrecision: axes[exit].value(at: $0.prior),
-          temperature: temperatureAxes[exit].value(at: $0.temperature))
+          priorPrecision: axes.prior[exit].value(at: $0.prior),
+          temperature: axes.temperature[exit].value(at: $0.temperature))
       }
     }
     let sums = try await likelihood.sums(
@@ -217,12 +245,13 @@ struct ValidationTuning: Sendable {
 
   /// The end of a search, as the trail has it: searches look at all rows, so the largest count is theirs.
   private func point(
-    _ best: (point: LatticePoint, value: Double)?, _ axis: LatticeAxis, _ exit: Int, _ tuning: LaplaceTuning
+    _ best: (point: LatticePoint, value: Double)?, _ prior: LatticeAxis, _ temperature: LatticeAxis,
+    _ tuning: LaplaceTuning
   ) -> LaplaceTuning.Point? {
     best.map { best in
       LaplaceTuning.Point(
-        priorPrecision: axis.value(at: best.point.prior),
-        temperature: temperatureAxes[exit].value(at: best.point.temperature), negativeLogLikelihood: best.value,
+        priorPrecision: prior.value(at: best.point.prior),
+        temperature: temperature.value(at: best.point.temperature), negativeLogLikelihood: best.value,
         rowCount: tuning.trail.map(\.rowCount).max() ?? 0)
     }
   }

@@ -31,7 +31,7 @@ struct GaussianLogits {
       covariance: covariance.scaled(by: 1 / (temperature * temperature)), likelihood, on: backend)
     return Prediction(
       logitSamples: answer.logits, count: 1, temperature: 1, likelihood: likelihood, exit: exit,
-      closedForm: answer.closedForm)
+      scale: predictive.scale(likelihood), closedForm: answer.closedForm)
   }
 }
 
@@ -39,18 +39,26 @@ extension Prediction {
   /// A prediction from samples of logits, `[samples · rows, logits]`, all rows of the first sample first.
   init<Scalar: TensorScalar>(
     logitSamples: Tensor<Scalar>, count: Int, temperature: Double, likelihood: Likelihood, exit: Int,
-    closedForm: ClosedForm? = nil
+    scale: Scale = .logits, closedForm: ClosedForm? = nil
   ) {
     // Samples are many, so that a pass over them that changes nothing is left out.
     let logits = temperature == 1 ? logitSamples : logitSamples.map { Scalar(Double($0) / temperature) }
     self.init(
       logits: logits.converted(to: Float.self)
         .reshaped(to: [count, logitSamples.rowCount / count, logitSamples.shape[1]]),
-      likelihood: likelihood, exit: exit, closedForm: closedForm)
+      likelihood: likelihood, exit: exit, scale: scale, closedForm: closedForm)
   }
 }
 
 extension LaplacePredictive {
+  /// What its logits are: those of the mean field hold differences of the network's logits alone, so that no energy can
+  /// be read off them.
+  ///
+  /// One logit of yes or no, or of a label, has nothing in common with others that could be lost.
+  func scale(_ likelihood: Likelihood) -> Prediction.Scale {
+    self == .meanField && likelihood == .categorical ? .logProbabilities : .logits
+  }
+
   /// The draws for an exit that all rows share; `nil` for a predictive without any.
   func sharedDraws(count: Int, logitCount: Int, key: RandomKey, on backend: any Backend) throws(NumericalError)
     -> Tensor<Double>?

@@ -39,14 +39,19 @@ public enum LaplacePredictive: String, Sendable, Codable, CaseIterable {
   case probit
 
   /// `probit` after mean and covariance have been projected off the direction that all logits share.
+  ///
+  /// Its energy is that of logits that sum to zero: a score of its own, not the network's energy.
   case centredProbit = "centred-probit"
 
   /// `1 / Σⱼ exp(−(μₖ − μⱼ) / √(1 + π/8 · (Sₖₖ + Sⱼⱼ − 2 Sₖⱼ)))`, normalised: MacKay's approximation pair by pair.
   ///
+  /// It reads differences of logits alone, so its predictions hold log-probabilities and have no energy.
+  ///
   /// - Cost: O(classes²) exponentials a row, and the whole covariance, O(classes³) for Kronecker structures.
   case meanField = "mean-field"
 
-  /// The mean of the Dirichlet that the Laplace bridge maps the Gaussian to; its uncertainty is in closed form.
+  /// The mean of the Dirichlet that the Laplace bridge maps the Gaussian to; its uncertainty is in closed form, and its
+  /// energy is `−log Σ αₖ`.
   ///
   ///     αₖ = (1 − 2/K + e^μₖ Σⱼ e^−μⱼ / K²) / Sₖₖ,  after projecting onto logits that sum to zero
   case bridge

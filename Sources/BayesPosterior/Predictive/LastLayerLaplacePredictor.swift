@@ -237,7 +237,7 @@ func mixture(of predictions: [Prediction], weights: [Double]) -> Prediction {
       probabilities: probabilities, total: totalEntropy(probabilities, last.likelihood), aleatoric: aleatoric)
   }
   return Prediction(
-    logits: .stacking(predictions.map(\.logits)), likelihood: last.likelihood, exit: last.exit,
+    logits: .stacking(predictions.map(\.logits)), likelihood: last.likelihood, exit: last.exit, scale: last.scale,
     sampleWeights: zip(shares, predictions).flatMap { share, prediction in
       [Double](repeating: share / Double(prediction.sampleCount), count: prediction.sampleCount)
     }, closedForm: closedForm)
@@ -301,7 +301,13 @@ struct ClosedFormAnswer {
         probabilities: probabilities, total: totalEntropy(probabilities, likelihood), aleatoric: aleatoric)
       return
     }
-    let logits = closedFormLogits(predictive, means: means, covariance: covariance, on: backend)
+    var logits = closedFormLogits(predictive, means: means, covariance: covariance, on: backend)
+    if predictive.scale(likelihood) == .logProbabilities {
+      for row in 0..<logits.rowCount {
+        let normalizer = logSumExp((0..<logits.shape[1]).map { logits[row, $0] })
+        for k in 0..<logits.shape[1] { logits[row, k] -= normalizer }
+      }
+    }
     self.logits = logits
     let probabilities = softmax(logits)
     let width = logits.shape[1]

@@ -76,6 +76,17 @@ public struct WeightLaplace: Hashable, Sendable {
   /// Whether `fit` needs validation rows.
   public var needsValidation: Bool { priorPrecision == .validation || temperature == .validation }
 
+  /// The number of weights of the chosen layers at every exit, of which a subnetwork is a part.
+  ///
+  /// - Throws: `NetworkError` where a layer cannot be chosen.
+  public func weightCounts(of frozen: FrozenNetwork) throws(NetworkError) -> [Int] {
+    var counts: [Int] = []
+    for exit in frozen.network.exits {
+      counts.append(try scope.layers(of: frozen, exit: exit).reduce(0) { $0 + $1.parameterCount })
+    }
+    return counts
+  }
+
   /// Fits the posterior of every exit.
   ///
   /// - Parameters:
@@ -135,6 +146,11 @@ public struct WeightLaplace: Hashable, Sendable {
     }
     let layers = try scope.layers(of: frozen, exit: exit)
     let parameterCount = layers.reduce(0) { $0 + $1.parameterCount }
+    if let count = subnetworkCount, count > parameterCount {
+      throw NetworkError(
+        "A subnetwork of \(count) weights was asked for, and the chosen layers of exit '\(exit.name)' have "
+          + "\(parameterCount); ask for at most as many.")
+    }
     var selection: [Int]?
     if let count = subnetworkCount, count < parameterCount {
       let sums = try await curvatureSums(frozen, exit, layers, likelihood, .diagonal, nil, of: training, in: context)
@@ -146,8 +162,9 @@ public struct WeightLaplace: Hashable, Sendable {
     let chosenCount = selection?.count ?? parameterCount
     guard structure != .full || chosenCount <= WeightStructure.fullParameterLimit else {
       throw NetworkError(
-        "The full structure is for at most \(WeightStructure.fullParameterLimit) weights, and these are \(chosenCount); "
-          + "choose fewer layers, a subnetwork, or the Kronecker or diagonal structure.")
+        "The full structure is for at most \(WeightStructure.fullParameterLimit) weights, and the layers \(scope.text) of exit "
+          + "'\(exit.name)' have \(chosenCount); give --structure kronecker or diagonal, fewer --layers, or --subnetwork "
+          + "\(WeightStructure.fullParameterLimit) or less.")
     }
     let sums = try await curvatureSums(
       frozen, exit, layers, likelihood, structure, selection, of: training, in: context)
@@ -201,7 +218,7 @@ public struct WeightLaplace: Hashable, Sendable {
     if temperature == .validation, let warning = chosen.edgeWarning("temperature", ValidationTuning.freeTemperatureAxis) {
       warnings.append(warning)
     }
-    if priorPrecision == .validation, predictive != .plain, let warning = tuning.spreadWarning("temperature") {
+    if predictive != .plain, let warning = tuning.spreadWarning("temperature") {
       warnings.append(warning)
     }
     return warnings

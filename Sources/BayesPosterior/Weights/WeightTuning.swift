@@ -25,7 +25,8 @@ struct WeightTuning<Scalar: TensorScalar>: Sendable {
   private static var coarseRowCount: Int { 500 }
   private static var temperatures: LatticeAxis { LatticeAxis(origin: 1, octaves: 1 / 16, bounds: -32...48) }
 
-  /// Temperatures to try at one prior precision; without one there is no variance.
+  /// Temperatures to try at one prior precision; without one there is no variance, and the temperatures are those of
+  /// `WeightTuning.temperatures`, also where that of the posterior is fixed.
   private struct Line {
     var prior: Int?
     var temperatures: [Int]
@@ -67,7 +68,7 @@ struct WeightTuning<Scalar: TensorScalar>: Sendable {
       var lines = (priors.map { indices($0, near: center.prior, step: Self.priorStep) } ?? [0]).map { prior in
         Line(prior: prior, temperatures: near.filter { values[Point(prior: prior, temperature: $0)] == nil })
       }
-      if values.isEmpty { lines.append(Line(prior: nil, temperatures: Array(temperatures.bounds))) }
+      if values.isEmpty { lines.append(Line(prior: nil, temperatures: Array(Self.temperatures.bounds))) }
       lines.removeAll { $0.temperatures.isEmpty }
       guard !lines.isEmpty else { break }
       values.merge(try await evaluate(lines, priors, temperatures, everyRow: 1, &tuning, in: context)) { $1 }
@@ -78,7 +79,8 @@ struct WeightTuning<Scalar: TensorScalar>: Sendable {
     }
     func point(_ chosen: Point) -> LaplaceTuning.Point {
       LaplaceTuning.Point(
-        priorPrecision: priorPrecision(chosen.prior, priors), temperature: temperatures.value(at: chosen.temperature),
+        priorPrecision: priorPrecision(chosen.prior, priors),
+        temperature: axis(of: chosen.prior, temperatures).value(at: chosen.temperature),
         negativeLogLikelihood: values[chosen] ?? .infinity, rowCount: rows.rowCount)
     }
     tuning.chosen = point(best)
@@ -106,6 +108,11 @@ struct WeightTuning<Scalar: TensorScalar>: Sendable {
       bounds: -12 * Self.priorStep...12 * Self.priorStep)
   }
 
+  /// The axis of the temperatures at a prior precision, or without variance.
+  private func axis(of prior: Int?, _ temperatures: LatticeAxis) -> LatticeAxis {
+    prior == nil ? Self.temperatures : temperatures
+  }
+
   /// One number for all parts; of several prior precisions the first, which stands for them.
   private func priorPrecision(_ index: Int?, _ axis: LatticeAxis?) -> Double {
     guard let index else { return .infinity }
@@ -124,7 +131,7 @@ struct WeightTuning<Scalar: TensorScalar>: Sendable {
       } ?? posterior.priorPrecisions
     }
     let numbersPerRow = WeightJacobian<Scalar>.numbersPerRow(frozen, exit, posterior.layers, isWhole: true)
-    let values = lines.map { $0.temperatures.map(temperatures.value(at:)) }
+    let values = lines.map { $0.temperatures.map(axis(of: $0.prior, temperatures).value(at:)) }
     let backend = context.backend
     var sums = values.map { $0.map { _ in 0.0 } }
     var (correctCount, rowCount) = (0, 0)
@@ -165,8 +172,8 @@ struct WeightTuning<Scalar: TensorScalar>: Sendable {
         result[Point(prior: line.prior, temperature: temperature)] = mean.isNaN ? .infinity : mean
         tuning.trail.append(
           LaplaceTuning.Point(
-            priorPrecision: priorPrecision(line.prior, priors), temperature: temperatures.value(at: temperature),
-            negativeLogLikelihood: mean, rowCount: rowCount))
+            priorPrecision: priorPrecision(line.prior, priors),
+            temperature: axis(of: line.prior, temperatures).value(at: temperature), negativeLogLikelihood: mean, rowCount: rowCount))
       }
     }
     return result

@@ -6,16 +6,22 @@ import Foundation
 struct ModelOptions: ParsableArguments {
   @OptionGroup var checkpoint: CheckpointOptions
 
-  @Option(help: "Divide inputs by this.")
+  @Option(
+    parsing: .unconditional, help: "Divide inputs by this.", transform: number("a number but zero") { $0 != 0 })
   var scale: Double?
 
-  @Option(help: "Then subtract this: one number, or one a channel, separated by commas.")
+  @Option(
+    parsing: .unconditional, help: "Then subtract this: one number, or one a channel, separated by commas.",
+    transform: optionValue)
   var mean: NumberList?
 
-  @Option(help: "Then divide by this: one number, or one a channel, separated by commas.")
+  @Option(
+    parsing: .unconditional, help: "Then divide by this: one number, or one a channel, separated by commas.",
+    transform: optionValue)
   var std: NumberList?
 
   @Option(
+    parsing: .unconditional,
     help: "How outputs are read where the last activation leaves it open: categorical, binary, multilabel or gaussian.")
   var likelihood: Likelihood?
 
@@ -24,7 +30,8 @@ struct ModelOptions: ParsableArguments {
 
   @Option(
     parsing: .unconditional,
-    help: "A label that means no class, as 255 for void pixels: rows and pixels with it are not fitted, tuned or measured on.")
+    help: "A label that means no class, as 255 for void pixels: rows and pixels with it are not fitted, tuned or measured on.",
+    transform: wholeNumber(.min ... .max))
   var ignoreLabel: Int?
 
   @Option(
@@ -32,7 +39,6 @@ struct ModelOptions: ParsableArguments {
   var classNames: String?
 
   func validate() throws {
-    if let scale, !(scale.isFinite && scale != 0) { throw ValidationError("--scale must be a number but zero.") }
     if let std, std.values.contains(0) { throw ValidationError("--std must not hold zeros.") }
   }
 
@@ -89,7 +95,7 @@ struct CheckpointOptions: ParsableArguments {
       """)
   var architecture: String?
 
-  @Option(help: "For convolutions of Keras 1: what computed for it, tensorflow or theano.")
+  @Option(parsing: .unconditional, help: "For convolutions of Keras 1: what computed for it, tensorflow or theano.")
   var kerasBackend: KerasBackend?
 
   var reading: CheckpointReading { CheckpointReading(architecture: architecture, backend: kerasBackend) }
@@ -97,7 +103,21 @@ struct CheckpointOptions: ParsableArguments {
   /// Imports a checkpoint.
   ///
   /// - Throws: `FileError`, also where an architecture is named that is not needed.
-  func model(_ file: String) throws(FileError) -> CheckpointModel { try model(openCheckpoint(file)) }
+  func model(_ file: String) throws(FileError) -> CheckpointModel {
+    if try HDF5Archive.recognizes(file) {
+      let archive = try HDF5Archive(file)
+      if try archive.optionalText("format") == LastLayerLaplacePosterior.formatName {
+        throw FileError(
+          .unsupported, file: file,
+          "This is a posterior that a fit wrote, and no network; name the checkpoint that it was fitted to here. To add "
+            + "rows to it, name it with 'fit laplace --continue'; to predict with it, with 'predict'.")
+      }
+      if archive.holdsPredictions {
+        throw FileError(.unsupported, file: file, "These are predictions and no network; name a checkpoint here.")
+      }
+    }
+    return try model(openCheckpoint(file))
+  }
 
   /// Imports a checkpoint that is open.
   ///
@@ -120,47 +140,3 @@ struct CheckpointOptions: ParsableArguments {
 extension Likelihood: ExpressibleByArgument {}
 extension InferencePrecision: ExpressibleByArgument {}
 extension KerasBackend: ExpressibleByArgument {}
-
-/// Numbers separated by commas.
-struct NumberList: ExpressibleByArgument, CustomStringConvertible {
-  var values: [Double]
-
-  init(_ values: [Double]) { self.values = values }
-
-  init?(argument: String) {
-    let parts = argument.split(separator: ",", omittingEmptySubsequences: false)
-      .map { Double($0.trimmingCharacters(in: .whitespaces)) }
-    let numbers = parts.compactMap { $0 }
-    guard numbers.count == parts.count, numbers.allSatisfy(\.isFinite), !numbers.isEmpty else { return nil }
-    values = numbers
-  }
-
-  var description: String { values.map { String($0) }.joined(separator: ",") }
-}
-
-/// A half-open range of rows: `0:5000`.
-struct RowRange: ExpressibleByArgument {
-  var range: Range<Int>
-
-  init?(argument: String) {
-    let parts = argument.split(separator: ":", omittingEmptySubsequences: false)
-    guard parts.count == 2, let first = Int(parts[0]), let end = Int(parts[1]), first >= 0, end > first else {
-      return nil
-    }
-    range = first..<end
-  }
-}
-
-/// A named data set: `NAME=DATA`.
-struct NamedData: ExpressibleByArgument {
-  var name: String
-  var data: String
-
-  init?(argument: String) {
-    guard let equals = argument.firstIndex(of: "="), equals != argument.startIndex,
-      argument.index(after: equals) != argument.endIndex
-    else { return nil }
-    name = String(argument[..<equals])
-    data = String(argument[argument.index(after: equals)...])
-  }
-}

@@ -4,16 +4,21 @@ import Foundation
 
 /// What every verb takes.
 struct ExecutionOptions: ParsableArguments {
-  @Option(help: "The seed of everything random.")
+  @Option(parsing: .unconditional, help: "The seed of everything random. (default: 0)", transform: wholeNumber(0 ... .max))
   var seed: UInt64 = 0
 
-  @Option(help: "Threads; results do not depend on it. (default: one a core)")
+  @Option(
+    parsing: .unconditional, help: "Threads; results do not depend on it. (default: one a core)",
+    transform: wholeNumber(1...1024))
   var threads: Int?
 
-  @Option(help: "Rows a thread takes at once. (default: what fits the cache)")
+  // Rows are read and written in chunks of this size, so a larger slice would never be full.
+  @Option(
+    parsing: .unconditional, help: "Rows a thread takes at once. (default: what fits the cache)",
+    transform: wholeNumber(1...ExitRecords.chunkRowCount))
   var batch: Int?
 
-  @Option(help: "The arithmetic of networks: float32, or bfloat16 on processors with AMX.")
+  @Option(parsing: .unconditional, help: "The arithmetic of networks: float32, or bfloat16 on processors with AMX.")
   var precision = InferencePrecision.float32
 
   @Flag(name: .shortAndLong, help: "No progress, no estimates; warnings and errors stay.")
@@ -23,17 +28,10 @@ struct ExecutionOptions: ParsableArguments {
   var force = false
 
   func validate() throws {
-    if let threads, !(1...1024).contains(threads) {
-      throw ValidationError("--threads must be between 1 and 1024.")
-    }
     do {
       try precision.requireSupport()
     } catch {
       throw ValidationError(error.message)
-    }
-    // Rows are read and written in chunks of this size, so a larger slice would never be full.
-    if let batch, !(1...ExitRecords.chunkRowCount).contains(batch) {
-      throw ValidationError("--batch must be between 1 and \(ExitRecords.chunkRowCount).")
     }
   }
 
