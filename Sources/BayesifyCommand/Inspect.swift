@@ -23,7 +23,7 @@ struct Inspect: AsyncParsableCommand {
       Example: bayesify inspect model.h5 --json
       """)
 
-  @Argument(help: "A checkpoint, a posterior, exit records or predictions.")
+  @Argument(help: "A checkpoint, an architecture alone, a posterior, exit records or predictions.")
   var file: String
 
   @OptionGroup var options: CheckpointOptions
@@ -39,6 +39,12 @@ struct Inspect: AsyncParsableCommand {
 
   // Every verb takes them; nothing here is random, long or written.
   @OptionGroup(visibility: .hidden) var execution: ExecutionOptions
+
+  func validate() throws {
+    if verify != nil, count != nil {
+      throw ValidationError("--verify compares answers and counts nothing; leave --count out.")
+    }
+  }
 
   func run() async throws {
     if try HDF5Archive.recognizes(file) {

@@ -155,6 +155,10 @@ struct OperationCountTests {
     try await folder.succeed("extract", Digits.checkpoint, "--data", Digits.validation, "-o", "records.h5")
     try await folder.refuse(
       "inspect", "records.h5", "--count", "msdnet", code: 65, naming: "records.h5", "leave --count out")
+    let weights = golden("BrokenCheckpoints/no-config.h5")
+    try await folder.refuse("inspect", weights, "--count", "msdnet", code: 65, naming: weights, "leave --count out")
+    let run = try await folder.run(["inspect", Digits.checkpoint, "--verify", "rows.npz", "--count", "msdnet"])
+    #expect(run.exitCode == 64 && run.errors.contains("leave --count out"), "\(run.testDescription)")
   }
 
   @Test(.enabled(if: TestFiles.shared != nil), arguments: ["msdnet-small-cifar10.h5", "msdnet-small-cifar10-overfit.keras"])
