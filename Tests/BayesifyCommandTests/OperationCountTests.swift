@@ -140,7 +140,8 @@ struct OperationCountTests {
     let file = try await unpacked("toy", in: folder)
     let usual = try await folder.succeed("inspect", file).output
     #expect(usual.contains(/exit .* parameters +multiply-adds\n/))
-    #expect(usual.hasPrefix("toy.json: Keras description, JSON\na description without weights\ninput [28, 28, 1], 69158"))
+    let beginning = "toy.json: Keras description, JSON\na description without weights\ninput [28, 28, 1], 69158"
+    #expect(usual.hasPrefix(beginning))
     let published = try await folder.succeed("inspect", file, "--count", "msdnet").output
     #expect(published.contains(/exit .* parameters +operations \(msdnet\)\n/))
   }
@@ -161,9 +162,12 @@ struct OperationCountTests {
     #expect(run.exitCode == 64 && run.errors.contains("leave --count out"), "\(run.testDescription)")
   }
 
-  @Test(.enabled(if: TestFiles.shared != nil), arguments: ["msdnet-small-cifar10.h5", "msdnet-small-cifar10-overfit.keras"])
+  @Test(
+    .enabled(if: TestFiles.shared != nil),
+    arguments: ["msdnet-small-cifar10.h5", "msdnet-small-cifar10-overfit.keras"])
   func trainedNetworksCountAsTheirDescription(_ name: String) async throws {
-    let file = (TestFiles.shared ?? TestFiles.package).appending(path: "checkpoints/\(name)").path(percentEncoded: false)
+    let file = (TestFiles.shared ?? TestFiles.package).appending(path: "checkpoints/\(name)")
+      .path(percentEncoded: false)
     for convention in OperationCount.allCases {
       let text = try await TestFolder().succeed("inspect", file, "--count", convention.rawValue, "--json").output
       let trained = try JSONDecoder().decode(Inspection.self, from: Data(text.utf8))
