@@ -84,7 +84,8 @@ final class TrainingSlicePlan: Sendable {
       let parts = bands.count > 1 ? bands : [OperationBand(operation: operation, displacement: .none(for: operation))]
       for part in parts {
         schedule.add(
-          .forward(forward.count), reading: operation.reads, writing: [operation.output] + (workspace.map { [$0] } ?? []))
+          .forward(forward.count), reading: operation.reads,
+          writing: [operation.output] + (workspace.map { [$0] } ?? []))
         forward.append(
           try PreparedStep(
             part.operation, arena, at: part.displacement, accumulates: arena.takesOver[index], rowCount: rowCount,
