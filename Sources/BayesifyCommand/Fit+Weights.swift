@@ -54,7 +54,6 @@ extension FitLaplace {
   /// Fits the weights of several layers.
   func fitWeights(of scope: LayerScope, _ session: Session) async throws {
     let recipe = weightRecipe(scope)
-    guard validation != nil || !recipe.needsValidation else { throw Self.missingValidation }
     let input = try TrainingInput(self, session)
     var warnings: [String] = []
     func network(_ rows: RowInput, _ specification: String, _ role: String) async throws -> NetworkRecords {
@@ -66,6 +65,12 @@ extension FitLaplace {
       return records
     }
     let training = try await network(input.training, input.trainingSpecification, "training")
+    do {
+      try recipe.requireLikelihoods(of: training.description)
+    } catch {
+      throw FileError(.unsupported, file: training.description.file, error.description)
+    }
+    guard validation != nil || !recipe.needsValidation else { throw Self.missingValidation }
     var held: NetworkRecords?
     if let validation = input.validation, let specification = self.validation {
       if let warning = try session.warningOfRecurrence(

@@ -179,7 +179,7 @@ struct FitLaplace: AsyncParsableCommand {
 
   static let missingValidation = ValidationError(
     "Prior precision and temperature are chosen on validation rows; give --validation DATA, or "
-      + "--prior-precision marginal-likelihood and, but for Gaussian exits, --temperature 1.")
+      + "--prior-precision marginal-likelihood and --temperature 1 (which Gaussian exits do not have).")
 
   private func requirePriorMean(_ priorMean: PriorMean) throws {
     guard priorMean == .checkpoint, priorPrecision.choice == .marginalLikelihood else { return }
@@ -381,9 +381,10 @@ struct TrainingInput {
       }, digest: checkpoint?.digest, stored: preprocessing, stage: role)
     guard let checkpoint, let archived = records as? ArchivedExitRecords else { return records }
     // Records from elsewhere may lack what the checkpoint has; that they fit each other is checked row by row.
-    return archived.withHeads(
-      of: try checkpoint.frozen.recordsDescription(
-        file: checkpoint.file, likelihood: archived.description.exits.first?.likelihood))
+    let network = try checkpoint.frozen.recordsDescription(
+      file: checkpoint.file, likelihood: archived.description.exits.first?.likelihood)
+    try network.requireSameExits(as: archived.description)
+    return archived.withHeads(of: network)
   }
 }
 

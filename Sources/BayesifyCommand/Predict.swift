@@ -34,7 +34,8 @@ struct Predict: AsyncParsableCommand {
   @Flag(
     help: """
       Also the covariance of all outputs of all rows with each other, /exits/<k>/jointCovariance [rows, outputs, rows, \
-      outputs], of a last-layer posterior; for at most \(LastLayerLaplacePosterior.Exit.jointLogitLimit) outputs in all.
+      outputs], of a last-layer posterior: of logits over the temperature, of Gaussian means in units of the targets; every \
+      pixel or step is a row of its own. For at most \(LastLayerLaplacePosterior.Exit.jointLogitLimit) outputs in all.
       """)
   var jointCovariance = false
 
@@ -101,6 +102,12 @@ private struct JointCovariances {
       throw FileError(
         .unsupported, file: model.file,
         "Joint covariances are those of a last-layer posterior, and this is none; leave --joint-covariance out.")
+    }
+    guard !posterior.isEnsemble else {
+      throw FileError(
+        .unsupported, file: model.file,
+        "Its predictions are means over exits, whose covariance with each other is not modelled; leave --joint-covariance "
+          + "out, or fit without --greedy-ensemble.")
     }
     exits = posterior.exits
     features = exits.map { _ in [] }

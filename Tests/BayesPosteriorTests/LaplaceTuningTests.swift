@@ -145,6 +145,27 @@ struct LaplaceTuningTests {
   }
 
   /// However the posterior was chosen, it is compared with a temperature that was tuned.
+  /// Draws of a row's own or of all weights are not those that tuning looks at.
+  @Test(arguments: [LaplacePredictive.functionSpace, .weights, .whitened], [Likelihood.categorical, .multilabel])
+  func likelihoodsAreThoseOfThePredictions(predictive: LaplacePredictive, likelihood: Likelihood) async throws {
+    let training = LaplaceStructureTests.records(likelihood, rowCount: 40)
+    let validation = LaplaceStructureTests.records(likelihood, rowCount: 30, seed: 11)
+    let posterior = try await LastLayerLaplace(predictive: predictive, sampleCount: 8).fit(
+      training: training, validation: validation, in: .test())
+    let prediction = try posterior.predictor(for: validation.description, in: .test()).predict(validation.records)[0]
+    let probabilities = prediction.probabilities()
+    var sum = 0.0
+    for row in 0..<30 {
+      if let label = validation.records.labels?[row] {
+        sum -= Double.log(probabilities[row, label])
+      } else if let targets = validation.records.targets {
+        for k in 0..<3 { sum -= Double.log(targets[row, k] == 1 ? probabilities[row, k] : 1 - probabilities[row, k]) }
+      }
+    }
+    let chosen = try #require(posterior.exits[0].tuning.chosen)
+    expectClose(chosen.negativeLogLikelihood, sum / 30, tolerance: 1e-6)
+  }
+
   @Test func everyChoiceIsComparedWithATemperature() async throws {
     // As many rows as a head needs to be sure of itself, from a network twice as sure as it should be.
     let training = ToyProblem(rowCount: 400).records()

@@ -146,6 +146,12 @@ struct LaplaceStructureCommandTests {
     try await folder.refuse(
       "predict", "posterior.h5", "--data", Digits.test, "--checkpoint", Digits.checkpoint, "--rows", "0:410",
       "--joint-covariance", "-o", "no.h5", code: 65, naming: Digits.test, "410 rows of 10 outputs", "at most 409 rows")
+    try await folder.succeed(
+      "fit", "laplace", "records.h5", "--prior-precision", "2", "--temperature", "1.5", "--greedy-ensemble",
+      "--validation", "records.h5", "-o", "ensemble.h5")
+    try await folder.refuse(
+      "predict", "ensemble.h5", "--data", "records.h5", "--rows", "0:4", "--joint-covariance", "-o", "no.h5", code: 65,
+      naming: "ensemble.h5", "means over exits")
   }
 
   /// The prior that validation finds with a fixed temperature, against a grid of priors that the user gives.

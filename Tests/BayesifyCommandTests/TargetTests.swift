@@ -36,6 +36,34 @@ struct TargetTests {
     }
   }
 
+  /// What several layers cannot do is said before anything is asked of the validation rows.
+  @Test func severalLayersAreForClassesAlone() async throws {
+    let folder = try TestFolder()
+    let logits = try await writeRows(in: folder)
+    try write(logits.converted(to: Double.self).map { $0 > 0 ? 1 : 0 }, named: "data", in: folder)
+    for likelihood in ["multilabel", "gaussian"] {
+      try await folder.refuse(
+        "fit", "laplace", Self.network, "--data", "data.h5", "--likelihood", likelihood, "--layers", "last:1",
+        "--structure", "diagonal", "--validation", "data.npz", "-o", "no.h5", code: 65,
+        naming: "data.h5", "categorical and binary exits alone")
+    }
+  }
+
+  /// Records of another tool have no digest, so that shapes tell whose they are.
+  @Test func recordsOfAnotherNetworkAreRefused() async throws {
+    let folder = try TestFolder()
+    _ = try await writeRows(in: folder)
+    let archive = try HDF5Archive(folder.path("bare.h5"))
+    let writer = try HDF5ArchiveWriter(folder.path("foreign.h5"))
+    for name in ["features", "logits"] {
+      try writer.write(archive.read("/exits/0/\(name)", as: Float.self), at: "/exits/0/\(name)")
+    }
+    try writer.finish()
+    try await folder.refuse(
+      "fit", "laplace", Digits.checkpoint, "--data", "foreign.h5", "--prior-precision", "1", "--temperature", "1", "-o",
+      "no.h5", code: 65, naming: "foreign.h5", "There are 1 exit(s)")
+  }
+
   @Test func realTargetsOfDataAreFitted() async throws {
     let folder = try TestFolder()
     let logits = try await writeRows(in: folder)

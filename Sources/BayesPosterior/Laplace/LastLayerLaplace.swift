@@ -131,7 +131,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
     precondition(
       validation != nil || !needsValidation(likelihoods),
       "Choosing by validation needs validation rows; none were given.")
-    try requireAnswers(training)
+    try requireAnswers(training, continuing: earlier)
     if ensembles { try requireEnsemble(training.description) }
     if let validation { try training.description.requireSameNetwork(as: validation.description) }
 
@@ -139,7 +139,8 @@ public struct LastLayerLaplace: Hashable, Sendable {
     try chooseByMarginalLikelihood(&posterior, file: training.description.file, on: context.backend)
     if let validation {
       let tuning = try validationTuning(of: posterior, rows: validation.description, in: context)
-      for (exit, result) in try await tuning.run(on: validation, in: context).enumerated() {
+      let results = try await tuning.run(on: validation, in: context)
+      for (exit, result) in results.enumerated() {
         let isGaussian = posterior.exits[exit].description.likelihood == .gaussian
         posterior.exits[exit].tuning = isGaussian ? result.inUnitsOfTargets : result
         if let chosen = posterior.exits[exit].tuning.chosen {
@@ -150,6 +151,13 @@ public struct LastLayerLaplace: Hashable, Sendable {
             posterior.exits[exit].temperature = chosen.temperature
           }
         }
+      }
+      if predictive.isTunedByOtherDraws {
+        for (exit, value) in try await posterior.negativeLogLikelihoods(of: validation, in: context).enumerated() {
+          if let value { posterior.exits[exit].tuning.chosen?.negativeLogLikelihood = value }
+        }
+      }
+      for (exit, result) in results.enumerated() {
         posterior.warnings += warnings(
           posterior.exits[exit], exit: exit, chosen: result.chosen, tuning.priorAxes[exit],
           tuning.temperatureAxes[exit])
@@ -158,8 +166,19 @@ public struct LastLayerLaplace: Hashable, Sendable {
     return posterior
   }
 
-  private func requireAnswers(_ training: any ExitRecordSource) throws(FileError) {
+  private func requireAnswers(
+    _ training: any ExitRecordSource, continuing earlier: LastLayerLaplacePosterior?
+  ) throws(FileError) {
     for (index, exit) in training.description.exits.enumerated() {
+      let learnsNoise = exit.likelihood == .gaussian && noise == .learned
+      if let earlier, index < earlier.exits.count, !earlier.exits[index].hasAnswers,
+        priorPrecision == .marginalLikelihood || learnsNoise
+      {
+        throw FileError(
+          .missing, file: earlier.source.file, object: earlier.source.place(ofExit: index),
+          "The posterior was fitted to rows without answers, so that the answers of all its rows tell neither a marginal "
+            + "likelihood nor a noise; fit all rows again with their answers, or give the prior precision and the noise.")
+      }
       let isClassified = exit.likelihood == .categorical || exit.likelihood == .binary
       let has = isClassified ? training.hasLabels : training.hasTargets
       let name = isClassified ? "labels" : "targets"
@@ -322,7 +341,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
         let exit = posterior.exits[index]
         let (logRatio, isLowest) = try named {
           try MarginalLikelihood.highestPoint(
-            below: Self.groupBound, decades: 12, pointsPerDecade: 2, width: 1e-5
+            below: Self.groupBound, decades: 12, pointsPerDecade: 2
           ) { ratio throws in
             var scaled = exit
             scaled.curvature = try exit.curvature.scalingBias(by: Double.exp(-ratio / 2), on: backend)

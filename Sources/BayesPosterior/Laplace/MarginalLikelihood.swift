@@ -88,7 +88,12 @@ public struct MarginalLikelihood: Sendable {
       for (curve, noise) in zip(curves, noises) { sum += curve(priorPrecision: Double.exp(x), noise: noise) }
       return sum
     }
-    return Maximum(priorPrecision: Double.exp(logarithm), noise: noises[0], isLowest: isLowest)
+    let highest = isLowest ? logarithm : zero(near: logarithm) { x in
+      var sum = 0.0
+      for (curve, noise) in zip(curves, noises) { sum += curve.derivative(priorPrecision: Double.exp(x), noise: noise) }
+      return sum
+    }
+    return Maximum(priorPrecision: Double.exp(highest), noise: noises[0], isLowest: isLowest)
   }
 
   /// Prior precision and noise of the highest marginal likelihood of Gaussian targets.
@@ -113,7 +118,13 @@ public struct MarginalLikelihood: Sendable {
       let noise = noise(scaled)
       return self(priorPrecision: scaled / (noise * noise), noise: noise)
     }
-    let scaled = Double.exp(logarithm)
+    // The noise is the best at each `ε`, so that only the prior precision's change counts.
+    let highest = isLowest ? logarithm : Self.zero(near: logarithm) { x in
+      let scaled = Double.exp(x)
+      let noise = noise(scaled)
+      return derivative(priorPrecision: scaled / (noise * noise), noise: noise)
+    }
+    let scaled = Double.exp(highest)
     let best = noise(scaled)
     return Maximum(priorPrecision: scaled / (best * best), noise: best, isLowest: isLowest)
   }
@@ -123,8 +134,36 @@ public struct MarginalLikelihood: Sendable {
     guard let residuals, residuals.squaredError > 0 else { return 1 }
     // Without any prior the noise is at most this, and the posterior's degrees of freedom raise it little.
     let bound = Double.log((residuals.squaredError / residuals.count).squareRoot()) + 5
+    let (logarithm, isLowest) = Self.highestPoint(below: bound, decades: 6) {
+      self(priorPrecision: priorPrecision, noise: Double.exp($0))
+    }
+    if isLowest { return Double.exp(logarithm) }
     return Double.exp(
-      Self.highestPoint(below: bound, decades: 6) { self(priorPrecision: priorPrecision, noise: Double.exp($0)) }.point)
+      Self.zero(near: logarithm) { x in
+        // With `ε = δ σ²`: the change with the noise at a fixed `ε`, and that of `ε` with the noise.
+        let noise = Double.exp(x)
+        return (residuals.squaredError / (noise * noise) + priorPrecision * squaredNorm) - residuals.count
+          + 2 * derivative(priorPrecision: priorPrecision, noise: noise)
+      })
+  }
+
+  /// Where a falling derivative is zero, near a highest point.
+  ///
+  /// Values near a maximum differ by less than rounding long before its place does, and rows in another order would
+  /// move it.
+  private static func zero(near point: Double, _ derivative: (Double) -> Double) -> Double {
+    var reach = 1e-4
+    while !(derivative(point - reach) > 0 && derivative(point + reach) < 0) {
+      reach *= 4
+      // A maximum without a change of sign is flat to rounding.
+      if reach > 1 { return point }
+    }
+    var (low, high) = (point - reach, point + reach)
+    for _ in 0..<60 {
+      let middle = (low + high) / 2
+      if derivative(middle) > 0 { low = middle } else { high = middle }
+    }
+    return (low + high) / 2
   }
 
   /// Why there is no noise to learn.
@@ -143,7 +182,7 @@ public struct MarginalLikelihood: Sendable {
   /// The highest point of a function on some decades below a bound, in natural logarithms, and whether it is the
   /// first of them.
   static func highestPoint<Failure: Error>(
-    below bound: Double, decades: Int, pointsPerDecade: Int = 8, width: Double = 1e-8,
+    below bound: Double, decades: Int, pointsPerDecade: Int = 8, width: Double = 1e-5,
     _ value: (Double) throws(Failure) -> Double
   ) throws(Failure) -> (point: Double, isLowest: Bool) {
     let last = decades * pointsPerDecade
@@ -157,7 +196,6 @@ public struct MarginalLikelihood: Sendable {
     let ratio = (Double.sqrt(5) - 1) / 2
     var (left, right) = (high - ratio * (high - low), low + ratio * (high - low))
     var (leftValue, rightValue) = (try value(left), try value(right))
-    // Below a relative width of 1e-8 the values differ by less than rounding.
     while high - low > width {
       if leftValue < rightValue {
         (low, left, leftValue) = (left, right, rightValue)

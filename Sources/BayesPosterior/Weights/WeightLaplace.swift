@@ -76,6 +76,19 @@ public struct WeightLaplace: Hashable, Sendable {
   /// Whether `fit` needs validation rows.
   public var needsValidation: Bool { priorPrecision == .validation || temperature == .validation }
 
+  /// Refuses exits whose weights are not fitted, as `fit` does.
+  public func requireLikelihoods(of description: RecordsDescription) throws(NetworkError) {
+    for exit in description.exits { try Self.require(exit.likelihood, ofExit: exit.name) }
+  }
+
+  private static func require(_ likelihood: Likelihood, ofExit name: String) throws(NetworkError) {
+    guard likelihood == .categorical || likelihood == .binary else {
+      throw NetworkError(
+        "Exit '\(name)' is \(likelihood.rawValue); the weights of several layers are fitted for categorical and binary "
+          + "exits alone. Fit its last layer.")
+    }
+  }
+
   /// The number of weights of the chosen layers at every exit, of which a subnetwork is a part.
   ///
   /// - Throws: `NetworkError` where a layer cannot be chosen.
@@ -104,6 +117,7 @@ public struct WeightLaplace: Hashable, Sendable {
     _ frozen: FrozenNetwork, _ description: RecordsDescription, training: any Dataset, validation: (any Dataset)?,
     in context: ExecutionContext
   ) async throws -> WeightLaplacePosterior {
+    try requireLikelihoods(of: description)
     precondition(validation != nil || !needsValidation, "Choosing by validation needs validation rows; none were given.")
     let preprocessing = description.preprocessing ?? .identity
     func rows(_ dataset: any Dataset, exit: Int) throws -> LabelledRows<Float> {
@@ -133,11 +147,7 @@ public struct WeightLaplace: Hashable, Sendable {
     _ frozen: FrozenNetwork, exit: Exit, _ likelihood: Likelihood, training: LabelledRows<Scalar>,
     validation: LabelledRows<Scalar>? = nil, in context: ExecutionContext
   ) async throws -> (exit: WeightLaplacePosterior.Exit, warnings: [String]) {
-    guard likelihood == .categorical || likelihood == .binary else {
-      throw NetworkError(
-        "Exit '\(exit.name)' is \(likelihood.rawValue); the weights of several layers are fitted for categorical and "
-          + "binary exits alone. Fit its last layer.")
-    }
+    try Self.require(likelihood, ofExit: exit.name)
     let shape = frozen.network.shapes[exit.logits]
     guard shape.elementCount == shape.dimensions.last else {
       throw NetworkError(

@@ -1,0 +1,54 @@
+import BayesPrediction
+import BayesTensor
+import RealModule
+
+extension LaplacePredictive {
+  /// Whether tuning looks at shared draws, and predictions are made with others.
+  var isTunedByOtherDraws: Bool { self == .functionSpace || self == .weights }
+}
+
+extension LastLayerLaplacePosterior {
+  /// The mean negative log-likelihood of each exit's own predictions, in nats a row; `nil` for Gaussian exits.
+  func negativeLogLikelihoods(
+    of source: any ExitRecordSource, in context: ExecutionContext
+  ) async throws -> [Double?] {
+    let predictor = try LastLayerLaplacePredictor(self, for: source.description, in: context)
+    let isClassified = exits.map { $0.description.likelihood != .gaussian }
+    var sums = [Double](repeating: 0, count: exits.count)
+    var rowCount = 0.0
+    try await source.reduceChunks("Predicting the validation rows", in: context) { chunk in
+      var sums = [Double](repeating: 0, count: isClassified.count)
+      for block in predictor.blocks(of: chunk) {
+        try Task.checkCancellation()
+        for (exit, prediction) in try predictor.predict(block).enumerated() where isClassified[exit] {
+          sums[exit] += prediction.negativeLogLikelihood(of: block)
+        }
+      }
+      return (sums, Double(chunk.rowCount))
+    } combine: { chunkSums, chunkRowCount in
+      for exit in sums.indices { sums[exit] += chunkSums[exit] }
+      rowCount += chunkRowCount
+    }
+    var values = Tensor(shape: [sums.count + 1], sums + [rowCount])
+    context.communicator.allReduce(&values)
+    return isClassified.indices.map { isClassified[$0] ? values[$0] / values[sums.count] : nil }
+  }
+}
+
+extension Prediction {
+  /// `−Σ log p` of the answers of all rows, in nats.
+  fileprivate func negativeLogLikelihood(of records: ExitRecords) -> Double {
+    let probabilities = probabilities()
+    // What underflows stays finite, as in tuning.
+    func loss(_ probability: Double) -> Double { -Double.log(max(probability, .leastNormalMagnitude)) }
+    var sum = 0.0
+    if let labels = records.labels, likelihood != .multilabel {
+      for (row, label) in labels.enumerated() { sum += loss(probabilities[row, label]) }
+    } else if let targets = records.targets {
+      for position in 0..<targets.count {
+        sum += loss(targets[position] == 1 ? probabilities[position] : 1 - probabilities[position])
+      }
+    }
+    return sum
+  }
+}
