@@ -40,7 +40,9 @@ private enum Population {
     return table
   }
 
-  static let costs = try? ExitCosts([6.86, 14.35, 26.13, 38.04], unit: .multiplyAdds)
+  static func costs() throws(EvaluationError) -> ExitCosts {
+    try ExitCosts([6.86, 14.35, 26.13, 38.04], unit: .multiplyAdds)
+  }
 }
 
 private let scores: [ExitScore] = [
@@ -131,8 +133,6 @@ private let scores: [ExitScore] = [
 }
 
 @Suite struct ExitThresholdTests {
-  private func costs() throws -> ExitCosts { try #require(Population.costs) }
-
   @Test func sharesAreGeometric() {
     #expect(ExitSchedule.sweep.count == 39 && ExitSchedule.sweep[0].ratio == 0.05)
     for schedule in ExitSchedule.sweep + [ExitSchedule(ratio: 1e-9), ExitSchedule(ratio: 1e9)] {
@@ -173,13 +173,15 @@ private let scores: [ExitScore] = [
   }
 
   @Test(arguments: scores) func costsRiseWithTheLevel(score: ExitScore) throws {
-    let table = try Population.table(300, score: score)
+    let (table, costs) = (try Population.table(300, score: score), try Population.costs())
+    // Shares are rounded down at three exits, so that up to three rows go on to the last.
+    let rounding = 3 * (costs.toExit[3] - costs.toExit[0]) / 300
     for family in [ExitFamily.schedule, .common] {
       let thresholds = family.thresholds(table)
       var last = 0.0
       for level in stride(from: 0, through: 1, by: 1 / 64.0) {
-        let cost = try costs().mean(of: table.exits(thresholds(level)))
-        #expect(cost >= last - 0.3, "\(family) at \(level)")
+        let cost = costs.mean(of: table.exits(thresholds(level)))
+        #expect(cost >= last - rounding, "\(family) at \(level)")
         last = cost
       }
       #expect(table.exits(thresholds(0)).allSatisfy { $0 == 0 } && table.exits(thresholds(1)).allSatisfy { $0 == 3 })
@@ -188,7 +190,7 @@ private let scores: [ExitScore] = [
 
   @Test(arguments: scores) func budgetsAreMet(score: ExitScore) throws {
     let (table, test) = (try Population.table(1000, score: score), try Population.table(2000, score: score, seed: 8))
-    let costs = try costs()
+    let costs = try Population.costs()
     for step in 0..<10 {
       let budget = costs.toExit[0] + (costs.toExit[3] - costs.toExit[0]) * (0.02 + 0.098 * Double(step))
       let choice = try ExitTarget.meanCost(budget).choice(table, costs, family: ExitFamily(for: score))
@@ -204,10 +206,11 @@ private let scores: [ExitScore] = [
   }
 
   @Test func percentilesAndFloorsAreMet() throws {
-    let (table, costs) = (try Population.table(2000), try costs())
+    let (table, costs) = (try Population.table(2000), try Population.costs())
     for (share, cost) in [(0.95, 14.35), (0.5, 30), (0.99, 7)] {
       let choice = try ExitTarget.percentile(share: share, cost: cost).choice(table, costs)
       let affordable = zip(choice.shares, costs.toExit).reduce(0) { $0 + ($1.1 <= cost ? $1.0 : 0) }
+      // What bisection leaves is the rows that one step of the family moves, of the 2,000 a few.
       #expect(affordable >= share && affordable < share + 0.01, "\(share) at \(cost): \(affordable)")
     }
     let full = ExitChoice([nil, nil, nil], table, costs)
@@ -220,7 +223,7 @@ private let scores: [ExitScore] = [
 
   /// Of many calibration sets, at most a share of `delta` leads to thresholds with too high a risk in the population.
   @Test func risksAreKept() throws {
-    let (population, costs) = (try Population.table(6000, seed: 21), try costs())
+    let (population, costs) = (try Population.table(6000, seed: 21), try Population.costs())
     let plain = ExitChoice([nil, nil, nil], population, costs)
     let risk = 1 - plain.accuracy + 0.06
     let key = RandomKey(seed: 77)
@@ -257,7 +260,7 @@ private let scores: [ExitScore] = [
   }
 
   @Test func whatMakesNoSenseIsRefused() throws {
-    let (table, costs) = (try Population.table(50), try costs())
+    let (table, costs) = (try Population.table(50), try Population.costs())
     let targets: [(ExitTarget, String)] = [
       (.meanCost(5), "below the cost of the first exit"), (.percentile(share: 0.9, cost: 1), "below the cost"),
       (.percentile(share: 1, cost: 20), "between 0 and 1"), (.accuracy(0), "between 0 and 1"),

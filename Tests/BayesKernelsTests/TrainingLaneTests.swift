@@ -31,16 +31,6 @@ import _BayesTestSupport
     return try builder.frozen()
   }
 
-  private static func otherParameters(_ frozen: FrozenNetwork, _ paths: Set<ParameterPath>) -> Parameters {
-    var current = Parameters()
-    for (index, path) in paths.sorted().enumerated() {
-      guard let tensor = frozen.parameters[path] else { continue }
-      let noise = RandomKey(seed: 31).child(index).normals(tensor.shape, as: Float.self)
-      current[path] = Tensor(shape: tensor.shape, zip(tensor.elements, noise.elements).map { $0 + 0.05 * $1 })
-    }
-    return current
-  }
-
   private static func networks() throws -> [FrozenNetwork] {
     [
       try blockedNetwork(),
@@ -53,7 +43,7 @@ import _BayesTestSupport
     for frozen in try Self.networks() {
       let paths = Gradient.trainedPaths(frozen.network)
       let outputs = frozen.network.exits.map(\.logits)
-      let current = Self.otherParameters(frozen, paths)
+      let current = Gradient.otherParameters(frozen, paths)
       let row = RowBatch(RandomKey(seed: 4).normals(frozen.network.inputShape.batched(1), as: Float.self))
       func plan(_ backend: any NetworkBackend) throws -> any TrainingPlan {
         try backend.prepareTraining(
@@ -65,8 +55,7 @@ import _BayesTestSupport
       let alone = try await native.gradients(at: [row], parameters: current, width: 1, of: Gradient.loss)
       for path in paths {
         let (a, b) = (try #require(alone.parameters[path]), try #require(expected.parameters[path]))
-        let scale = max(1e-3, b.elements.reduce(0) { max($0, abs($1)) })
-        expectClose(a.map { $0 / scale }, b.map { $0 / scale }, tolerance: Gradient.tolerance, "\(path)")
+        Gradient.expectAgreement(a, b, "\(path)")
       }
       for width in [2, 3, 5, 2] {
         // Other weights in between show that those of parts follow.

@@ -36,6 +36,28 @@ import _BayesTestSupport
       })
   }
 
+  /// Other values than the frozen ones, so that a plan that ignores them is found out.
+  static func otherParameters(_ frozen: FrozenNetwork, _ paths: Set<ParameterPath>) -> Parameters {
+    var current = Parameters()
+    for (index, path) in paths.sorted().enumerated() {
+      guard let tensor = frozen.parameters[path] else { continue }
+      let noise = RandomKey(seed: 31).child(index).normals(tensor.shape, as: Float.self)
+      current[path] = Tensor(shape: tensor.shape, zip(tensor.elements, noise.elements).map { $0 + 0.05 * $1 })
+    }
+    return current
+  }
+
+  /// Differences are at most `tolerance` of the largest element.
+  static func expectAgreement(
+    _ actual: Tensor<Float>, _ expected: Tensor<Float>, _ comment: String,
+    sourceLocation: Testing.SourceLocation = #_sourceLocation
+  ) {
+    let scale = max(1e-3, expected.elements.reduce(0) { max($0, abs($1)) })
+    expectClose(
+      actual.map { $0 / scale }, expected.map { $0 / scale }, tolerance: tolerance, comment,
+      sourceLocation: sourceLocation)
+  }
+
   static func expectAgreement(
     _ frozen: FrozenNetwork, outputs: [Int]? = nil, of paths: Set<ParameterPath>? = nil, rows: Int = 5,
     sliceRowCount: Int? = 2, includingInputs: Bool = true, _ comment: String = "", sourceLocation: Testing.SourceLocation = #_sourceLocation
@@ -43,13 +65,7 @@ import _BayesTestSupport
     let outputs = outputs ?? frozen.network.exits.map(\.logits)
     let paths = paths ?? trainedPaths(frozen.network)
     let input = RowBatch(RandomKey(seed: 9).normals(frozen.network.inputShape.batched(rows), as: Float.self))
-    // Other values than the frozen ones, so that a plan that ignores them is found out.
-    var current = Parameters()
-    for (index, path) in paths.sorted().enumerated() {
-      guard let tensor = frozen.parameters[path] else { continue }
-      let noise = RandomKey(seed: 31).child(index).normals(tensor.shape, as: Float.self)
-      current[path] = Tensor(shape: tensor.shape, zip(tensor.elements, noise.elements).map { $0 + 0.05 * $1 })
-    }
+    let current = otherParameters(frozen, paths)
     func gradients(_ backend: any NetworkBackend, width: Int) async throws -> TrainingGradients {
       let plan = try backend.prepareTraining(
         frozen, preprocessing: .identity, inputs: [0], outputs: outputs, of: paths, includingInputs: includingInputs)
@@ -63,17 +79,11 @@ import _BayesTestSupport
     #expect(actual.parameters.paths == expected.parameters.paths, sourceLocation: sourceLocation)
     for path in expected.parameters.paths {
       guard let a = actual.parameters[path], let b = expected.parameters[path] else { continue }
-      let scale = max(1e-3, b.elements.reduce(0) { max($0, abs($1)) })
-      expectClose(
-        a.map { $0 / scale }, b.map { $0 / scale }, tolerance: tolerance, "\(comment) \(path)",
-        sourceLocation: sourceLocation)
+      expectAgreement(a, b, "\(comment) \(path)", sourceLocation: sourceLocation)
     }
     #expect(actual.inputs.count == expected.inputs.count, sourceLocation: sourceLocation)
     for (a, b) in zip(actual.inputs, expected.inputs) {
-      let scale = max(1e-3, b.elements.reduce(0) { max($0, abs($1)) })
-      expectClose(
-        a.map { $0 / scale }, b.map { $0 / scale }, tolerance: tolerance, "\(comment) input",
-        sourceLocation: sourceLocation)
+      expectAgreement(a, b, "\(comment) input", sourceLocation: sourceLocation)
     }
   }
 

@@ -39,7 +39,7 @@ extension Prediction {
   /// `−Σ log p` of the answers of all rows, in nats.
   fileprivate func negativeLogLikelihood(of records: ExitRecords) -> Double {
     let probabilities = probabilities()
-    // What underflows stays finite, as in tuning.
+    // One row whose probability underflows must not hide what all others say.
     func loss(_ probability: Double) -> Double { -Double.log(max(probability, .leastNormalMagnitude)) }
     var sum = 0.0
     if let labels = records.labels, likelihood != .multilabel {

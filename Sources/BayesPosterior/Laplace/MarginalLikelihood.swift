@@ -182,7 +182,7 @@ public struct MarginalLikelihood: Sendable {
   /// The highest point of a function on some decades below a bound, in natural logarithms, and whether it is the
   /// first of them.
   static func highestPoint<Failure: Error>(
-    below bound: Double, decades: Int, pointsPerDecade: Int = 8, width: Double = 1e-5,
+    below bound: Double, decades: Int, pointsPerDecade: Int = 8,
     _ value: (Double) throws(Failure) -> Double
   ) throws(Failure) -> (point: Double, isLowest: Bool) {
     let last = decades * pointsPerDecade
@@ -196,7 +196,8 @@ public struct MarginalLikelihood: Sendable {
     let ratio = (Double.sqrt(5) - 1) / 2
     var (left, right) = (high - ratio * (high - low), low + ratio * (high - low))
     var (leftValue, rightValue) = (try value(left), try value(right))
-    while high - low > width {
+    // Closer to the maximum values differ by little more than rounding.
+    while high - low > 1e-5 {
       if leftValue < rightValue {
         (low, left, leftValue) = (left, right, rightValue)
         right = low + ratio * (high - low)
