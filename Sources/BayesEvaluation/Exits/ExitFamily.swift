@@ -19,13 +19,14 @@ public enum ExitFamily: String, Hashable, Sendable, Codable {
     let nobody = [ExitReadiness?](repeating: nil, count: table.exitCount - 1)
     let everybody = [ExitReadiness.everybody] + nobody.dropFirst()
     let levels = self == .common ? table.readiness.dropLast().joined().sorted() : []
+    let order = self == .schedule ? ReadinessOrder(table) : nil
     return { level in
       if level <= 0 { return everybody }
       if level >= 1 { return nobody }
-      switch self {
-      case .schedule: return ExitSchedule(ratio: Double.exp((2 * level - 1) * Self.reach)).thresholds(table)
-      case .common: return nobody.map { _ in levels[min(levels.count - 1, Int(level * Double(levels.count)))] }
+      if let order {
+        return ExitSchedule(ratio: Double.exp((2 * level - 1) * Self.reach)).thresholds(table, order: order)
       }
+      return nobody.map { _ in levels[min(levels.count - 1, Int(level * Double(levels.count)))] }
     }
   }
 }
