@@ -23,7 +23,7 @@ struct Exits: AsyncParsableCommand {
       Example: bayesify exits tune model.h5 --validation validation.h5 --budget 50% -o policy.json
       Example: bayesify exits run model.h5 --policy policy.json --data new.h5 -o routed.h5
       """,
-    subcommands: [ExitsTune.self, ExitsRun.self])
+    subcommands: [ExitsTune.self, ExitsRun.self, ExitsCurve.self])
 }
 
 /// What rows are routed through: a checkpoint, a posterior, or the records of a network.

@@ -11,6 +11,14 @@ public struct ExitPoint: Hashable, Sendable, Codable {
   public var ece: Double
   /// The share of the rows that leave at each exit.
   public var shares: [Double]
+
+  public init(cost: Double, accuracy: Double, nll: Double, ece: Double, shares: [Double]) {
+    self.cost = cost
+    self.accuracy = accuracy
+    self.nll = nll
+    self.ece = ece
+    self.shares = shares
+  }
 }
 
 /// Several thresholds on the same rows, from cheap to dear.
@@ -72,6 +80,11 @@ public struct ExitSweep: Sendable {
     return ExitPoint(
       cost: mean(\.cost), accuracy: mean(\.accuracy), nll: mean(\.nll), ece: mean(\.ece),
       shares: (0..<table.exitCount).map { exit in mean { $0.shares[exit] } })
+  }
+
+  /// The accuracy of each exit on all rows.
+  public var exitAccuracies: [Double] {
+    table.outcomes.isCorrect.map { Double($0.count { $0 }) / Double(table.rowCount) }
   }
 
   /// The mean accuracy between the cost of the first exit and that of the last: the area under accuracy against cost,

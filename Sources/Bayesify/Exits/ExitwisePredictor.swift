@@ -63,6 +63,12 @@ public struct ExitwisePredictor: Sendable {
 
   public var exitCount: Int { description.exits.count }
 
+  /// Whether every exit's predictions say how much of their uncertainty is epistemic.
+  public var hasEpistemicUncertainty: Bool {
+    guard ensemble != .productOfExperts, case .laplace(let posterior) = predictor else { return false }
+    return posterior.predictive.usesDraws || [.bridge, .normalizedBridge].contains(posterior.predictive)
+  }
+
   /// What the predictions add to the multiply-adds of a row that leaves at an exit.
   public func multiplyAdds(toExit index: Int) -> Int {
     if case .laplace(let posterior) = predictor { posterior.multiplyAdds(toExit: index) } else { 0 }
