@@ -16,7 +16,7 @@ struct Exits: AsyncParsableCommand {
         mutual-information   little epistemic uncertainty: draws agree
         logit-variance       logits vary little over draws
         combined:W           little total uncertainty, or W times the epistemic part is little: what is left is aleatoric, \
-      and more compute cannot help
+      and more compute cannot help; without :W the weight that makes both as large on average on the validation rows
         patience             as many exits in a row name one class as the threshold says
       Those of the epistemic part need a posterior.
 
@@ -130,19 +130,36 @@ struct CostOption: OptionValue, CustomStringConvertible {
 }
 
 /// A score of readiness.
-struct ScoreOption: OptionValue, CustomStringConvertible {
+enum ScoreOption: OptionValue {
   static let validValues =
-    "maximum-probability, entropy, margin, mutual-information, logit-variance, combined:W with a weight W above 0, or patience"
-  let score: ExitScore
+    "maximum-probability, entropy, margin, mutual-information, logit-variance, combined, combined:W with a weight W above 0, or "
+    + "patience"
 
-  init(_ score: ExitScore) { self.score = score }
+  case known(ExitScore)
+  /// `combined` with the weight that balances its parts on the validation rows.
+  case balanced
 
   init?(argument: String) {
-    guard let score = ExitScore(argument) else { return nil }
-    self.score = score
+    if argument == "combined" {
+      self = .balanced
+    } else {
+      guard let score = ExitScore(argument) else { return nil }
+      self = .known(score)
+    }
   }
+}
 
-  var description: String { score.description }
+extension ExitwisePredictor {
+  /// `combined` with the weight that balances its parts at the first exit for some rows.
+  func balancedScore(for source: any ExitRecordSource) async throws -> ExitScore {
+    guard let weight = try await balance(for: source).weight else {
+      throw FileError(
+        .unsupported, file: source.description.file,
+        "None of the uncertainty of these rows is epistemic, so that no weight of the score 'combined' balances it; give a "
+          + "posterior that draws, a weight as combined:2, or another score.")
+    }
+    return .combined(epistemicWeight: weight)
+  }
 }
 
 extension InternalEnsemble: ExpressibleByArgument {}

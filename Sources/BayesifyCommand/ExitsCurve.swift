@@ -59,8 +59,9 @@ struct ExitsCurve: AsyncParsableCommand {
   var seeds = 3
 
   @Option(
-    parsing: .unconditional, help: "The weight of combined:W. (default: 2)", transform: number("a number above 0") { $0 > 0 })
-  var combined = 2.0
+    parsing: .unconditional, help: "The weight of combined:W. (default: what balances its parts on the validation rows)",
+    transform: number("a number above 0") { $0 > 0 })
+  var combined: Double?
 
   @Option(help: "Write the report as JSON to this file.")
   var json: String?
@@ -128,10 +129,8 @@ struct ExitsCurve: AsyncParsableCommand {
           + "with 'heads'.")
     }
 
-    let scores: [ExitScore] = [
-      .entropy, .margin, .mutualInformation, .logitVariance, .combined(epistemicWeight: combined), .patience,
-    ]
-    var study = ExitStudy(scores: scores, key: RandomKey(seed: execution.seed).child(1))
+    let scores: [ExitScore] = [.entropy, .margin, .patience, .mutualInformation, .logitVariance]
+    var study = ExitStudy(scores: scores, combinedWeight: combined, key: RandomKey(seed: execution.seed).child(1))
     func measure(_ subject: ExitStudy.Subject) async throws {
       progress.note("measure: \(subject.name)")
       try await naming(test.file) { try await study.measure(subject, validation: heldSource, test: testSource) }

@@ -21,7 +21,7 @@ struct ExitsTune: AsyncParsableCommand {
       Rows that neither chose the checkpoint, nor the posterior, nor the temperature, are the best to tune thresholds on.
       Memory grows by 33 bytes a row and exit.
 
-      Example: bayesify exits tune posterior.h5 --validation validation.h5 --score combined:2 --budget 20M -o policy.json
+      Example: bayesify exits tune posterior.h5 --validation validation.h5 --score combined --budget 20M -o policy.json
       """)
 
   @Argument(help: "A checkpoint, a posterior of last layers, or the exit records of validation rows.")
@@ -37,7 +37,7 @@ struct ExitsTune: AsyncParsableCommand {
   var validationRows: RowRange?
 
   @Option(parsing: .unconditional, help: "What makes a row ready to leave. (default: maximum-probability)", transform: optionValue)
-  var score = ScoreOption(.maximumProbability)
+  var score = ScoreOption.known(.maximumProbability)
 
   @Option(parsing: .unconditional, help: "The mean cost of a row: 20e6, 20M, or 50% of the last exit's.", transform: optionValue)
   var budget: BudgetOption?
@@ -126,8 +126,10 @@ struct ExitsTune: AsyncParsableCommand {
     var source = try await subject.records(input, specification, checkpoint: checkpoint, stage: "validation", session)
     guard source.hasLabels else { throw input.missingLabels("validation", option: "--validation-labels") }
     let network = source as? NetworkRecords
-    // Temperatures are fitted before the rows are read again; the network runs once.
-    if temperature, let network { source = try await SpooledRecords(network) }
+    // What is chosen before the thresholds reads the rows too; the network runs once.
+    var readsTwice = temperature
+    if case .balanced = score { readsTwice = true }
+    if readsTwice, let network { source = try await SpooledRecords(network) }
     (source, _) = try await session.answered(source)
     let temperatures = temperature
       ? try await naming(input.file) { try await TemperatureScaling().fit(exits: Array(source.description.exits.indices), of: source) }
@@ -137,7 +139,12 @@ struct ExitsTune: AsyncParsableCommand {
         ?? subject.predictor(for: source.description, checkpoint: checkpoint, session),
       ensemble: ensemble, for: source.description)
 
-    var tables = ExitTables(exitCount: predictor.exitCount, scores: [score.score])
+    let score: ExitScore =
+      switch score {
+      case .known(let score): score
+      case .balanced: try await predictor.balancedScore(for: source)
+      }
+    var tables = ExitTables(exitCount: predictor.exitCount, scores: [score])
     try await naming(input.file) {
       try await predictor.predictions(for: source) { block, predictions in
         try Task.checkCancellation()
@@ -145,9 +152,9 @@ struct ExitsTune: AsyncParsableCommand {
       }
     }
     progress.finishLine()
-    let costs = try await costs(of: predictor, subject, network, session)
+    let costs = try await costs(of: predictor, score, subject, network, session)
     let policy = try await naming(input.file) {
-      try ExitPolicy(score: score.score, target: target(costs), costs: costs, tunedOn: tables[score.score])
+      try ExitPolicy(score: score, target: target(costs), costs: costs, tunedOn: tables[score])
     }
     let description = source.description
     let file = ExitPolicyFile(
@@ -183,7 +190,8 @@ struct ExitsTune: AsyncParsableCommand {
   }
 
   private func costs(
-    of predictor: ExitwisePredictor, _ subject: ExitsSubject, _ network: NetworkRecords?, _ session: Session
+    of predictor: ExitwisePredictor, _ score: ExitScore, _ subject: ExitsSubject, _ network: NetworkRecords?,
+    _ session: Session
   ) async throws -> ExitCosts {
     switch cost.model {
     case .multiplyAdds: return try ExitCosts(multiplyAddsOf: predictor)
@@ -196,7 +204,7 @@ struct ExitsTune: AsyncParsableCommand {
       }
       let rows = try network.dataset.inputs(0..<min(measure ?? 128, network.dataset.rowCount))
       let timing = try await StageTiming(
-        of: subject.checkpoint(named: checkpoint, options).frozen, predictor, score: score.score,
+        of: subject.checkpoint(named: checkpoint, options).frozen, predictor, score: score,
         preprocessing: network.description.preprocessing ?? .identity, on: try execution.backend(),
         width: execution.width, rows: rows)
       return try await naming(network.dataset.file) { try timing.costs() }

@@ -21,6 +21,32 @@ public struct ExitPoint: Hashable, Sendable, Codable {
   }
 }
 
+/// The sums of costs and of right answers of the rows of each block.
+private struct BlockSums: Sendable {
+  var costs: [Double]
+  var correct: [Double]
+
+  init(count: Int) {
+    costs = Array(repeating: 0, count: count)
+    correct = costs
+  }
+
+  mutating func add(cost: Double, isCorrect: Bool, to block: Int) {
+    costs[block] += cost
+    correct[block] += isCorrect ? 1 : 0
+  }
+
+  /// The means over the rows of some blocks, `rowCount` in all.
+  func mean(of blocks: [Int], rowCount: Double) -> (cost: Double, accuracy: Double) {
+    var (cost, right) = (0.0, 0.0)
+    for block in blocks {
+      cost += costs[block]
+      right += correct[block]
+    }
+    return (cost / rowCount, right / rowCount)
+  }
+}
+
 /// Several thresholds on the same rows, from cheap to dear.
 ///
 /// - Cost: two numbers a row, beside a few for each of 200 blocks of rows.
@@ -32,8 +58,8 @@ public struct ExitSweep: Sendable {
   public private(set) var correctness: [Double]
   private let costs: ExitCosts
   private let table: ExitTable
-  /// `[point][block]`: the sums of costs and of right answers; blocks are every 200th row.
-  private var blockSums: [[(cost: Double, correct: Double)]] = []
+  /// One a point; blocks are every 200th row.
+  private var blockSums: [BlockSums] = []
 
   private static let blockCount = 200
 
@@ -52,21 +78,20 @@ public struct ExitSweep: Sendable {
 
   private mutating func add(_ exits: [Int]) throws(EvaluationError) {
     var error = ExpectedCalibrationError()
-    var sums = Array(repeating: (cost: 0.0, correct: 0.0), count: min(Self.blockCount, exits.count))
+    var sums = BlockSums(count: min(Self.blockCount, exits.count))
     var loss = 0.0
     for (row, exit) in exits.enumerated() {
       let isCorrect = table.outcomes.isCorrect[exit][row]
       loss += table.outcomes.losses[exit][row]
       losses[row] += table.outcomes.losses[exit][row]
       correctness[row] += isCorrect ? 1 : 0
-      sums[row % sums.count].cost += costs.toExit[exit]
-      sums[row % sums.count].correct += isCorrect ? 1 : 0
+      sums.add(cost: costs.toExit[exit], isCorrect: isCorrect, to: row % sums.costs.count)
       error.update(confidence: table.outcomes.confidences[exit][row], isCorrect: isCorrect)
     }
     let rowCount = Double(exits.count)
     points.append(
       ExitPoint(
-        cost: sums.reduce(0) { $0 + $1.cost } / rowCount, accuracy: sums.reduce(0) { $0 + $1.correct } / rowCount,
+        cost: sums.costs.reduce(0, +) / rowCount, accuracy: sums.correct.reduce(0, +) / rowCount,
         nll: loss / rowCount, ece: try error.value,
         shares: (0..<table.exitCount).map { exit in Double(exits.count { $0 == exit }) / rowCount }))
     blockSums.append(sums)
@@ -90,51 +115,35 @@ public struct ExitSweep: Sendable {
   /// The mean accuracy between the cost of the first exit and that of the last: the area under accuracy against cost,
   /// straight between the points and the two ends, where everybody leaves at once and nobody early; over its width.
   public var area: Double {
-    area(points.map { ($0.cost, $0.accuracy) }, ends: ends((0..<table.rowCount).lazy.map { ($0, 1) }))
+    let accuracies = exitAccuracies
+    return area(points.map { ($0.cost, $0.accuracy) }, ends: (accuracies[0], accuracies[accuracies.count - 1]))
   }
 
   /// The 95 % interval of `area`, from 1000 resamplings of blocks of rows.
   ///
   /// - Determinism: same key, same interval.
   public func areaInterval(key: RandomKey) -> Interval {
-    let blockCount = blockSums[0].count
-    var blockEnds = Array(repeating: (first: 0.0, last: 0.0, count: 0.0), count: blockCount)
+    let blockCount = blockSums[0].costs.count
+    var (first, last) = (BlockSums(count: blockCount), BlockSums(count: blockCount))
+    var counts = [Double](repeating: 0, count: blockCount)
     for row in 0..<table.rowCount {
-      blockEnds[row % blockCount].first += table.outcomes.isCorrect[0][row] ? 1 : 0
-      blockEnds[row % blockCount].last += table.outcomes.isCorrect[table.exitCount - 1][row] ? 1 : 0
-      blockEnds[row % blockCount].count += 1
+      first.add(cost: 0, isCorrect: table.outcomes.isCorrect[0][row], to: row % blockCount)
+      last.add(cost: 0, isCorrect: table.outcomes.isCorrect[table.exitCount - 1][row], to: row % blockCount)
+      counts[row % blockCount] += 1
     }
     let areas = (0..<1000).map { resampling -> Double in
-      var weights = [Double](repeating: 0, count: blockCount)
-      for uniform in key.child(resampling).uniforms(blockCount) {
-        weights[min(blockCount - 1, Int(uniform * Double(blockCount)))] += 1
+      var drawn = [Int](repeating: 0, count: blockCount)
+      for (position, uniform) in key.child(resampling).uniforms(blockCount).enumerated() {
+        drawn[position] = min(blockCount - 1, Int(uniform * Double(blockCount)))
       }
-      let rowCount = zip(weights, blockEnds).reduce(0) { $0 + $1.0 * $1.1.count }
-      let points = blockSums.map { sums -> (Double, Double) in
-        var (cost, correct) = (0.0, 0.0)
-        for (weight, sum) in zip(weights, sums) {
-          cost += weight * sum.cost
-          correct += weight * sum.correct
-        }
-        return (cost / rowCount, correct / rowCount)
-      }
-      let ends = (
-        zip(weights, blockEnds).reduce(0) { $0 + $1.0 * $1.1.first } / rowCount,
-        zip(weights, blockEnds).reduce(0) { $0 + $1.0 * $1.1.last } / rowCount
-      )
-      return area(points, ends: ends)
+      var rowCount = 0.0
+      for block in drawn { rowCount += counts[block] }
+      let points = blockSums.map { $0.mean(of: drawn, rowCount: rowCount) }
+      return area(
+        points,
+        ends: (first.mean(of: drawn, rowCount: rowCount).accuracy, last.mean(of: drawn, rowCount: rowCount).accuracy))
     }.sorted()
     return Interval(low: areas[24], high: areas[974])
-  }
-
-  private func ends(_ rows: some Sequence<(Int, Double)>) -> (Double, Double) {
-    var (first, last, count) = (0.0, 0.0, 0.0)
-    for (row, weight) in rows {
-      first += table.outcomes.isCorrect[0][row] ? weight : 0
-      last += table.outcomes.isCorrect[table.exitCount - 1][row] ? weight : 0
-      count += weight
-    }
-    return (first / count, last / count)
   }
 
   private func area(_ points: [(cost: Double, accuracy: Double)], ends: (Double, Double)) -> Double {

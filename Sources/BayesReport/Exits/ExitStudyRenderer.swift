@@ -182,6 +182,13 @@ extension ExitStudyReport {
     """
   }
 
+  /// A score without its weight, which differs from one kind of predictions to another.
+  private static func kind(_ score: String) -> String { score.prefix { $0 != ":" }.description }
+
+  private var scoreNames: [String] {
+    (variants.max { $0.policies.count < $1.policies.count }?.policies ?? []).map { Self.kind($0.score) }
+  }
+
   private var exitSection: Markup {
     """
     <section aria-labelledby="exits">
@@ -190,15 +197,15 @@ extension ExitStudyReport {
     chance). A policy saves compute by this, not by calibration: thresholds by quantile do not change when confidences are \
     rescaled.</p>
     \(table(
-      "exits", ["Predictions and exit", "Cost", "Accuracy"] + (variants.last?.policies.map { "AUROC \($0.score)" } ?? []),
+      "exits", ["Predictions and exit", "Cost", "Accuracy"] + scoreNames.map { "AUROC \($0)" },
       variants.flatMap { variant in
         exits.indices.map { exit -> [Markup] in
           [
             "\(variant.name), \(exits[exit])", "\(cost(variant.costs.toExit[exit]))",
             "\(Figures.percent(variant.exitAccuracies[exit], decimals: 2))",
           ]
-            + (variants.last?.policies.map(\.score) ?? []).map { score -> Markup in
-              let auroc = variant.policies.first { $0.score == score }?.auroc[exit]
+            + scoreNames.map { score -> Markup in
+              let auroc = variant.policies.first { Self.kind($0.score) == score }?.auroc[exit]
               return "\(auroc.map { Figures.number($0, decimals: 3) } ?? "–")"
             }
         }

@@ -178,8 +178,10 @@ extension ExitStudyReport {
       }
   }
 
-  /// `better by 0.0021 (0.0008 to 0.0034)`
+  /// `better, −0.0021 (−0.0034 to −0.0008)`
   private static func verdict(_ difference: Difference, gain: Double) -> String {
+    let bounds = [difference.value] + (difference.interval.map { [$0.low, $0.high] } ?? [])
+    guard bounds.contains(where: { abs($0) >= 5e-5 }) else { return "the same to four decimals" }
     let numbers = Figures.signed(Figures.number(difference.value, decimals: 4))
       + (difference.interval.map {
         " (\(Figures.number($0.low, decimals: 4)) to \(Figures.number($0.high, decimals: 4)))"

@@ -42,6 +42,7 @@ public struct ExitStudy: Sendable {
   }
 
   private let scores: [ExitScore]
+  private let combinedWeight: Double?
   private let key: RandomKey
   private var measured: [Measured] = []
   private var policyComparisons: [ExitStudyReport.PolicyComparison] = []
@@ -53,8 +54,10 @@ public struct ExitStudy: Sendable {
   /// - Parameters:
   ///   - scores: by which rows leave, beside the largest probability; those that need an epistemic part are left out where
   ///     there is none.
+  ///   - combinedWeight: of `ExitScore.combined`; what balances its parts on the validation rows for `nil`.
   ///   - key: of the resamplings.
-  public init(scores: [ExitScore], key: RandomKey) {
+  public init(scores: [ExitScore], combinedWeight: Double? = nil, key: RandomKey) {
+    self.combinedWeight = combinedWeight
     self.scores = [.maximumProbability] + scores.filter { $0 != .maximumProbability }
     self.key = key
   }
@@ -71,7 +74,12 @@ public struct ExitStudy: Sendable {
   public mutating func measure(
     _ subject: Subject, validation: any ExitRecordSource, test: any ExitRecordSource
   ) async throws {
-    let scores = scores.filter { subject.predictors[0].hasEpistemicUncertainty || !$0.needsEpistemicUncertainty }
+    var scores = scores.filter { !$0.needsEpistemicUncertainty }
+    if subject.predictors[0].hasEpistemicUncertainty {
+      scores += self.scores.filter(\.needsEpistemicUncertainty)
+      let balance = combinedWeight == nil ? try await subject.predictors[0].balance(for: validation) : UncertaintyBalance()
+      if let weight = combinedWeight ?? balance.weight { scores.append(.combined(epistemicWeight: weight)) }
+    }
     var runs: [[Run]] = []
     var comparisons: [[Run]] = []
     for (seed, predictor) in subject.predictors.enumerated() {

@@ -1,3 +1,4 @@
+public import BayesEvaluation
 public import BayesPosterior
 public import BayesPrediction
 public import BayesTensor
@@ -83,6 +84,18 @@ public struct ExitwisePredictor: Sendable {
     try await predictor.predictions(for: source) { records, own in
       try body(records, ensemble == nil ? own : own.indices.map { joined(Array(own[...$0])) })
     }
+  }
+
+  /// How much of the uncertainty at the first exit is epistemic.
+  ///
+  /// - Throws: as `predictions(for:_:)`.
+  public func balance(for source: any ExitRecordSource) async throws -> UncertaintyBalance {
+    var balance = UncertaintyBalance()
+    try await predictions(for: source) { _, predictions in
+      try Task.checkCancellation()
+      balance.add(predictions[0].uncertaintySplit())
+    }
+    return balance
   }
 
   /// The own prediction of one exit, for rows that others have left.
