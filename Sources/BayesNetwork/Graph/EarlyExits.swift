@@ -29,18 +29,22 @@ public struct EarlyExits: Sendable {
           + "one answer a row; give a network that classifies whole rows.")
     }
     let isNeeded = network.isNeeded(for: [last.logits])
-    var nodes = network.nodes
-    var planned: [(name: String, head: Int)] = []
-    for (position, name) in names.enumerated() {
+    var places: [Int] = []
+    for name in names {
       let place = try Self.place(of: name, in: network, isNeeded, last)
-      guard !names[..<position].contains(name) else {
+      guard !places.contains(place) else {
         throw NetworkError("Node '\(name)' is named twice; name each node once.")
       }
-      let exitName = Self.name(at: name)
-      guard !nodes.contains(where: { $0.name == exitName }) else {
+      guard !network.nodes.contains(where: { $0.name == Self.name(at: name) }) else {
         throw NetworkError("There is an exit at node '\(name)' already; name another node.")
       }
-      planned.append((name, Self.append(exitName, reading: place, of: network, logitCount, to: &nodes)))
+      places.append(place)
+    }
+    var nodes = network.nodes
+    // Of exits that cost the same the one at the earlier node comes first.
+    let planned = places.sorted().map { place in
+      let name = network.nodes[place].name
+      return (name: name, head: Self.append(Self.name(at: name), reading: place, of: network, logitCount, to: &nodes))
     }
     let exits = planned.map { _, head in
       Exit(name: nodes[head].name, logits: head, features: nodes[head].inputs[0], likelihood: likelihood)

@@ -15,16 +15,15 @@ struct FeatureScaling: Sendable, Equatable {
 
   var featureCount: Int { means.count }
 
-  /// The scalings of chosen exits, and how often each class occurs, from two passes over some rows.
+  /// The scalings of all exits, from two passes over some rows.
   ///
-  /// - Throws: `FileError` for rows without features or labels; `NumericalError`; what the source throws.
+  /// - Throws: `FileError` for rows without features, and features that never change; `NumericalError`; what the source throws.
   static func gather(
     from source: any ExitRecordSource, in context: ExecutionContext
-  ) async throws -> (scalings: [FeatureScaling], classCounts: [Int]) {
+  ) async throws -> [FeatureScaling] {
     let exits = source.description.exits
     let widths = exits.map { $0.featureCount ?? 0 }
     var sums = widths.map { [Double](repeating: 0, count: $0) }
-    var classCounts = [Int](repeating: 0, count: exits.map(\.classCount).max() ?? 0)
     try await source.reduceChunks("Averaging features", in: context) { chunk in
       try chunk.exits.indices.map { try features(of: $0, in: chunk, source.description) }.map { rows in
         var sums = [Double](repeating: 0, count: rows.shape[1])
@@ -34,7 +33,6 @@ struct FeatureScaling: Sendable, Equatable {
     } combine: { partials in
       for exit in sums.indices { for column in sums[exit].indices { sums[exit][column] += partials[exit][column] } }
     }
-    try await source.forEachLabels { for label in $0 { classCounts[label] += 1 } }
     let count = Double(source.rowCount)
     let means = sums.map { $0.map { $0 / count } }
     var moments = widths.map { Tensor<Double>(zeros: [$0, $0]) }
@@ -51,7 +49,7 @@ struct FeatureScaling: Sendable, Equatable {
         }
       }
     }
-    let scalings = try exits.indices.map { exit in
+    return try exits.indices.map { exit in
       let width = widths[exit]
       let variances = (0..<width).map { moments[exit][$0, $0] / count }
       // Of a feature that never changes, rounding of the mean is all that is left.
@@ -69,7 +67,6 @@ struct FeatureScaling: Sendable, Equatable {
       return FeatureScaling(
         means: means[exit], deviations: deviations, correlation: try context.backend.symmetricEigen(correlation))
     }
-    return (scalings, classCounts)
   }
 
   /// The features of an exit in a chunk of records.

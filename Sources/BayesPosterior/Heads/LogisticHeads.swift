@@ -66,8 +66,8 @@ public struct LogisticHeads: Sendable, Hashable {
     let description = training.description
     try requireLabels(of: training)
     if let validation { try requireLabels(of: validation) }
-    let (scalings, classCounts) = try await FeatureScaling.gather(from: training, in: context)
-    try requireClasses(classCounts, description)
+    try await requireClasses(in: training)
+    let scalings = try await FeatureScaling.gather(from: training, in: context)
 
     var searches = description.exits.indices.flatMap { exit in
       penalties.map { HeadSearch(exit: exit, penalty: $0, description.exits[exit], scalings[exit]) }
@@ -201,7 +201,13 @@ public struct LogisticHeads: Sendable, Hashable {
     }
   }
 
-  private func requireClasses(_ counts: [Int], _ description: RecordsDescription) throws(FileError) {
+  private func requireClasses(in source: any ExitRecordSource) async throws {
+    let description = source.description
+    var counts = [Int](repeating: 0, count: description.exits.map(\.classCount).max() ?? 0)
+    try await source.forEachLabels { labels in
+      try description.requireClasses(labels) { answerPlace($0, positions: []) }
+      for label in labels where counts.indices.contains(label) { counts[label] += 1 }
+    }
     let absent = counts.indices.filter { counts[$0] == 0 }
     guard !absent.isEmpty else { return }
     if absent.count == counts.count - 1, let only = counts.firstIndex(where: { $0 > 0 }) {
