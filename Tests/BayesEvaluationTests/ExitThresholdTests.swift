@@ -35,9 +35,9 @@ private enum Population {
 
   static func table(_ rowCount: Int, score: ExitScore = .maximumProbability, seed: UInt64 = 3) throws -> ExitTable {
     let (predictions, labels) = predictions(rowCount, seed: seed)
-    var table = ExitTable(exitCount: 4, score: score)
-    try table.add(predictions, labels: labels)
-    return table
+    var tables = ExitTables(exitCount: 4, scores: [score])
+    try tables.add(predictions, labels: labels)
+    return tables[score]
   }
 
   static func costs() throws(EvaluationError) -> ExitCosts {
@@ -270,11 +270,11 @@ private let scores: [ExitScore] = [
       let error = #expect(throws: EvaluationError.self) { try target.choice(table, costs) }
       #expect(error?.message.contains(words) ?? false, "\(target): \(error?.message ?? "")")
     }
-    let one = ExitTable(exitCount: 1, score: .entropy)
+    let one = ExitTables(exitCount: 1, scores: [.entropy])[.entropy]
     #expect(throws: EvaluationError.self) {
       try ExitTarget.meanCost(2).choice(one, ExitCosts([1], unit: .multiplyAdds))
     }
-    let empty = ExitTable(exitCount: 4, score: .entropy)
+    let empty = ExitTables(exitCount: 4, scores: [.entropy])[.entropy]
     #expect(throws: EvaluationError.self) { try ExitTarget.meanCost(20).choice(empty, costs) }
     for wrong in [[], [0, 1], [2, 1], [1, .nan], [1, .infinity]] as [[Double]] {
       #expect(throws: EvaluationError.self) { try ExitCosts(wrong, unit: .milliseconds) }
