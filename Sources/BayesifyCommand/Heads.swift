@@ -20,7 +20,7 @@ struct Heads: AsyncParsableCommand {
       network had as outputs comes as it was. Give the same --scale, --mean and --std with it. Features are kept on the disk \
       meanwhile, 4 bytes each.
 
-      'inspect' names the nodes.
+      'inspect' names the nodes; a layer of Keras with an activation is two, as conv1 and conv1/activation behind it.
 
       Example: bayesify heads model.h5 --exits-at activation_6,activation_12 --data train.h5 --validation validation.h5 \
       --scale 255 -o model-with-exits.h5

@@ -72,6 +72,9 @@ struct HeadsCommandTests {
     }
     try await folder.succeed(
       "fit", "laplace", "model.h5", "--data", Digits.training, "--validation", Digits.validation, "-o", "posterior.h5")
+    let tuned = try await folder.succeed(
+      "exits", "tune", "model.h5", "--validation", Digits.validation, "--budget", "60000", "-o", "policy.json")
+    #expect(tuned.output.contains("exit_block_1_pool"))
     // Where it comes from.
     let archive = try HDF5Archive(folder.path("model.h5"))
     #expect(try archive.text("originDigest") == FileDigest.sha256(ofFile: Digits.checkpoint))

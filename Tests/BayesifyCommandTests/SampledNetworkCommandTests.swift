@@ -38,7 +38,7 @@ struct SampledNetworkCommandTests {
 
   @Test func dropoutIsThatOfKeras() async throws {
     let folder = try TestFolder()
-    let draws = 4000
+    let draws = 2000
     try await folder.succeed(
       "fit", "dropout", members[0], "--draws", "\(draws)", "--seed", "11", "-o", "dropout.h5", "--quiet")
     try await folder.succeed("predict", "dropout.h5", "--data", rows, "-o", "predictions.h5", "--quiet")
@@ -135,6 +135,9 @@ struct SampledNetworkCommandTests {
     try await folder.refuse("export", "ensemble.h5", "-o", "s.npz", code: 65, naming: "ensemble.h5", "last layers")
     try await folder.refuse(
       "predict", "ensemble.h5", "--data", rows, "--joint-covariance", "-o", "p.h5", code: 65, naming: "last-layer posterior")
+    try await folder.refuse(
+      "exits", "tune", "ensemble.h5", "--validation", rows, "--budget", "5000", "-o", "policy.json", code: 65,
+      naming: "rows.h5", "an ensemble or dropout is several")
     try FileManager.default.removeItem(atPath: folder.path("2.keras"))
     try await folder.refuse(
       "predict", "ensemble.h5", "--data", rows, "-o", "p.h5", code: 65, naming: "'2.keras' of the ensemble is not there")
