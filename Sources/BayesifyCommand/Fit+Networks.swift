@@ -109,11 +109,13 @@ struct TemperingOptions: ParsableArguments {
   var output: String
 
   func validate(with model: ModelOptions) throws {
-    if validation == nil, let option = validationLabels != nil ? "--validation-labels" : validationRows != nil ? "--validation-rows" : nil {
+    let unused = validationLabels != nil ? "--validation-labels" : validationRows != nil ? "--validation-rows" : nil
+    if validation == nil, let option = unused {
       throw ValidationError("\(option) is for --validation; leave it out, or give that too.")
     }
     if model.ignoreLabel != nil {
-      throw ValidationError("--ignore-label is for last layers, not for draws of networks; leave those rows out of the data.")
+      throw ValidationError(
+        "--ignore-label is for last layers, not for draws of networks; leave those rows out of the data.")
     }
   }
 
@@ -181,7 +183,8 @@ extension Session {
   /// What is known of a checkpoint's exits, before any rows.
   fileprivate func description(of checkpoint: CheckpointModel) throws -> RecordsDescription {
     try checkpoint.frozen.recordsDescription(
-      file: checkpoint.file, likelihood: model.likelihood, classNames: model.names(), checkpointDigest: checkpoint.digest,
+      file: checkpoint.file, likelihood: model.likelihood, classNames: model.names(),
+      checkpointDigest: checkpoint.digest,
       preprocessing: model.preprocessing ?? .identity)
   }
 }
@@ -216,7 +219,8 @@ private struct SampledNetworksSummary: Encodable, CustomStringConvertible {
       exits.enumerated().map { index, exit in
         [
           "\(index)", exit.name, exit.temperature.significantDigits(),
-          exit.validationNLL.map { $0.significantDigits() } ?? "-", exit.untemperedNLL.map { $0.significantDigits() } ?? "-",
+          exit.validationNLL.map { $0.significantDigits() } ?? "-",
+          exit.untemperedNLL.map { $0.significantDigits() } ?? "-",
         ]
       }, leading: 2) + "\n\(networks) networks\nwrote \(output)"
   }

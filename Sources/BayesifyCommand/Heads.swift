@@ -51,7 +51,8 @@ struct Heads: AsyncParsableCommand {
   var validationRows: RowRange?
 
   @Option(
-    parsing: .unconditional, help: "'validation', or a number for every exit. (default: validation)", transform: optionValue)
+    parsing: .unconditional, help: "'validation', or a number for every exit. (default: validation)",
+    transform: optionValue)
   var penalty = PenaltyOption(choice: .validation(LogisticHeads.standardPenalties))
 
   @Option(name: .shortAndLong, help: "The network with its new exits, HDF5.")
@@ -65,9 +66,11 @@ struct Heads: AsyncParsableCommand {
 
   func validate() throws {
     if case .validation = penalty.choice, validation == nil {
-      throw ValidationError("Penalties are chosen on validation rows; give --validation DATA, or a number with --penalty.")
+      throw ValidationError(
+        "Penalties are chosen on validation rows; give --validation DATA, or a number with --penalty.")
     }
-    if validation == nil, let option = validationLabels != nil ? "--validation-labels" : validationRows != nil ? "--validation-rows" : nil {
+    let unused = validationLabels != nil ? "--validation-labels" : validationRows != nil ? "--validation-rows" : nil
+    if validation == nil, let option = unused {
       throw ValidationError("\(option) is for --validation; leave it out, or give that too.")
     }
   }
@@ -114,7 +117,8 @@ struct Heads: AsyncParsableCommand {
           + "may lie beyond it.")
     }
     let result = try exits.frozen(frozen, heads: heads.map { ($0.head.weight, $0.head.bias) })
-    try write(result, exits, heads, checkpoint, description, measured?.description.dataDigest, rowCount: fitted.rowCount)
+    try write(
+      result, exits, heads, checkpoint, description, measured?.description.dataDigest, rowCount: fitted.rowCount)
     for warning in warnings { session.progress.warn(warning) }
     let summary = HeadsSummary(output: output, result.network, exits, heads, warnings)
     try printAnswer(json ? try jsonText(summary) : summary.description)
@@ -123,10 +127,12 @@ struct Heads: AsyncParsableCommand {
   /// The exits asked for, and the network that ends in them.
   private func earlyExits(of checkpoint: CheckpointModel) throws -> (EarlyExits, FrozenNetwork) {
     let described = try checkpoint.frozen.recordsDescription(file: checkpoint.file, likelihood: model.likelihood)
-    for (index, exit) in described.exits.enumerated() where exit.likelihood != .categorical && exit.likelihood != .binary {
+    for (index, exit) in described.exits.enumerated()
+    where exit.likelihood != .categorical && exit.likelihood != .binary {
       throw FileError(
         .unsupported, file: checkpoint.file, object: "exit \(index) ('\(exit.name)')",
-        "Early exits are fitted to classes, and its likelihood is \(exit.likelihood.rawValue); give a network that classifies.")
+        "Early exits are fitted to classes, and its likelihood is \(exit.likelihood.rawValue); give a network that classifies."
+      )
     }
     do {
       let exits = try EarlyExits(
@@ -174,7 +180,9 @@ struct Heads: AsyncParsableCommand {
       return zip(outputs, values).filter { known.contains($0.0) }.map(\.1)
     }
     let zeros = exits.emptyHeads
-    let (before, after) = (try await logits(checkpoint.frozen), try await logits(exits.frozen(checkpoint.frozen, heads: zeros)))
+    let (before, after) = (
+      try await logits(checkpoint.frozen), try await logits(exits.frozen(checkpoint.frozen, heads: zeros))
+    )
     guard before != after else { return }
     throw FileError(
       .unsupported, file: checkpoint.file,

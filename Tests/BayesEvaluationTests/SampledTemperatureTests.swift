@@ -9,7 +9,8 @@ import _BayesTestSupport
 struct SampledTemperatureTests {
   private func prediction(samples: Int, classes: Int = 3, likelihood: Likelihood = .categorical) -> Prediction {
     Prediction(
-      logits: RandomKey(seed: 2).normals([samples, 60, classes], as: Float.self).map { $0 * 4 }, likelihood: likelihood, exit: 0)
+      logits: RandomKey(seed: 2).normals([samples, 60, classes], as: Float.self).map { $0 * 4 }, likelihood: likelihood,
+      exit: 0)
   }
 
   private let labels = (0..<60).map { $0 % 3 }
@@ -30,7 +31,8 @@ struct SampledTemperatureTests {
     // In two parts, as rows come.
     for rows in [0..<23, 23..<60] {
       let parts = (0..<samples).map { sample in
-        prediction.logits.reshaped(to: [samples * 60, 3]).rows(sample * 60 + rows.lowerBound..<sample * 60 + rows.upperBound)
+        prediction.logits.reshaped(to: [samples * 60, 3]).rows(
+          sample * 60 + rows.lowerBound..<sample * 60 + rows.upperBound)
       }
       let part = Prediction(
         logits: Tensor.stacking(parts).reshaped(to: [samples, rows.count, 3]), likelihood: .categorical, exit: 0)

@@ -39,7 +39,9 @@ struct GraphFileTests {
       #expect(again.parameters == frozen.parameters, "\(file.lastPathComponent)")
       #expect(again.network.nodes.map(\.name) == frozen.network.nodes.map(\.name))
       #expect(again.network.nodes.map(\.inputs) == frozen.network.nodes.map(\.inputs))
-      #expect(again.network.nodes.map { "\($0.layer)" } == frozen.network.nodes.map { "\($0.layer)" }, "\(file.lastPathComponent)")
+      #expect(
+        again.network.nodes.map { "\($0.layer)" } == frozen.network.nodes.map { "\($0.layer)" },
+        "\(file.lastPathComponent)")
       #expect(again.network.exits.map(\.name) == frozen.network.exits.map(\.name))
       #expect(again.network.exits.map(\.logits) == frozen.network.exits.map(\.logits))
       #expect(again.network.exits.map(\.likelihood) == frozen.network.exits.map(\.likelihood))

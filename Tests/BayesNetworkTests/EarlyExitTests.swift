@@ -65,11 +65,14 @@ struct EarlyExitTests {
     #expect(features.network.exits.map { features.network.shapes[$0.features ?? 0] } == [[3], [3], [6]])
   }
 
-  @Test(arguments: [
-    (["nod5"], "There is no node 'nod5'; those most like it are 'node5'"),
-    (["input"], "is the input"), (["node9"], "is an output or lies behind one"), (["node10"], "is an output or lies behind one"),
-    (["node6"], "is an output or lies behind one"), (["node8"], "no fewer multiply-adds"), (["node1", "node1"], "named twice"),
-  ] as [([String], String)])
+  @Test(
+    arguments: [
+      (["nod5"], "There is no node 'nod5'; those most like it are 'node5'"),
+      (["input"], "is the input"), (["node9"], "is an output or lies behind one"),
+      (["node10"], "is an output or lies behind one"),
+      (["node6"], "is an output or lies behind one"), (["node8"], "no fewer multiply-adds"),
+      (["node1", "node1"], "named twice"),
+    ] as [([String], String)])
   func nodesThatCannotHaveExitsAreRefused(names: [String], words: String) throws {
     let network = try network().network
     let error = #expect(throws: NetworkError.self) {
@@ -94,10 +97,14 @@ struct EarlyExitTests {
     builder.add(Reshape.flatten, after: early)
     let last = builder.add(Dense(units: 3))
     let network = try builder.frozen(exits: [side, last]).network
-    let error = #expect(throws: NetworkError.self) { try EarlyExits(in: network, at: ["node2"], likelihood: .categorical) }
+    let error = #expect(throws: NetworkError.self) {
+      try EarlyExits(in: network, at: ["node2"], likelihood: .categorical)
+    }
     #expect(error?.message.contains("leads to exit 'node3' alone") == true, "\(error?.message ?? "")")
     let pixels = try builder.frozen(exits: [early]).network
-    let other = #expect(throws: NetworkError.self) { try EarlyExits(in: pixels, at: ["node1"], likelihood: .categorical) }
+    let other = #expect(throws: NetworkError.self) {
+      try EarlyExits(in: pixels, at: ["node1"], likelihood: .categorical)
+    }
     #expect(other?.message.contains("several positions") == true, "\(other?.message ?? "")")
   }
 }

@@ -14,7 +14,9 @@ struct LogisticHeadTests {
   @Test(arguments: ["categorical", "binary"])
   func headsAreThoseOfScikitLearn(name: String) async throws {
     let golden = try GoldenValue(contentsOf: "Heads/\(name).json")
-    let (training, validation) = (records(golden, "features", "labels"), records(golden, "validationFeatures", "validationLabels"))
+    let (training, validation) = (
+      records(golden, "features", "labels"), records(golden, "validationFeatures", "validationLabels")
+    )
     let fits = golden["fits"].list
     let choice = LogisticHeads(penalty: .validation(fits.map { $0["penalty"].number }))
     let fitted = try await choice.fit(training: training, validation: validation, in: context(width: 1))[0]
@@ -91,7 +93,8 @@ struct LogisticHeadTests {
     var wrong = try #require(rows.records.exits[0].features)
     wrong[9] = .nan
     for (features, words) in [
-      (Tensor<Float>(repeating: 3.3, shape: wrong.shape), "the same for all rows"), (wrong, "Row 1 has a feature of nan"),
+      (Tensor<Float>(repeating: 3.3, shape: wrong.shape), "the same for all rows"),
+      (wrong, "Row 1 has a feature of nan"),
     ] {
       var records = rows.records
       records.exits[0].features = features

@@ -33,8 +33,9 @@ struct ThinnedNetworkTests {
       #expect(spatial.shape == [5, 5, 16] && single.shape == [400])
       // Whole channels at once.
       for position in 16..<spatial.count { #expect(spatial[position] == spatial[position % 16]) }
-      for (index, (values, kept)) in [(spatial.elements[..<16], Float(1 / 0.7)), (single.elements[...], Float(1 / 0.4))].enumerated()
-      {
+      for (index, (values, kept)) in [
+        (spatial.elements[..<16], Float(1 / 0.7)), (single.elements[...], Float(1 / 0.4)),
+      ].enumerated() {
         #expect(values.allSatisfy { $0 == 0 || $0 == kept })
         dropped[index] += values.count { $0 == 0 }
         count[index] += values.count
@@ -63,7 +64,8 @@ struct ThinnedNetworkTests {
     let frozen = try network()
     let native = try NativeBackend()
     let source = RecordsDescription(
-      file: "network", exits: frozen.network.exits.map { ExitDescription(name: $0.name, likelihood: .categorical, logitCount: 3) })
+      file: "network",
+      exits: frozen.network.exits.map { ExitDescription(name: $0.name, likelihood: .categorical, logitCount: 3) })
     let key = RandomKey(seed: 9)
     let posterior = try SampledNetworkPosterior(dropoutOf: frozen, draws: 5, key: key, source: source)
     let inputs = key.normals([7, 5, 5, 4], as: Float.self)

@@ -44,7 +44,8 @@ struct HeadsCommandTests {
     #expect(inspected.format == "Bayesify graph and weights, HDF5")
     #expect(
       inspected.exits.map(\.name) == ["exit_block_1_pool", "exit_1", "exit_block_2_pool", "exit_2", "exit_3"])
-    #expect(inspected.exits.allSatisfy { $0.classes == 10 && $0.transforms == ["laplace"] && $0.likelihood == "categorical" })
+    #expect(
+      inspected.exits.allSatisfy { $0.classes == 10 && $0.transforms == ["laplace"] && $0.likelihood == "categorical" })
     #expect(inspected.exits.map(\.multiplyAdds).max() == fitted.multiplyAdds)
     for exit in fitted.exits {
       #expect(inspected.exits.first { $0.name == exit.name }?.multiplyAdds == exit.multiplyAdds)
@@ -91,37 +92,43 @@ struct HeadsCommandTests {
     let folder = try TestFolder()
     for (name, options) in [("one.h5", ["--threads", "1", "--batch", "7"]), ("two.h5", ["--threads", "3"])] {
       let run = try await folder.run(
-        ["heads", Digits.checkpoint, "--exits-at", "block_2_relu", "--penalty", "0.001", "--data", Digits.training, "-o", name]
+        [
+          "heads", Digits.checkpoint, "--exits-at", "block_2_relu", "--penalty", "0.001", "--data", Digits.training,
+          "-o", name,
+        ]
           + options)
       #expect(run.exitCode == 0, "\(run.testDescription)")
     }
     #expect(try folder.bytes("one.h5") == folder.bytes("two.h5"))
     // An output that is there is kept.
     try await folder.refuse(
-      "heads", Digits.checkpoint, "--exits-at", "block_2_relu", "--penalty", "1", "--data", Digits.training, "-o", "one.h5",
+      "heads", Digits.checkpoint, "--exits-at", "block_2_relu", "--penalty", "1", "--data", Digits.training, "-o",
+      "one.h5",
       code: 74, naming: "one.h5", "--force")
     try await folder.succeed(
-      "heads", "one.h5", "--exits-at", "block_1_pool", "--penalty", "1", "--data", Digits.training, "-o", "two.h5", "--force")
+      "heads", "one.h5", "--exits-at", "block_1_pool", "--penalty", "1", "--data", Digits.training, "-o", "two.h5",
+      "--force")
     #expect(try await folder.succeed("inspect", "two.h5").output.contains("exit_block_2_relu"))
   }
 
-  @Test(arguments: [
-    (["--exits-at", "block_1_pol"], 65, "There is no node 'block_1_pol'; those most like it are 'block_1_pool'"),
-    (["--exits-at", "image"], 65, "is the input"),
-    (["--exits-at", "exit_3"], 65, "is an output or lies behind one"),
-    (["--exits-at", "exit_1_hidden"], 65, "leads to exit 'exit_1' alone"),
-    (["--exits-at", "exit_3_hidden"], 65, "would cost no fewer multiply-adds"),
-    (["--exits-at", "block_1_pool,block_1_pool"], 65, "named twice"),
-    (["--exits-at", "block_1_conv"], 65, "last bits"),
-    (["--exits-at", "a,,b"], 64, "give names of nodes separated by commas"),
-    (["--exits-at", "block_1_pool", "--penalty", "0"], 64, "give 'validation' or a number from 1e-08"),
-    (["--exits-at", "block_1_pool", "--penalty", "validation"], 64, "give --validation DATA"),
-    (["--exits-at", "block_1_pool", "--validation-rows", "0:3"], 64, "--validation-rows is for --validation"),
-    (["--exits-at", "block_1_pool", "--rows", "0:6"], 65, "No training row has the label"),
-    (["--exits-at", "block_1_pool", "--rows", "0:1"], 65, "All labels of the training rows are"),
-    (["--exits-at", "block_1_pool", "--scale", "1e-40"], 65, "gives a logit of"),
-    (["--exits-at", "block_1_pool", "--scale", "1e40"], 65, "the same for all rows"),
-  ] as [([String], Int32, String)])
+  @Test(
+    arguments: [
+      (["--exits-at", "block_1_pol"], 65, "There is no node 'block_1_pol'; those most like it are 'block_1_pool'"),
+      (["--exits-at", "image"], 65, "is the input"),
+      (["--exits-at", "exit_3"], 65, "is an output or lies behind one"),
+      (["--exits-at", "exit_1_hidden"], 65, "leads to exit 'exit_1' alone"),
+      (["--exits-at", "exit_3_hidden"], 65, "would cost no fewer multiply-adds"),
+      (["--exits-at", "block_1_pool,block_1_pool"], 65, "named twice"),
+      (["--exits-at", "block_1_conv"], 65, "last bits"),
+      (["--exits-at", "a,,b"], 64, "give names of nodes separated by commas"),
+      (["--exits-at", "block_1_pool", "--penalty", "0"], 64, "give 'validation' or a number from 1e-08"),
+      (["--exits-at", "block_1_pool", "--penalty", "validation"], 64, "give --validation DATA"),
+      (["--exits-at", "block_1_pool", "--validation-rows", "0:3"], 64, "--validation-rows is for --validation"),
+      (["--exits-at", "block_1_pool", "--rows", "0:6"], 65, "No training row has the label"),
+      (["--exits-at", "block_1_pool", "--rows", "0:1"], 65, "All labels of the training rows are"),
+      (["--exits-at", "block_1_pool", "--scale", "1e-40"], 65, "gives a logit of"),
+      (["--exits-at", "block_1_pool", "--scale", "1e40"], 65, "the same for all rows"),
+    ] as [([String], Int32, String)])
   func badRequestsAreRefused(options: [String], code: Int32, words: String) async throws {
     let folder = try TestFolder()
     var arguments = ["heads", Digits.checkpoint, "--data", Digits.training, "-o", "model.h5", "--quiet"] + options
@@ -147,14 +154,16 @@ struct HeadsCommandTests {
     }
     try await folder.succeed("extract", Digits.checkpoint, "--data", Digits.training, "-o", "records.h5")
     try await folder.refuse(
-      "heads", Digits.checkpoint, "--exits-at", "block_1_pool", "--penalty", "1", "-o", "model.h5", "--data", "records.h5",
+      "heads", Digits.checkpoint, "--exits-at", "block_1_pool", "--penalty", "1", "-o", "model.h5", "--data",
+      "records.h5",
       code: 65, naming: "records.h5", "give the data")
   }
 
   @Test func layersWithoutAFormAreNamed() async throws {
     let folder = try TestFolder()
     try await folder.refuse(
-      "heads", golden("KerasLayers/lstm.h5"), "--exits-at", "x", "--penalty", "1", "--likelihood", "categorical", "--data",
+      "heads", golden("KerasLayers/lstm.h5"), "--exits-at", "x", "--penalty", "1", "--likelihood", "categorical",
+      "--data",
       Digits.training, "-o", "model.h5", code: 65, naming: "lstm.h5, node '", "Recurrence has no form")
   }
 
@@ -186,6 +195,8 @@ struct HeadsCommandTests {
     // All 20,000 training rows give 0.453 and 0.662 on 5,000 test rows; these are fewer of both.
     #expect(with[0].accuracy > 0.41 && with[0].accuracy < 0.49, "\(with[0].accuracy)")
     #expect(with[1].accuracy > 0.62 && with[1].accuracy < 0.70, "\(with[1].accuracy)")
-    #expect(with[2].accuracy == without[0].accuracy && with[2].nll == without[0].nll && with[2].ece.value == without[0].ece.value)
+    #expect(
+      with[2].accuracy == without[0].accuracy && with[2].nll == without[0].nll
+        && with[2].ece.value == without[0].ece.value)
   }
 }

@@ -27,7 +27,8 @@ struct SampledNetworkCommandTests {
     let told = try await folder.succeed("inspect", "ensemble.h5").output
     for member in members { #expect(told.contains(try FileDigest.sha256(ofFile: member))) }
     #expect(told.contains("Ensemble of 3 networks"))
-    let report = try await folder.succeed("evaluate", members[0], "ensemble.h5", "--data", rows, "--json", "report.json")
+    let report = try await folder.succeed(
+      "evaluate", members[0], "ensemble.h5", "--data", rows, "--json", "report.json")
     #expect(report.output.contains("ensemble"))
     let models = try Report(json: folder.bytes("report.json"), file: "report.json").models
     #expect(models.map(\.kind.name) == ["map", "ensemble of 3"])
@@ -47,7 +48,9 @@ struct SampledNetworkCommandTests {
     let theirDraws = golden["draws"].number
     var (worst, count) = (0.0, 0)
     for (index, exit) in golden["exits"].list.enumerated() {
-      for (array, mean, variance) in [("probabilities", "mean", "variance"), ("aleatoric", "entropy", "entropyVariance")] {
+      for (array, mean, variance) in [
+        ("probabilities", "mean", "variance"), ("aleatoric", "entropy", "entropyVariance"),
+      ] {
         let ours = try predictions.read("/exits/\(index)/\(array)", as: Double.self)
         let (theirs, spread): (Tensor<Double>, Tensor<Double>) = (exit[mean].tensor(), exit[variance].tensor())
         try #require(ours.shape == theirs.shape)
@@ -65,7 +68,8 @@ struct SampledNetworkCommandTests {
   @Test func dropoutDependsOnTheSeedAloneAndIsTempered() async throws {
     let folder = try TestFolder()
     for (name, seed) in [("a", "1"), ("b", "1"), ("c", "2")] {
-      try await folder.succeed("fit", "dropout", members[0], "--draws", "16", "--seed", seed, "-o", "\(name).h5", "--quiet")
+      try await folder.succeed(
+        "fit", "dropout", members[0], "--draws", "16", "--seed", seed, "-o", "\(name).h5", "--quiet")
     }
     #expect(try folder.bytes("a.h5") == folder.bytes("b.h5"))
     func epistemic(_ posterior: String, _ options: String...) async throws -> Tensor<Double> {
@@ -98,13 +102,16 @@ struct SampledNetworkCommandTests {
     try await folder.succeed("evaluate", "tempered.h5", "--data", rows, "--json", "report.json")
     let models = try Report(json: folder.bytes("report.json"), file: "report.json").models
     #expect(models.map(\.kind.name) == ["map", "dropout, 16 draws"])
-    for (exit, chosen) in zip(models[1].exits, fitted.exits) { expectClose(exit.nll, chosen.validationNLL, tolerance: 1e-6) }
+    for (exit, chosen) in zip(models[1].exits, fitted.exits) {
+      expectClose(exit.nll, chosen.validationNLL, tolerance: 1e-6)
+    }
   }
 
   @Test func otherModelsAreRefused() async throws {
     let folder = try TestFolder()
     try await folder.refuse(
-      "fit", "dropout", golden("SampledNetworks/no-rate.keras"), "-o", "x.h5", code: 65, naming: "no-rate.keras", "rate zero")
+      "fit", "dropout", golden("SampledNetworks/no-rate.keras"), "-o", "x.h5", code: 65, naming: "no-rate.keras",
+      "rate zero")
     try await folder.refuse(
       "fit", "dropout", Digits.checkpoint, "-o", "x.h5", code: 65, naming: "digits.h5", "no dropout layer")
     for (other, words) in [
@@ -116,9 +123,11 @@ struct SampledNetworkCommandTests {
         naming: other, words)
     }
     try await folder.refuse("fit", "ensemble", members[0], "-o", "x.h5", code: 64, naming: "two members")
-    try await folder.refuse("fit", "dropout", members[0], "--draws", "1", "-o", "x.h5", code: 64, naming: "from 2 to 10000")
     try await folder.refuse(
-      "fit", "dropout", members[0], "--validation-rows", "0:2", "-o", "x.h5", code: 64, naming: "--validation-rows is for")
+      "fit", "dropout", members[0], "--draws", "1", "-o", "x.h5", code: 64, naming: "from 2 to 10000")
+    try await folder.refuse(
+      "fit", "dropout", members[0], "--validation-rows", "0:2", "-o", "x.h5", code: 64,
+      naming: "--validation-rows is for")
     try await folder.refuse(
       "fit", "dropout", members[0], "--ignore-label", "9", "-o", "x.h5", code: 64, naming: "--ignore-label")
   }
@@ -126,7 +135,8 @@ struct SampledNetworkCommandTests {
   @Test func recordsAndMembersThatHaveChangedAreRefused() async throws {
     let folder = try TestFolder()
     for (index, member) in members.enumerated() {
-      try FileManager.default.copyItem(atPath: member, toPath: folder.path("\(index).\(URL(filePath: member).pathExtension)"))
+      try FileManager.default.copyItem(
+        atPath: member, toPath: folder.path("\(index).\(URL(filePath: member).pathExtension)"))
     }
     try await folder.succeed("fit", "ensemble", "0.h5", "1.keras", "2.keras", "-o", "ensemble.h5", "--quiet")
     try await folder.succeed("extract", "0.h5", "--data", rows, "-o", "records.h5", "--quiet")
@@ -134,13 +144,15 @@ struct SampledNetworkCommandTests {
       "predict", "ensemble.h5", "--data", "records.h5", "-o", "p.h5", code: 65, naming: "records.h5", "give the data")
     try await folder.refuse("export", "ensemble.h5", "-o", "s.npz", code: 65, naming: "ensemble.h5", "last layers")
     try await folder.refuse(
-      "predict", "ensemble.h5", "--data", rows, "--joint-covariance", "-o", "p.h5", code: 65, naming: "last-layer posterior")
+      "predict", "ensemble.h5", "--data", rows, "--joint-covariance", "-o", "p.h5", code: 65,
+      naming: "last-layer posterior")
     try await folder.refuse(
       "exits", "tune", "ensemble.h5", "--validation", rows, "--budget", "5000", "-o", "policy.json", code: 65,
       naming: "rows.h5", "an ensemble or dropout is several")
     try FileManager.default.removeItem(atPath: folder.path("2.keras"))
     try await folder.refuse(
-      "predict", "ensemble.h5", "--data", rows, "-o", "p.h5", code: 65, naming: "'2.keras' of the ensemble is not there")
+      "predict", "ensemble.h5", "--data", rows, "-o", "p.h5", code: 65, naming: "'2.keras' of the ensemble is not there"
+    )
     try FileManager.default.copyItem(atPath: members[1], toPath: folder.path("2.keras"))
     try await folder.refuse(
       "predict", "ensemble.h5", "--data", rows, "-o", "p.h5", code: 65, naming: "2.keras is another file")

@@ -57,7 +57,8 @@ public struct EarlyExits: Sendable {
     let full = Network.cost(of: [last.logits], whole.nodes, whole.shapes)
     for (name, head) in planned where Network.cost(of: [head], whole.nodes, whole.shapes) >= full {
       throw NetworkError(
-        "An exit at node '\(name)' would cost no fewer multiply-adds than the output '\(last.name)'; name an earlier node.")
+        "An exit at node '\(name)' would cost no fewer multiply-adds than the output '\(last.name)'; name an earlier node."
+      )
     }
     // Exits are in order of cost.
     let order = whole.exits.compactMap { exit in planned.first { $0.head == exit.logits } }

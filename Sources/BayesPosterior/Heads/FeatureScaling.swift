@@ -145,7 +145,8 @@ struct HeadCoordinates: Sendable {
     basis = scaling.correlation.vectors
     self.logitCount = logitCount
     let curvature = logitCount == 1 ? 0.25 : 1 / Double(logitCount)
-    factors = scaling.correlation.values.elements.map { 1 / (curvature * max(0, $0) + penalty).squareRoot() }
+    factors =
+      scaling.correlation.values.elements.map { 1 / (curvature * max(0, $0) + penalty).squareRoot() }
       + [1 / curvature.squareRoot()]
   }
 

@@ -43,7 +43,8 @@ public struct LogisticHeads: Sendable, Hashable {
     self.penalty = penalty
     precondition(
       !penalties.isEmpty && penalties.allSatisfy(Self.allowedPenalties.contains),
-      "Penalties are from \(Self.allowedPenalties.lowerBound) to \(Self.allowedPenalties.upperBound); got \(penalties).")
+      "Penalties are from \(Self.allowedPenalties.lowerBound) to \(Self.allowedPenalties.upperBound); got \(penalties)."
+    )
   }
 
   private var penalties: [Double] {
@@ -120,7 +121,8 @@ public struct LogisticHeads: Sendable, Hashable {
         return try places.map { exit, weights in
           let rows = try scaled[exit] ?? scalings[exit](FeatureScaling.features(of: exit, in: chunk, description))
           scaled[exit] = rows
-          let loss = try Self.loss(backend.product(rows, weights), chunk.labels ?? [], description.exits[exit].likelihood)
+          let loss = try Self.loss(
+            backend.product(rows, weights), chunk.labels ?? [], description.exits[exit].likelihood)
           return (value: loss.value, gradient: backend.product(rows, loss.cotangent, transposing: .first))
         }
       } combine: { partials in
@@ -135,7 +137,8 @@ public struct LogisticHeads: Sendable, Hashable {
       }
       for (index, search) in active.enumerated() {
         searches[search].record(
-          loss: losses[index] / count, gradient: gradients[index].map { $0 / count }, places[index].weights, on: backend)
+          loss: losses[index] / count, gradient: gradients[index].map { $0 / count }, places[index].weights, on: backend
+        )
       }
     }
     for search in searches where search.minimizer.gradientSize > Self.looseTolerance {
@@ -197,7 +200,8 @@ public struct LogisticHeads: Sendable, Hashable {
         "Heads are fitted to classes, and its likelihood is \(exit.likelihood.rawValue).")
     }
     guard source.hasLabels, source.rowCount > 0 else {
-      throw FileError(.missing, file: source.description.file, "There are no labelled rows; heads are fitted to labels.")
+      throw FileError(
+        .missing, file: source.description.file, "There are no labelled rows; heads are fitted to labels.")
     }
   }
 

@@ -58,7 +58,8 @@ extension SampledNetworkPosterior {
       let (files, digests) = (try reader.texts("memberFiles", of: "/"), try reader.texts("memberDigests", of: "/"))
       guard files.count == sampleCount, digests.count == sampleCount else {
         throw reader.failure(
-          .missing, "/", "There are \(files.count) files and \(digests.count) digests for \(sampleCount) members; fit again.")
+          .missing, "/",
+          "There are \(files.count) files and \(digests.count) digests for \(sampleCount) members; fit again.")
       }
       kind = .ensemble(zip(files, digests).map { EnsembleMember(file: $0, digest: $1) })
     } else {
@@ -101,6 +102,7 @@ extension SampledNetworkPosterior {
           untemperedNLL: try reader.optionalNumber("untemperedNLL", of: path)))
     }
     self.init(
-      kind: kind, exits: exits, source: try reader.source(exits: descriptions), warnings: try reader.texts("warnings", of: "/"))
+      kind: kind, exits: exits, source: try reader.source(exits: descriptions),
+      warnings: try reader.texts("warnings", of: "/"))
   }
 }

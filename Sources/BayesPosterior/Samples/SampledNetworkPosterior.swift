@@ -121,9 +121,11 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
       guard own.count == theirs.count else {
         throw refusal(
           .shape,
-          "It has \(theirs.count) exit(s), but \(first.member.file) has \(own.count); members of an ensemble have the same exits.")
+          "It has \(theirs.count) exit(s), but \(first.member.file) has \(own.count); members of an ensemble have the same exits."
+        )
       }
-      for (exit, (a, b)) in zip(own, theirs).enumerated() where a.likelihood != b.likelihood || a.logitCount != b.logitCount {
+      for (exit, (a, b)) in zip(own, theirs).enumerated()
+      where a.likelihood != b.likelihood || a.logitCount != b.logitCount {
         throw FileError(
           .shape, file: other.member.file, object: "exit \(exit) ('\(b.name)')",
           "It gives \(b.logitCount) \(b.likelihood.rawValue) logit(s), that of \(first.member.file) \(a.logitCount) "

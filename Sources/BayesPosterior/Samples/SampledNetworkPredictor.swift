@@ -116,7 +116,8 @@ public struct SampledNetworkPredictor: Sendable {
       let logitCount = posterior.source.exits[index].logitCount
       throw FileError(
         .value, file: file, object: "exit \(index) ('\(posterior.source.exits[index].name)')",
-        records.place(ofRow: position / logitCount, in: []) + " gives a logit of \(output[position]); check its values and "
+        records.place(ofRow: position / logitCount, in: [])
+          + " gives a logit of \(output[position]); check its values and "
           + "the preprocessing.")
     }
     return outputs
@@ -152,13 +153,16 @@ private struct DrawnNetworks: Sendable {
     inputs = thinned.boundary
     outputs = zip(frozen.network.exits, thinned.affectsExit).filter(\.1).map(\.0.logits)
     let computed = inputs.filter { $0 != 0 }
-    common = computed.isEmpty
+    common =
+      computed.isEmpty
       ? nil : try backend.prepare(frozen, preprocessing: preprocessing, inputs: [0], outputs: computed)
     let first = try Self.prepare(thinned, 0, key, preprocessing, inputs, outputs, on: backend)
     var kept: [any PreparedNetwork] = []
     if first.residentByteCount(width: width) <= Self.keptByteCount / count {
       kept.append(first)
-      for draw in 1..<count { kept.append(try Self.prepare(thinned, draw, key, preprocessing, inputs, outputs, on: backend)) }
+      for draw in 1..<count {
+        kept.append(try Self.prepare(thinned, draw, key, preprocessing, inputs, outputs, on: backend))
+      }
     }
     self.kept = kept
   }
@@ -172,7 +176,8 @@ private struct DrawnNetworks: Sendable {
     var result: [[Tensor<Float>]] = []
     for draw in 0..<count {
       try Task.checkCancellation()
-      let network = try kept.isEmpty
+      let network =
+        try kept.isEmpty
         ? Self.prepare(thinned, draw, key, preprocessing, inputs, outputs, on: backend) : kept[draw]
       result.append(try await network(given, width: width))
     }

@@ -72,7 +72,8 @@ public struct ThinnedNetworks: Sendable {
   public func network(draw: Int, key: RandomKey) throws(NetworkError) -> FrozenNetwork {
     var parameters = frozen.parameters
     for site in sites {
-      parameters[ParameterPath(node: site.name, parameter: "factors")] = factors(of: site, key.child(draw).child(site.node))
+      parameters[ParameterPath(node: site.name, parameter: "factors")] = factors(
+        of: site, key.child(draw).child(site.node))
     }
     return try FrozenNetwork(masked, parameters: parameters)
   }
@@ -82,7 +83,8 @@ public struct ThinnedNetworks: Sendable {
   public func multiplyAdds(toExit exit: Int, draws: Int) -> Int {
     let outputs = masked.exits[...exit].map(\.logits)
     let isNeeded = masked.isNeeded(for: outputs)
-    let isDrawn = masked.isNeeded(for: outputs.enumerated().filter { affectsExit[$0.offset] }.map(\.element), given: boundary + [0])
+    let isDrawn = masked.isNeeded(
+      for: outputs.enumerated().filter { affectsExit[$0.offset] }.map(\.element), given: boundary + [0])
     return masked.nodes.indices.reduce(0) { sum, node in
       guard isNeeded[node] else { return sum }
       let repeats = isDrawn[node] && !boundary.contains(node) && node != 0

@@ -61,7 +61,8 @@ public struct LimitedMemoryBFGS: Sendable {
   public init(from point: [Double], tolerance: Double, memory: Int = 10, evaluationLimit: Int = 2000) {
     precondition(
       tolerance > 0 && memory > 0 && evaluationLimit > 0,
-      "A search needs a tolerance, a memory and a limit above zero; got \(tolerance), \(memory) and \(evaluationLimit).")
+      "A search needs a tolerance, a memory and a limit above zero; got \(tolerance), \(memory) and \(evaluationLimit)."
+    )
     self.point = point
     self.tolerance = tolerance
     self.memory = memory
