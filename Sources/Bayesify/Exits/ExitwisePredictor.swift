@@ -51,6 +51,12 @@ public struct ExitwisePredictor: Sendable {
         .unsupported, file: description.file,
         "A posterior over earlier layers needs every row at every exit; give a last-layer posterior.")
     }
+    if case .sampled = predictor {
+      throw FileError(
+        .unsupported, file: description.file,
+        "Rows leave one network, and an ensemble or dropout is several; give a last-layer posterior, or compare by "
+          + "'evaluate'.")
+    }
     if case .laplace(let posterior) = predictor, posterior.isEnsemble, let ensemble {
       throw FileError(
         .value, file: description.file,
@@ -110,7 +116,7 @@ public struct ExitwisePredictor: Sendable {
     case .temperature(let temperatures): return temperatures[exit](plain)
     case .laplace(let posterior):
       return try await posterior.ownPrediction(of: records, exit: exit, rows: rows, fillsBlocks: fillsBlocks)
-    case .weights: preconditionFailure("Posteriors over earlier layers were refused.")
+    case .weights, .sampled: preconditionFailure("Posteriors that need rows were refused.")
     }
   }
 
