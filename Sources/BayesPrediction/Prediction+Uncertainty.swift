@@ -45,23 +45,20 @@ extension Prediction {
     var conditional = Tensor<Double>(zeros: [rowCount])
     var total = Tensor<Double>(zeros: [rowCount])
     // Samples outermost, as they lie in memory; each row still adds its samples in order.
+    var softmax = SoftmaxOfTwoRows(classCount: classCount)
     logits.withSpan { logits in
       probabilities.withMutableSpan { probabilities in
         conditional.withMutableSpan { conditional in
-          var values = [Double](repeating: 0, count: classCount)
           for sample in 0..<sampleCount {
             let weight = sampleWeights?[sample] ?? 1 / Double(sampleCount)
-            for row in 0..<rowCount {
-              let start = (sample * rowCount + row) * width
-              // A binary logit `z` stands for the pair `(0, z)`, whose first entry stays zero.
-              let offset = classCount - width
-              values[0] = 0
-              for index in 0..<width { values[index + offset] = Double(logits[start + index]) }
-              let entropy = Self.softmax(&values)
-              for index in 0..<classCount {
-                probabilities[row * classCount + index] += weight * values[index]
+            for row in stride(from: 0, to: rowCount, by: 2) {
+              // The last of an odd number of rows is in both lanes.
+              let rows = SIMD2(row, min(row + 1, rowCount - 1))
+              let entropies = softmax.read(logits, at: (sample * rowCount &+ rows) &* width, width: width)
+              for lane in 0...rows[1] - row {
+                conditional[rows[lane]] += weight * entropies[lane]
+                softmax.add(lane, weight: weight, to: &probabilities, at: rows[lane] * classCount)
               }
-              conditional[row] += weight * entropy
             }
           }
         }
@@ -122,27 +119,55 @@ extension Prediction {
       probabilities: probabilities, total: total, aleatoric: aleatoric, epistemic: epistemic)
   }
 
-  /// Replaces logits by their softmax and returns its entropy.
-  ///
-  ///     p = exp(z − max) / S,   H[p] = log S − Σ p (z − max)
-  private static func softmax(_ values: inout [Double]) -> Double {
-    var maximum = -Double.infinity
-    for value in values { maximum = max(maximum, value) }
-    // One exponential a class and one logarithm a row: the entropy needs no logarithm of each `p`.
-    var sum = 0.0
-    var weighted = 0.0
-    for index in values.indices {
-      let shifted = values[index] - maximum
-      let exponential = Double.exp(shifted)
-      values[index] = exponential
-      sum += exponential
-      // Where the exponential is zero the shift may be infinite.
-      if exponential > 0 { weighted += exponential * shifted }
-    }
-    for index in values.indices { values[index] /= sum }
-    return Double.log(sum) - weighted / sum
-  }
-
   /// The mean probabilities, `[batch, classes]`.
   public func probabilities() -> Tensor<Double> { uncertaintySplit().probabilities }
+}
+
+/// The softmax of two rows, each in a lane of its own with the same arithmetic.
+private struct SoftmaxOfTwoRows {
+  /// `exp(z − max)` by class, and their sums.
+  private var exponentials: [SIMD2<Double>]
+  private var sums = SIMD2<Double>()
+
+  init(classCount: Int) { exponentials = [SIMD2<Double>](repeating: SIMD2(), count: classCount) }
+
+  /// Reads the logits of two rows and returns the entropies of their probabilities.
+  ///
+  ///     p = exp(z − max) / S,   H[p] = log S − Σ p (z − max)
+  ///
+  /// One exponential a class and one logarithm a row: the entropy needs no logarithm of each `p`.
+  ///
+  /// - Parameter width: the number of logits; a single logit `z` of two classes stands for the pair `(0, z)`.
+  mutating func read(_ logits: Span<Float>, at starts: SIMD2<Int>, width: Int) -> SIMD2<Double> {
+    let (start0, start1) = (starts[0], starts[1])
+    func pair(_ index: Int) -> SIMD2<Double> {
+      SIMD2(Double(logits[start0 + index]), Double(logits[start1 + index]))
+    }
+    let offset = exponentials.count - width
+    var largest = SIMD2<Double>(repeating: offset == 0 ? -.infinity : 0)
+    for index in 0..<width {
+      let values = pair(index)
+      largest.replace(with: values, where: values .> largest)
+    }
+    func gaps(_ index: Int) -> SIMD2<Double> { (index < offset ? SIMD2() : pair(index - offset)) - largest }
+    var values = exponentials.mutableSpan
+    for index in values.indices { values[index] = BayesPrediction.exponentials(gaps(index)) }
+    var sums = SIMD2<Double>()
+    var weighted = SIMD2<Double>()
+    for index in values.indices {
+      sums += values[index]
+      // Where the exponential is zero the gap may be infinite.
+      let gaps = gaps(index)
+      weighted += values[index] * gaps.replacing(with: -746, where: gaps .< -746)
+    }
+    self.sums = sums
+    return SIMD2(Double.log(sums[0]), Double.log(sums[1])) - weighted / sums
+  }
+
+  /// Adds the probabilities of one of the rows, times a weight, to some others.
+  func add(_ lane: Int, weight: Double, to probabilities: inout MutableSpan<Double>, at start: Int) {
+    let scale = weight / sums[lane]
+    let exponentials = exponentials.span
+    for index in exponentials.indices { probabilities[start + index] += scale * exponentials[index][lane] }
+  }
 }
