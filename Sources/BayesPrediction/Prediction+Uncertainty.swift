@@ -45,19 +45,18 @@ extension Prediction {
     var conditional = Tensor<Double>(zeros: [rowCount])
     var total = Tensor<Double>(zeros: [rowCount])
     // Samples outermost, as they lie in memory; each row still adds its samples in order.
-    var softmax = SoftmaxOfTwoRows(classCount: classCount)
+    var block = SoftmaxBlock(rowCount: rowCount, classCount: classCount)
     logits.withSpan { logits in
       probabilities.withMutableSpan { probabilities in
         conditional.withMutableSpan { conditional in
           for sample in 0..<sampleCount {
             let weight = sampleWeights?[sample] ?? 1 / Double(sampleCount)
-            for row in stride(from: 0, to: rowCount, by: 2) {
-              // The last of an odd number of rows is in both lanes.
-              let rows = SIMD2(row, min(row + 1, rowCount - 1))
-              let entropies = softmax.read(logits, at: (sample * rowCount &+ rows) &* width, width: width)
-              for lane in 0...rows[1] - row {
-                conditional[rows[lane]] += weight * entropies[lane]
-                softmax.add(lane, weight: weight, to: &probabilities, at: rows[lane] * classCount)
+            for first in stride(from: 0, to: rowCount, by: block.rowCount) {
+              let count = min(block.rowCount, rowCount - first)
+              block.read(logits, from: (sample * rowCount + first) * width, rowCount: count, width: width)
+              for row in 0..<count {
+                conditional[first + row] += weight * block.add(
+                  row, weight: weight, to: &probabilities, at: (first + row) * classCount)
               }
             }
           }
@@ -123,51 +122,59 @@ extension Prediction {
   public func probabilities() -> Tensor<Double> { uncertaintySplit().probabilities }
 }
 
-/// The softmax of two rows, each in a lane of its own with the same arithmetic.
-private struct SoftmaxOfTwoRows {
-  /// `exp(z − max)` by class, and their sums.
-  private var exponentials: [SIMD2<Double>]
-  private var sums = SIMD2<Double>()
+/// The softmax of a few rows at once, so that their exponentials are computed together.
+private struct SoftmaxBlock {
+  let rowCount: Int
+  private let classCount: Int
+  /// `z − max`, and after those of all rows `exp(z − max)`, `[2, rows, classes]`.
+  private var numbers: [Double]
 
-  init(classCount: Int) { exponentials = [SIMD2<Double>](repeating: SIMD2(), count: classCount) }
+  /// As many of the rows as stay in the nearest cache, and one at least.
+  init(rowCount: Int, classCount: Int) {
+    self.rowCount = max(1, min(rowCount, 1024 / max(1, classCount)))
+    self.classCount = classCount
+    numbers = [Double](repeating: 0, count: 2 * self.rowCount * classCount)
+  }
 
-  /// Reads the logits of two rows and returns the entropies of their probabilities.
+  /// Reads rows of `width` logits; a single logit `z` of two classes stands for the pair `(0, z)`.
+  mutating func read(_ logits: Span<Float>, from first: Int, rowCount: Int, width: Int) {
+    let classCount = classCount
+    let offset = classCount - width
+    let half = self.rowCount * classCount
+    var (source, target) = (first, 0)
+    var numbers = numbers.mutableSpan
+    for _ in 0..<rowCount {
+      var maximum = offset == 0 ? -Float.infinity : 0
+      for position in source..<source + width { maximum = logits[position] > maximum ? logits[position] : maximum }
+      let largest = Double(maximum)
+      for index in 0..<offset { numbers[target + index] = -largest }
+      for index in 0..<width { numbers[target + offset + index] = Double(logits[source + index]) - largest }
+      source += width
+      target += classCount
+    }
+    for position in 0..<target { numbers[half + position] = numbers[position] }
+    numbers.formExponentials(in: half..<half + target)
+  }
+
+  /// Adds the probabilities of one row, times a weight, to some others, and returns their entropy.
   ///
   ///     p = exp(z − max) / S,   H[p] = log S − Σ p (z − max)
   ///
   /// One exponential a class and one logarithm a row: the entropy needs no logarithm of each `p`.
-  ///
-  /// - Parameter width: the number of logits; a single logit `z` of two classes stands for the pair `(0, z)`.
-  mutating func read(_ logits: Span<Float>, at starts: SIMD2<Int>, width: Int) -> SIMD2<Double> {
-    let (start0, start1) = (starts[0], starts[1])
-    func pair(_ index: Int) -> SIMD2<Double> {
-      SIMD2(Double(logits[start0 + index]), Double(logits[start1 + index]))
-    }
-    let offset = exponentials.count - width
-    var largest = SIMD2<Double>(repeating: offset == 0 ? -.infinity : 0)
-    for index in 0..<width {
-      let values = pair(index)
-      largest.replace(with: values, where: values .> largest)
-    }
-    func gaps(_ index: Int) -> SIMD2<Double> { (index < offset ? SIMD2() : pair(index - offset)) - largest }
-    var values = exponentials.mutableSpan
-    for index in values.indices { values[index] = BayesPrediction.exponentials(gaps(index)) }
-    var sums = SIMD2<Double>()
-    var weighted = SIMD2<Double>()
-    for index in values.indices {
-      sums += values[index]
+  func add(_ row: Int, weight: Double, to probabilities: inout MutableSpan<Double>, at start: Int) -> Double {
+    let numbers = numbers.span
+    let first = row * classCount
+    let half = rowCount * classCount
+    var sum = 0.0
+    var weighted = 0.0
+    for gap in first..<first + classCount {
+      let exponential = numbers[half + gap]
+      sum += exponential
       // Where the exponential is zero the gap may be infinite.
-      let gaps = gaps(index)
-      weighted += values[index] * gaps.replacing(with: -746, where: gaps .< -746)
+      if exponential > 0 { weighted += exponential * numbers[gap] }
     }
-    self.sums = sums
-    return SIMD2(Double.log(sums[0]), Double.log(sums[1])) - weighted / sums
-  }
-
-  /// Adds the probabilities of one of the rows, times a weight, to some others.
-  func add(_ lane: Int, weight: Double, to probabilities: inout MutableSpan<Double>, at start: Int) {
-    let scale = weight / sums[lane]
-    let exponentials = exponentials.span
-    for index in exponentials.indices { probabilities[start + index] += scale * exponentials[index][lane] }
+    let scale = weight / sum
+    for index in 0..<classCount { probabilities[start + index] += scale * numbers[half + first + index] }
+    return Double.log(sum) - weighted / sum
   }
 }

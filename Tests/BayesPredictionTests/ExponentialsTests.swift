@@ -7,7 +7,7 @@ import Testing
   private func exponentials(_ values: [Double]) -> [Double] {
     var values = values
     var span = values.mutableSpan
-    span.formExponentials()
+    span.formExponentials(in: span.indices)
     return values
   }
 

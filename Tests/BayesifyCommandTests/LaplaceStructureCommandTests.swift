@@ -252,7 +252,7 @@ struct LaplaceStructureCommandTests {
     try await records(in: folder)
     try await folder.succeed(
       "fit", "laplace", "records.h5", "--structure", structure.rawValue, "--prior-precision", "0.5", "--temperature",
-      "1.4", "--predictive", predictive, "--draws", "30", "-o", "posterior.h5")
+      "1.4", "--predictive", predictive, "-o", "posterior.h5")
     try await folder.succeed("export", "posterior.h5", "-o", "serving.npz")
     try await folder.succeed("extract", Digits.checkpoint, "--data", Digits.test, "-o", "test.h5")
     try await folder.succeed("predict", "posterior.h5", "--data", "test.h5", "-o", "predictions.npz")

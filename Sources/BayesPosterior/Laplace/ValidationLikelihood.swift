@@ -286,7 +286,7 @@ package func negativeLogLikelihoodSums(
         var exponentials = exponentials.mutableSpan
         let first = sample * exponentials.count
         for position in exponentials.indices { exponentials[position] = gaps[first + position] * inverse }
-        exponentials.formExponentials()
+        exponentials.formExponentials(in: exponentials.indices)
         for row in 0..<rowCount {
           let start = row * width
           var normalizer = 0.0
