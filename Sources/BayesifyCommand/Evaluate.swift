@@ -276,7 +276,9 @@ struct Evaluate: AsyncParsableCommand {
           try description.requireClasses(labels) { block.place(ofRow: $0, in: description.positions) }
         }
         for prediction in predictions {
-          try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
+          try naming(description, exit: prediction.exit) {
+            try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
+          }
         }
       }
     }
@@ -289,6 +291,16 @@ struct Evaluate: AsyncParsableCommand {
       return try await body()
     } catch let error as EvaluationError {
       throw FileError(.value, file: file, error.message)
+    }
+  }
+
+  /// The same, and at which exit.
+  private func naming(_ description: RecordsDescription, exit: Int, _ body: () throws -> Void) throws {
+    do {
+      try body()
+    } catch let error as EvaluationError {
+      throw FileError(
+        .value, file: description.file, object: "exit \(exit) ('\(description.exits[exit].name)')", error.message)
     }
   }
 

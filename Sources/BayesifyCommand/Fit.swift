@@ -78,7 +78,8 @@ struct FitLaplace: AsyncParsableCommand {
     parsing: .unconditional,
     help: """
       Which layers: last (of every exit), last:N (the last N that multiply by a matrix), all, or names separated by \
-      commas. (default: last)
+      commas, of layers on the way to every exit. Any but last leaves no use for --prior-mean, --greedy-ensemble, \
+      --continue, --noise and --ignore-label. (default: last)
       """, transform: optionValue)
   var layers = LayersOption(scope: nil)
 
@@ -263,7 +264,7 @@ struct FitLaplace: AsyncParsableCommand {
     let progress = execution.progress()
     let session = Session(model, execution, progress)
     if let scope = layers.scope { return try await fitWeights(of: scope, session) }
-    let continued = try earlier.map { try LastLayerLaplacePosterior(from: HDF5Archive($0)) }
+    let continued = try earlier.map(Self.lastLayerPosterior)
     let recipe = recipe(structure ?? continued?.structure ?? .kronecker, continued)
     try requireRankOptions(for: recipe.structure)
     try requireDraws(by: recipe.predictive)
@@ -331,6 +332,18 @@ struct FitLaplace: AsyncParsableCommand {
     let summary = FitSummary(
       posterior, output: output, warnings: warnings + posterior.warnings, ignored: ignored.isEmpty ? nil : ignored)
     try printAnswer(json ? try jsonText(summary) : summary.description)
+  }
+
+  /// The posterior to which rows are added.
+  private static func lastLayerPosterior(_ file: String) throws -> LastLayerLaplacePosterior {
+    switch try FittedPosterior(from: HDF5Archive(file)) {
+    case .lastLayer(let posterior): return posterior
+    case .weights:
+      throw FileError(
+        .unsupported, file: file,
+        "This posterior is one of earlier layers (--layers), to which no rows can be added; fit all rows at once with "
+          + "--layers, or continue a posterior of last layers.")
+    }
   }
 
   /// Writes a posterior, whole or not at all, and where its checkpoint is.

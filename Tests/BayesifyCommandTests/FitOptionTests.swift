@@ -118,6 +118,40 @@ struct FitOptionTests {
     #expect(other.exitCode == 0 && !other.errors.contains("--predictive"), "\(other.testDescription)")
   }
 
+  /// What goes wrong once a verb runs names its help too.
+  @Test func usageNamesTheVerb() async throws {
+    try await TestFolder().refuse(
+      "fit", "laplace", Digits.checkpoint, "-o", "out.h5", "--prior-precision", "1", "--temperature", "1", code: 64,
+      naming: "--data DATA", "See 'bayesify fit laplace --help'.")
+  }
+
+  @Test func posteriorsOfEarlierLayersAreNotContinued() async throws {
+    let folder = try TestFolder()
+    let fit = ["fit", "laplace", Digits.checkpoint, "--data", Digits.training, "--prior-precision", "1", "--temperature", "1"]
+    let run = try await folder.run(
+      fit + ["--rows", "0:4", "--layers", "last:1", "--structure", "diagonal", "-o", "weights.h5"])
+    #expect(run.exitCode == 0, "\(run.testDescription)")
+    let refused = try await folder.run(fit + ["--rows", "4:8", "--continue", "weights.h5", "-o", "out.h5"])
+    #expect(refused.exitCode == 65, "\(refused.testDescription)")
+    for words in ["weights.h5", "earlier layers", "fit all rows at once"] {
+      #expect(refused.errors.contains(words), "\(refused.testDescription)")
+    }
+  }
+
+  @Test func logitsThatAreNoNumbersAreNamedByExit() async throws {
+    let folder = try TestFolder()
+    let writer = try HDF5ArchiveWriter(folder.path("rows.h5"))
+    for exit in 0..<3 {
+      var logits = RandomKey(seed: 1).child(exit).normals([3, 10], as: Float.self)
+      if exit == 1 { logits[2, 4] = .nan }
+      try writer.write(logits, at: "/exits/\(exit)/logits")
+    }
+    try writer.write([0, 1, 0], at: "/labels")
+    try writer.finish()
+    try await folder.refuse(
+      "evaluate", Digits.checkpoint, "--data", "rows.h5", code: 65, naming: "rows.h5", "exit 1", "nan")
+  }
+
   @Test func layersBeyondThoseOfTheNetworkAreRefused() async throws {
     try await TestFolder().refuse(
       "fit", "laplace", Digits.checkpoint, "--data", Digits.training, "--rows", "0:12", "--layers", "last:99",
