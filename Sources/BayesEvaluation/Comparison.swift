@@ -108,6 +108,15 @@ extension Difference {
     self.init(value: value, interval: mean.interval)
   }
 
+  /// The mean difference of values of the same rows, with its normal 95 % interval.
+  ///
+  /// - Precondition: there are as many values on both sides, two at least.
+  public init(_ own: [Double], minus other: [Double]) {
+    precondition(own.count == other.count && own.count > 1, "Values are paired row by row.")
+    let differences = zip(own, other).lazy.map { $0 - $1 }
+    self.init(differences, value: differences.reduce(0, +) / Double(own.count))
+  }
+
   /// The difference of two numbers with independent errors.
   fileprivate init(value: Double, standardErrors: [Double]) {
     guard standardErrors.count == 2 else {

@@ -66,7 +66,7 @@ extension ExitRecords {
   }
 
   /// The rows at some positions, in the order given.
-  fileprivate func rows(_ indices: [Int]) -> ExitRecords {
+  package func rows(_ indices: [Int]) -> ExitRecords {
     ExitRecords(
       firstRow: firstRow,
       exits: exits.map { Exit(features: $0.features?.rows(indices), logits: $0.logits.rows(indices)) },

@@ -55,11 +55,12 @@ struct DefinitionsSection: Sendable {
 
 /// Where the numbers come from.
 struct ProvenanceSection: Sendable {
-  var report: Report
+  var provenance: Provenance
+  /// Seconds, by name of what was timed.
+  var timing: [String: Double] = [:]
 
   /// The section as a table.
   func html() -> Markup {
-    let provenance = report.provenance
     var rows: [(String, Markup)] = [
       ("Version", "\(provenance.version)"),
       ("Command", "<code>\(provenance.command.joined(separator: " "))</code>"),
@@ -71,7 +72,7 @@ struct ProvenanceSection: Sendable {
       (Figures.capitalized($0.role), "\($0.file) <small>SHA-256</small> <code>\($0.digest)</code>")
     }
     rows += provenance.details.sorted { $0.key < $1.key }.map { ($0.key, "\($0.value)") }
-    rows += (report.timing ?? [:]).sorted { $0.key < $1.key }.map {
+    rows += timing.sorted { $0.key < $1.key }.map {
       ("Time, \($0.key)", "\(Figures.number($0.value, decimals: 3)) s")
     }
     return """

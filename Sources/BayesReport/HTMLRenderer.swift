@@ -5,27 +5,7 @@ public struct HTMLRenderer: ReportRenderer {
   public init() {}
 
   public func render(_ report: Report) -> String {
-    let page: Markup = """
-      <!DOCTYPE html>
-      <html lang="en">
-      <head>
-      <meta charset="utf-8">
-      <meta name="viewport" content="width=device-width, initial-scale=1">
-      <meta name="color-scheme" content="light dark">
-      <title>\(report.title)</title>
-      <style>
-      \(Markup.stylesheet)
-      </style>
-      </head>
-      <body>
-      <main>
-      \(sections(of: report))
-      </main>
-      </body>
-      </html>
-
-      """
-    return page.source
+    HTMLPage(title: report.title, sections: sections(of: report)).source
   }
 
   private func sections(of report: Report) -> [Markup] {
@@ -78,8 +58,39 @@ public struct HTMLRenderer: ReportRenderer {
       </section>
       """)
     sections.append(DefinitionsSection(report: report).html())
-    sections.append(ProvenanceSection(report: report).html())
+    sections.append(ProvenanceSection(provenance: report.provenance, timing: report.timing ?? [:]).html())
     return sections
+  }
+}
+
+/// A page that needs nothing beside itself.
+struct HTMLPage: Sendable {
+  var title: String
+  var sections: [Markup]
+
+  /// The file.
+  var source: String {
+    let page: Markup = """
+      <!DOCTYPE html>
+      <html lang="en">
+      <head>
+      <meta charset="utf-8">
+      <meta name="viewport" content="width=device-width, initial-scale=1">
+      <meta name="color-scheme" content="light dark">
+      <title>\(title)</title>
+      <style>
+      \(Markup.stylesheet)
+      </style>
+      </head>
+      <body>
+      <main>
+      \(sections)
+      </main>
+      </body>
+      </html>
+
+      """
+    return page.source
   }
 }
 

@@ -7,14 +7,17 @@ import Foundation
 public struct JSONRenderer: ReportRenderer {
   public init() {}
 
-  public func render(_ report: Report) throws -> String {
+  public func render(_ report: Report) throws -> String { try Self.text(report) }
+
+  /// The JSON of any report.
+  static func text(_ report: some Encodable) throws -> String {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .prettyPrinted, .withoutEscapingSlashes]
     encoder.nonConformingFloatEncodingStrategy = .convertToString(
       positiveInfinity: NonFinite.infinity, negativeInfinity: NonFinite.negativeInfinity,
       nan: NonFinite.notANumber)
     let text = String(decoding: try encoder.encode(report), as: UTF8.self)
-    return Self.withNumbersOnOneLine(text) + "\n"
+    return withNumbersOnOneLine(text) + "\n"
   }
 
   /// Joins the lines of arrays that hold nothing but numbers: a curve of a hundred points would

@@ -6,15 +6,17 @@ public import BayesTensor
 public enum FittedPosterior: Sendable {
   case lastLayer(LastLayerLaplacePosterior)
   case weights(WeightLaplacePosterior)
+  case sampled(SampledNetworkPosterior)
 
   /// Reads a posterior and checks all of it.
   ///
   /// - Throws: `FileError` naming the object that is missing or wrong.
   public init(from archive: any ArrayArchive) throws(FileError) {
-    if case .text(WeightLaplacePosterior.methodName)? = try archive.attribute("method", of: "/") {
-      self = .weights(try WeightLaplacePosterior(from: archive))
-    } else {
-      self = .lastLayer(try LastLayerLaplacePosterior(from: archive))
+    switch try archive.attribute("method", of: "/") {
+    case .text(WeightLaplacePosterior.methodName): self = .weights(try WeightLaplacePosterior(from: archive))
+    case .text(SampledNetworkPosterior.dropoutMethodName), .text(SampledNetworkPosterior.ensembleMethodName):
+      self = .sampled(try SampledNetworkPosterior(from: archive))
+    default: self = .lastLayer(try LastLayerLaplacePosterior(from: archive))
     }
   }
 
@@ -23,6 +25,7 @@ public enum FittedPosterior: Sendable {
     switch self {
     case .lastLayer(let posterior): posterior.source
     case .weights(let posterior): posterior.source
+    case .sampled(let posterior): posterior.source
     }
   }
 
@@ -31,6 +34,7 @@ public enum FittedPosterior: Sendable {
     switch self {
     case .lastLayer(let posterior): posterior.warnings
     case .weights(let posterior): posterior.warnings
+    case .sampled(let posterior): posterior.warnings
     }
   }
 
@@ -39,7 +43,22 @@ public enum FittedPosterior: Sendable {
     switch self {
     case .lastLayer(let posterior): "laplace \(posterior.structure.rawValue)"
     case .weights(let posterior): "laplace \(posterior.structure.rawValue), layers \(posterior.scope.text)"
+    case .sampled(let posterior):
+      switch posterior.kind {
+      case .dropout(let draws, _, _): "dropout, \(draws) draws"
+      case .ensemble(let members): "ensemble of \(members.count)"
+      }
     }
+  }
+
+  /// The exits with what predictions cost where several networks run; `nil` where that is what the network costs.
+  public var costs: [ExitDescription]? {
+    if case .sampled(let posterior) = self { posterior.source.exits } else { nil }
+  }
+
+  /// Whether predictions need rows, and not only what left the network's exits.
+  public var needsRows: Bool {
+    if case .lastLayer = self { false } else { true }
   }
 
   /// What was chosen for an exit, by name; of several prior precisions the first.
@@ -53,6 +72,8 @@ public enum FittedPosterior: Sendable {
         "priorPrecision": posterior.exits[index].priorPrecisions[0],
         "parameters": Double(posterior.exits[index].parameterCount),
       ]
+    case .sampled(let posterior):
+      ["temperature": posterior.exits[index].temperature, "networks": Double(posterior.sampleCount)]
     }
   }
 }

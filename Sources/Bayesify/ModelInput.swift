@@ -115,6 +115,38 @@ public enum ModelInput: Sendable {
     return model
   }
 
+  /// The checkpoints whose networks make this model's predictions: the one to run and, of an ensemble, the others, each
+  /// looked for where it was when the posterior was made, then beside the posterior.
+  ///
+  /// - Parameter first: what `checkpoint(named:reading:)` gives.
+  /// - Throws: `FileError` when one is not found or is another file than it was.
+  public func networks(
+    _ first: CheckpointModel, reading: CheckpointReading = CheckpointReading()
+  ) throws(FileError) -> [CheckpointModel] {
+    guard case .posterior(.sampled(let posterior), let file, let recorded) = self,
+      case .ensemble(let members) = posterior.kind
+    else { return [first] }
+    let described = Self.found(reading.architecture, recorded.architecture, beside: file)
+    var models = [first]
+    for member in members.dropFirst() {
+      guard let found = Self.found(nil, member.file, beside: file) else {
+        throw FileError(
+          .missing, file: file,
+          "The member '\(member.file)' of the ensemble is not there; put it back, or beside this file.")
+      }
+      let model = try CheckpointModel(
+        found, reading: CheckpointReading(architecture: described, backend: reading.backend ?? recorded.backend))
+      guard model.digest == member.digest else {
+        throw FileError(
+          .value, file: file,
+          "The member \(found) is another file than when the ensemble was made (the digests differ); put the old one back, or "
+            + "make the ensemble anew.")
+      }
+      models.append(model)
+    }
+    return models
+  }
+
   /// The file that the user names, or what was recorded, there or beside another file.
   private static func found(_ named: String?, _ recorded: String?, beside file: String) -> String? {
     let beside = recorded.map {

@@ -141,6 +141,21 @@ public struct NetworkRecords: ExitRecordSource {
     }
   }
 
+  /// Calls `body` with the stored rows themselves, so many at once, the index of the first, and their labels.
+  ///
+  /// - Precondition: the network answers at no several positions.
+  public func forEachInputs(of count: Int, _ body: (RowBatch, Int, [Int]?) async throws -> Void) async throws {
+    precondition(description.positions.isEmpty, "Pixels are not rows.")
+    report(StageProgress(stage: stage, completed: 0, total: inputRowCount))
+    for first in stride(from: 0, to: inputRowCount, by: count) {
+      try Task.checkCancellation()
+      let rows = first..<min(first + count, inputRowCount)
+      let read = try read(rows)
+      try await body(read.inputs, first, read.labels)
+      report(StageProgress(stage: stage, completed: rows.upperBound, total: inputRowCount))
+    }
+  }
+
   public func forEachLabels(_ body: ([Int]) throws -> Void) async throws {
     guard hasLabels else { return }
     let count = max(1, (1 << 16) / description.positionCount)

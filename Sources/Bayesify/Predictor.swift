@@ -13,6 +13,8 @@ public enum Predictor: Sendable {
   case laplace(LastLayerLaplacePredictor)
   /// Needs the rows themselves beside their records.
   case weights(WeightLaplacePredictor)
+  /// Needs the rows themselves beside their records.
+  case sampled(SampledNetworkPredictor)
 
   /// The predictions of every exit for all rows of a source, in blocks of rows that bound the memory of draws.
   ///
@@ -58,6 +60,14 @@ public enum Predictor: Sendable {
         throw FileError(
           .unsupported, file: description.file,
           "These are exit records, and a posterior over earlier layers needs the rows that they were extracted from; "
+            + "give the data.")
+      }
+      try await predictor.predictions(for: records, of: rows, body)
+    case .sampled(let predictor):
+      guard let rows else {
+        throw FileError(
+          .unsupported, file: description.file,
+          "These are exit records, and the networks of an ensemble or of dropout need the rows that they were extracted from; "
             + "give the data.")
       }
       try await predictor.predictions(for: records, of: rows, body)

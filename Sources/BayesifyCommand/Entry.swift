@@ -94,6 +94,7 @@ struct BayesifyCommand: AsyncParsableCommand {
       """,
     version: bayesifyVersion,
     subcommands: [
-      Inspect.self, Extract.self, Fit.self, Predict.self, Evaluate.self, Export.self, RenderReport.self,
+      Inspect.self, Extract.self, Heads.self, Fit.self, Predict.self, Evaluate.self, Exits.self, Export.self,
+      RenderReport.self,
     ])
 }

@@ -208,12 +208,14 @@ struct Evaluate: AsyncParsableCommand {
     _ warnings: inout [String], _ ignored: inout [String: IgnoredLabels]
   ) async throws -> [Contestant] {
     let exits = source.description.exits
-    func evaluation(_ name: String, _ kind: ModelKind, _ settings: (Int) -> [String: Double]) -> ModelEvaluation {
+    func evaluation(
+      _ name: String, _ kind: ModelKind, costs: [ExitDescription]? = nil, _ settings: (Int) -> [String: Double]
+    ) -> ModelEvaluation {
       ModelEvaluation(
         name: name, kind: kind,
         exits: exits.indices.map { index in
           ExitEvaluation(
-            index: index, name: exits[index].name, multiplyAdds: exits[index].multiplyAdds,
+            index: index, name: exits[index].name, multiplyAdds: (costs ?? exits)[index].multiplyAdds,
             outOfDistribution: ood.map(\.name), binCount: bins, settings: settings(index))
         })
     }
@@ -246,17 +248,18 @@ struct Evaluate: AsyncParsableCommand {
             }))
       case .posterior(let posterior, _, _)?:
         guard let model = entry.model else { continue }
-        if case .weights = posterior, ignored["test"] != nil {
+        if posterior.needsRows, ignored["test"] != nil {
           throw FileError(
             .unsupported, file: model.file,
-            "A posterior over earlier layers is not measured with --ignore-label; leave the rows with that label out of "
-              + "the test data.")
+            "A posterior that needs rows and not only records is not measured with --ignore-label; leave the rows with that "
+              + "label out of the test data.")
         }
         warnings += posterior.warnings.map { "\(entry.name): \($0)" }
         contestants.append(
           Contestant(
             predictor: try session.predictor(model, for: source.description, checkpoint: group.network),
-            evaluation: evaluation(entry.name, ModelKind(posterior.method), posterior.settings)))
+            evaluation: evaluation(
+              entry.name, ModelKind(posterior.method), costs: posterior.costs, posterior.settings)))
       }
     }
     return contestants

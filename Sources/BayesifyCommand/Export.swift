@@ -37,7 +37,7 @@ struct Export: AsyncParsableCommand {
     guard case .lastLayer(let fitted) = posterior else {
       throw FileError(
         .unsupported, file: file,
-        "A posterior over earlier layers predicts with its network alone; name a posterior of last layers.")
+        "This posterior predicts with its networks alone; name a posterior of last layers.")
     }
     let writer = try archiveWriter(output, replacing: force)
     do {

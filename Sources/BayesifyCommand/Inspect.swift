@@ -54,7 +54,11 @@ struct Inspect: AsyncParsableCommand {
         try refuseCount()
       }
       if format == LastLayerLaplacePosterior.formatName {
-        return try show(PosteriorDescription(try FittedPosterior(from: archive)))
+        switch try FittedPosterior(from: archive) {
+        case .lastLayer(let posterior): return try show(PosteriorDescription(posterior))
+        case .weights(let posterior): return try show(PosteriorDescription(posterior))
+        case .sampled(let posterior): return try show(SampledNetworksDescription(posterior))
+        }
       }
       if archive.holdsExitRecords || archive.holdsPredictions {
         return try show(ArchiveDescription(archive, format: format))
@@ -343,14 +347,7 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
   var warnings: [String]
   var exits: [ExitDescription]
 
-  init(_ posterior: FittedPosterior) {
-    switch posterior {
-    case .lastLayer(let posterior): self.init(posterior)
-    case .weights(let posterior): self.init(posterior)
-    }
-  }
-
-  private init(_ posterior: WeightLaplacePosterior) {
+  init(_ posterior: WeightLaplacePosterior) {
     scope = posterior.scope.text
     structure = posterior.structure.rawValue
     predictive = posterior.predictive.rawValue
@@ -367,7 +364,7 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
     }
   }
 
-  private init(_ posterior: LastLayerLaplacePosterior) {
+  init(_ posterior: LastLayerLaplacePosterior) {
     scope = "last"
     structure = posterior.structure.rawValue
     predictive = posterior.predictive.rawValue
@@ -422,6 +419,78 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
   }
 }
 
+/// What is said of a posterior whose draws are networks.
+private struct SampledNetworksDescription: Encodable, CustomStringConvertible {
+  struct ExitDescription: Encodable {
+    var name: String
+    var classes: Int
+    /// Of all networks together, to reach the exit, earlier exits included.
+    var multiplyAdds: Int?
+    var temperature: Double
+    var validationNLL: Double?
+    var untemperedNLL: Double?
+  }
+  struct LayerDescription: Encodable {
+    var name: String
+    var rate: Double
+  }
+  struct MemberDescription: Encodable {
+    var file: String
+    var sha256: String
+  }
+
+  var format = LastLayerLaplacePosterior.formatName
+  var method: String
+  var networks: Int
+  /// The dropout layers that are drawn.
+  var layers: [LayerDescription]?
+  /// Of an ensemble.
+  var members: [MemberDescription]?
+  var checkpointDigest: String?
+  var warnings: [String]
+  var exits: [ExitDescription]
+
+  init(_ posterior: SampledNetworkPosterior) {
+    switch posterior.kind {
+    case .dropout(_, _, let layers):
+      method = SampledNetworkPosterior.dropoutMethodName
+      self.layers = layers.map { LayerDescription(name: $0.name, rate: $0.rate) }
+    case .ensemble(let members):
+      method = SampledNetworkPosterior.ensembleMethodName
+      self.members = members.map { MemberDescription(file: $0.file, sha256: $0.digest) }
+    }
+    networks = posterior.sampleCount
+    checkpointDigest = posterior.source.checkpointDigest
+    warnings = posterior.warnings
+    exits = zip(posterior.source.exits, posterior.exits).map { description, exit in
+      ExitDescription(
+        name: description.name, classes: description.classCount, multiplyAdds: description.multiplyAdds,
+        temperature: exit.temperature, validationNLL: exit.validationNLL, untemperedNLL: exit.untemperedNLL)
+    }
+  }
+
+  var description: String {
+    let table = textTable(
+      ["exit", "name", "classes", "multiply-adds", "temperature", "validation NLL", "NLL at 1"],
+      exits.enumerated().map { index, exit in
+        [
+          "\(index)", exit.name, "\(exit.classes)", exit.multiplyAdds.map(String.init) ?? "-",
+          exit.temperature.significantDigits(), exit.validationNLL.map { $0.significantDigits() } ?? "-",
+          exit.untemperedNLL.map { $0.significantDigits() } ?? "-",
+        ]
+      }, leading: 2)
+    let networks =
+      (layers.map { $0.map { "\($0.name): rate \($0.rate.significantDigits())" } } ?? [])
+      + (members.map { $0.map { "\($0.file): sha256 \($0.sha256)" } } ?? [])
+    return """
+      \(members == nil ? "Monte Carlo dropout, \(self.networks) draws" : "Ensemble of \(self.networks) networks")
+      checkpoint sha256 \(checkpointDigest ?? "unknown")
+      \(networks.joined(separator: "\n"))
+
+      \(table)
+      """ + warnings.map { "\nwarning: \($0)" }.joined()
+  }
+}
 
 /// What is said of records and predictions.
 private struct ArchiveDescription: Encodable, CustomStringConvertible {

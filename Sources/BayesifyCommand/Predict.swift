@@ -210,6 +210,12 @@ extension Session {
       return .weights(
         try posterior.predictor(
           for: description, of: try checkpoint().frozen, in: execution.context(try execution.backend(), progress)))
+    case .posterior(.sampled(let posterior), _, _):
+      let backend = try execution.backend()
+      let networks = try model.networks(try checkpoint(), reading: self.model.checkpoint.reading)
+      return .sampled(
+        try posterior.predictor(
+          for: description, of: networks.map(\.frozen), on: backend, in: execution.context(backend, progress)))
     }
   }
 }

@@ -15,21 +15,24 @@ struct Session {
 
   /// A pass of a checkpoint over raw rows.
   ///
-  /// - Parameter stored: the preprocessing that a posterior or records were made with, where there are any.
+  /// - Parameters:
+  ///   - part: a network made from the checkpoint, where it is not that itself.
+  ///   - stored: the preprocessing that a posterior or records were made with, where there are any.
   func networkRecords(
-    _ checkpoint: CheckpointModel, over dataset: any Dataset, stored: Preprocessing?,
+    _ checkpoint: CheckpointModel, part: FrozenNetwork? = nil, over dataset: any Dataset, stored: Preprocessing?,
     likelihood: Likelihood? = nil, classNames: [String]? = nil, stage: String, dataDigest: String?
   ) throws -> NetworkRecords {
     let names = try model.names()
     // What is wrong with an exit is the checkpoint's fault, whatever the rows.
-    var description = try checkpoint.frozen.recordsDescription(
+    let frozen = part ?? checkpoint.frozen
+    var description = try frozen.recordsDescription(
       file: checkpoint.file, likelihood: model.likelihood ?? openLikelihood(likelihood, checkpoint),
       classNames: names.isEmpty ? classNames ?? [] : names, checkpointDigest: checkpoint.digest,
       dataDigest: dataDigest, preprocessing: try model.preprocessing(stored: stored, in: dataset.file),
       ignoredLabel: model.ignoreLabel)
     description.file = dataset.file
     return try NetworkRecords(
-      checkpoint.frozen, over: dataset, description: description, stage: stage,
+      frozen, over: dataset, description: description, stage: stage,
       on: try execution.backend(), width: execution.width, report: progress.report)
   }
 

@@ -5,46 +5,6 @@ import RealModule
 import Testing
 import _BayesTestSupport
 
-/// Exits of made-up networks that get better from exit to exit.
-private enum Population {
-  /// Predictions of `exitCount` exits for rows with labels below five, from draws.
-  static func predictions(_ rowCount: Int, exitCount: Int = 4, samples: Int = 4, seed: UInt64 = 3)
-    -> (predictions: [Prediction], labels: [Int])
-  {
-    let key = RandomKey(seed: seed)
-    let labels = (0..<rowCount).map { $0 * 7 % 5 }
-    let difficulty = key.child(0).normals([rowCount], as: Double.self)
-    let predictions = (0..<exitCount).map { exit in
-      let own = key.child(1 + exit).normals([rowCount, 5], as: Double.self)
-      let draws = key.child(101 + exit).normals([samples, rowCount, 5], as: Double.self)
-      var logits = Tensor<Float>(zeros: [samples, rowCount, 5])
-      for sample in 0..<samples {
-        for row in 0..<rowCount {
-          for column in 0..<5 {
-            let signal = column == labels[row] ? (1.5 + Double(exit)) * Double.exp(-0.6 * difficulty[row]) : 0
-            let spread = 0.4 * Double.exp(0.5 * difficulty[row])
-            logits[(sample * rowCount + row) * 5 + column] = Float(
-              signal + own[row, column] + spread * draws[(sample * rowCount + row) * 5 + column])
-          }
-        }
-      }
-      return Prediction(logits: logits, likelihood: .categorical, exit: exit)
-    }
-    return (predictions, labels)
-  }
-
-  static func table(_ rowCount: Int, score: ExitScore = .maximumProbability, seed: UInt64 = 3) throws -> ExitTable {
-    let (predictions, labels) = predictions(rowCount, seed: seed)
-    var table = ExitTable(exitCount: 4, score: score)
-    try table.add(predictions, labels: labels)
-    return table
-  }
-
-  static func costs() throws(EvaluationError) -> ExitCosts {
-    try ExitCosts([6.86, 14.35, 26.13, 38.04], unit: .multiplyAdds)
-  }
-}
-
 private let scores: [ExitScore] = [
   .maximumProbability, .entropy, .margin, .mutualInformation, .logitVariance, .combined(epistemicWeight: 3), .patience,
 ]
@@ -56,7 +16,7 @@ private let scores: [ExitScore] = [
   }
 
   @Test func scoresAreWhatTheirFormulasSay() throws {
-    let prediction = Population.predictions(40).predictions[1]
+    let prediction = MadeUpExits.predictions(40).predictions[1]
     let split = prediction.uncertaintySplit()
     let probabilities = (0..<40).map { row in (0..<5).map { split.probabilities[row, $0] }.sorted(by: >) }
     let largest = try readiness(.maximumProbability, prediction)
@@ -150,7 +110,7 @@ private let scores: [ExitScore] = [
   /// The walk as the method's description has it, row by row.
   @Test(arguments: [0.05, 0.5, 1, 1.95])
   func thresholdsAreThoseOfTheWalk(ratio: Double) throws {
-    let table = try Population.table(997)
+    let table = try MadeUpExits.table(997)
     let schedule = ExitSchedule(ratio: ratio)
     let shares = schedule.shares(exitCount: 4)
     var gone = Set<Int>()
@@ -173,7 +133,7 @@ private let scores: [ExitScore] = [
   }
 
   @Test(arguments: scores) func costsRiseWithTheLevel(score: ExitScore) throws {
-    let (table, costs) = (try Population.table(300, score: score), try Population.costs())
+    let (table, costs) = (try MadeUpExits.table(300, score: score), try MadeUpExits.costs())
     // Shares are rounded down at three exits, so that up to three rows go on to the last.
     let rounding = 3 * (costs.toExit[3] - costs.toExit[0]) / 300
     for family in [ExitFamily.schedule, .common] {
@@ -189,8 +149,8 @@ private let scores: [ExitScore] = [
   }
 
   @Test(arguments: scores) func budgetsAreMet(score: ExitScore) throws {
-    let (table, test) = (try Population.table(1000, score: score), try Population.table(2000, score: score, seed: 8))
-    let costs = try Population.costs()
+    let (table, test) = (try MadeUpExits.table(1000, score: score), try MadeUpExits.table(2000, score: score, seed: 8))
+    let costs = try MadeUpExits.costs()
     for step in 0..<10 {
       let budget = costs.toExit[0] + (costs.toExit[3] - costs.toExit[0]) * (0.02 + 0.098 * Double(step))
       let choice = try ExitTarget.meanCost(budget).choice(table, costs, family: ExitFamily(for: score))
@@ -206,7 +166,7 @@ private let scores: [ExitScore] = [
   }
 
   @Test func percentilesAndFloorsAreMet() throws {
-    let (table, costs) = (try Population.table(2000), try Population.costs())
+    let (table, costs) = (try MadeUpExits.table(2000), try MadeUpExits.costs())
     for (share, cost) in [(0.95, 14.35), (0.5, 30), (0.99, 7)] {
       let choice = try ExitTarget.percentile(share: share, cost: cost).choice(table, costs)
       let affordable = zip(choice.shares, costs.toExit).reduce(0) { $0 + ($1.1 <= cost ? $1.0 : 0) }
@@ -223,7 +183,7 @@ private let scores: [ExitScore] = [
 
   /// Of many calibration sets, at most a share of `delta` leads to thresholds with too high a risk in the population.
   @Test func risksAreKept() throws {
-    let (population, costs) = (try Population.table(6000, seed: 21), try Population.costs())
+    let (population, costs) = (try MadeUpExits.table(6000, seed: 21), try MadeUpExits.costs())
     let plain = ExitChoice([nil, nil, nil], population, costs)
     let risk = 1 - plain.accuracy + 0.06
     let key = RandomKey(seed: 77)
@@ -260,7 +220,7 @@ private let scores: [ExitScore] = [
   }
 
   @Test func whatMakesNoSenseIsRefused() throws {
-    let (table, costs) = (try Population.table(50), try Population.costs())
+    let (table, costs) = (try MadeUpExits.table(50), try MadeUpExits.costs())
     let targets: [(ExitTarget, String)] = [
       (.meanCost(5), "below the cost of the first exit"), (.percentile(share: 0.9, cost: 1), "below the cost"),
       (.percentile(share: 1, cost: 20), "between 0 and 1"), (.accuracy(0), "between 0 and 1"),
@@ -270,11 +230,11 @@ private let scores: [ExitScore] = [
       let error = #expect(throws: EvaluationError.self) { try target.choice(table, costs) }
       #expect(error?.message.contains(words) ?? false, "\(target): \(error?.message ?? "")")
     }
-    let one = ExitTable(exitCount: 1, score: .entropy)
+    let one = ExitTables(exitCount: 1, scores: [.entropy])[.entropy]
     #expect(throws: EvaluationError.self) {
       try ExitTarget.meanCost(2).choice(one, ExitCosts([1], unit: .multiplyAdds))
     }
-    let empty = ExitTable(exitCount: 4, score: .entropy)
+    let empty = ExitTables(exitCount: 4, scores: [.entropy])[.entropy]
     #expect(throws: EvaluationError.self) { try ExitTarget.meanCost(20).choice(empty, costs) }
     for wrong in [[], [0, 1], [2, 1], [1, .nan], [1, .infinity]] as [[Double]] {
       #expect(throws: EvaluationError.self) { try ExitCosts(wrong, unit: .milliseconds) }

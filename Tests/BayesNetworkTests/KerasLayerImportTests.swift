@@ -274,7 +274,13 @@ import _BayesTestSupport
 
   @Test func dropoutAndNoiseAreIdentities() throws {
     try expect("Dropout", #""rate": 0.5"#, becomes: Identity(dropoutRate: 0.5))
-    try expect("SpatialDropout2D", #""rate": 0.2"#, becomes: Identity(dropoutRate: 0.2))
+    try expect("SpatialDropout2D", #""rate": 0.2"#, becomes: Identity(dropoutRate: 0.2, dropoutSharedAxes: [0, 1]))
+    try expect(
+      "SpatialDropout2D", #""rate": 0.2, "data_format": "channels_first""#,
+      becomes: Identity(dropoutRate: 0.2, dropoutSharedAxes: [1, 2]))
+    try expect(
+      "Dropout", #""rate": 0.2, "noise_shape": [null, 1, 4, null]"#,
+      becomes: Identity(dropoutRate: 0.2, dropoutSharedAxes: [0]))
     for kind in ["GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization", "RandomFlip"] {
       try expect(kind, #""rate": 0.5, "stddev": 1.0"#, becomes: Identity())
     }
@@ -420,6 +426,7 @@ import _BayesTestSupport
     ("Rescaling", "", "its 'scale' is missing"),
     ("Rescaling", #""scale": [1, 2]"#, "2 scales and 1 offsets for 4 channels"),
     ("Softmax", #""axis": 1"#, "its axis is 1; only the last is supported"),
+    ("Dropout", #""rate": 0.5, "noise_shape": [null, "x"]"#, "its 'noise_shape' is [null, 'x'] where a shape is needed"),
     ("Dropout", #""rate": 1.5"#, "its rate is 1.5; it must be between 0 and 1"),
     ("PReLU", #""shared_axes": [0]"#, "its 'shared_axes' is 0"),
     ("PReLU", #""shared_axes": [9]"#, "which [6, 6, 4] does not have"),

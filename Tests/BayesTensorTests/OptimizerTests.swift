@@ -1,4 +1,5 @@
 import BayesTensor
+import RealModule
 import Testing
 import _BayesTestSupport
 
@@ -125,5 +126,60 @@ import _BayesTestSupport
       parameters = [Tensor(zeros: [3])]
       descent.update(&parameters, gradients: parameters, learningRate: 0.1)
     }
+  }
+}
+
+/// The search that asks for values, on functions whose minimum is known.
+struct LimitedMemoryBFGSTests {
+  /// `Σ aᵢ (xᵢ − i)⁴/4 + bᵢ (xᵢ − i)²/2`, whose minimum is at `xᵢ = i`.
+  private func run(_ search: inout LimitedMemoryBFGS, curvatures: [Double], quartic: Double) {
+    while search.outcome == nil {
+      let offsets = search.point.enumerated().map { $0.element - Double($0.offset) }
+      let value = zip(offsets, curvatures).reduce(0) {
+        $0 + quartic * $1.0 * $1.0 * $1.0 * $1.0 / 4 + $1.1 * $1.0 * $1.0 / 2
+      }
+      search.record(
+        value: value, gradient: zip(offsets, curvatures).map { quartic * $0 * $0 * $0 + $1 * $0 })
+    }
+  }
+
+  @Test(arguments: [0, 1, 100.0])
+  func minimumIsFound(quartic: Double) {
+    let curvatures = [1, 1e-2, 30, 1e3, 0.5, 7]
+    var search = LimitedMemoryBFGS(from: [5, -3, 0, 9, 4, -40], tolerance: 1e-10)
+    run(&search, curvatures: curvatures, quartic: quartic)
+    #expect(search.outcome == .converged && search.gradientSize <= 1e-10)
+    for (index, x) in search.point.enumerated() {
+      expectClose(x, Double(index), tolerance: 1e-10 / curvatures[index] * 1.01)
+    }
+  }
+
+  @Test func startAtTheMinimumEndsAtOnce() {
+    var search = LimitedMemoryBFGS(from: [0, 1, 2], tolerance: 1e-12)
+    run(&search, curvatures: [1, 1, 1], quartic: 0)
+    #expect(search.outcome == .converged && search.evaluationCount == 1 && search.point == [0, 1, 2])
+  }
+
+  @Test func valuesThatAreNoNumbersAreSteppedBackFrom() {
+    // −log x + x, not a number left of zero: the first full step would go there.
+    var search = LimitedMemoryBFGS(from: [10], tolerance: 1e-9)
+    var wrongCount = 0
+    while search.outcome == nil {
+      let x = search.point[0]
+      if x <= 0 { wrongCount += 1 }
+      search.record(value: x > 0 ? 100 * (x - Double.log(x)) : .nan, gradient: [100 * (1 - 1 / x)])
+    }
+    #expect(search.outcome == .converged && wrongCount > 0)
+    expectClose(search.point[0], 1, tolerance: 1e-9)
+  }
+
+  @Test func searchesThatCannotGoOnSaySo() {
+    var exhausted = LimitedMemoryBFGS(from: [5, 5], tolerance: 1e-30, evaluationLimit: 3)
+    run(&exhausted, curvatures: [1, 1e4], quartic: 1)
+    #expect(exhausted.outcome == .exhausted && exhausted.evaluationCount == 3)
+    // A gradient that has nothing to do with the value.
+    var stalled = LimitedMemoryBFGS(from: [1], tolerance: 1e-9)
+    while stalled.outcome == nil { stalled.record(value: stalled.point[0] == 1 ? 0 : 1, gradient: [1]) }
+    #expect(stalled.outcome == .stalled && stalled.point == [1])
   }
 }

@@ -4,7 +4,8 @@ import Testing
 /// What the command says of itself.
 struct HelpTests {
   @Test(arguments: [
-    ["inspect"], ["extract"], ["fit"], ["fit", "laplace"], ["predict"], ["evaluate"], ["export"], ["report"],
+    ["inspect"], ["extract"], ["heads"], ["fit"], ["fit", "laplace"], ["fit", "dropout"], ["fit", "ensemble"], ["predict"],
+    ["evaluate"], ["export"], ["report"],
   ])
   func helpOfEveryVerbHasAnExample(_ verb: [String]) async throws {
     let run = try await TestFolder().run(verb + ["--help"])
@@ -17,12 +18,15 @@ struct HelpTests {
   @Test func helpOfTheProgramNamesEveryVerbAndExitCode() async throws {
     let run = try await TestFolder().run(["--help"])
     #expect(run.exitCode == 0)
-    for needle in ["inspect", "extract", "fit", "predict", "evaluate", "report", "64", "65", "70", "74", "130"] {
+    for needle in ["inspect", "extract", "heads", "fit", "predict", "evaluate", "report", "64", "65", "70", "74", "130"] {
       #expect(run.output.contains(needle))
     }
   }
 
-  @Test(arguments: [[], ["inspect"], ["extract"], ["fit", "laplace"], ["predict"], ["evaluate"], ["export"], ["report"]])
+  @Test(arguments: [
+    [], ["inspect"], ["extract"], ["heads"], ["fit", "laplace"], ["fit", "dropout"], ["fit", "ensemble"], ["predict"],
+    ["evaluate"], ["export"], ["report"],
+  ])
   func everyVerbTellsTheVersion(_ verb: [String]) async throws {
     let run = try await TestFolder().run(verb + ["--version"])
     #expect(run.exitCode == 0)

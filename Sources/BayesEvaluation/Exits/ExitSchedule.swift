@@ -34,16 +34,35 @@ public struct ExitSchedule: Hashable, Sendable, Codable {
   ///
   /// From the first exit on, the threshold is the readiness of the last of the `⌊rows · rₖ⌋` readiest rows that have
   /// not left before; there is none where that is no row or fewer are left.  Rows that tie leave together.
-  public func thresholds(_ table: ExitTable) -> [ExitReadiness?] {
+  public func thresholds(_ table: ExitTable) -> [ExitReadiness?] { thresholds(table, order: ReadinessOrder(table)) }
+
+  func thresholds(_ table: ExitTable, order: ReadinessOrder) -> [ExitReadiness?] {
     let shares = shares(exitCount: table.exitCount)
-    var left = Array(0..<table.rowCount)
+    var hasLeft = [Bool](repeating: false, count: table.rowCount)
     return (0..<table.exitCount - 1).map { exit in
       let wanted = Int(Double(table.rowCount) * shares[exit])
-      guard wanted > 0, wanted <= left.count else { return nil }
+      guard wanted > 0 else { return nil }
       let readiness = table.readiness[exit]
-      let threshold = left.map { readiness[$0] }.sorted(by: >)[wanted - 1]
-      left.removeAll { readiness[$0] >= threshold }
+      var (leaving, threshold): ([Int], ExitReadiness?) = ([], nil)
+      for row in order.rows[exit] where !hasLeft[row] {
+        if let threshold, readiness[row] < threshold { break }
+        leaving.append(row)
+        if leaving.count == wanted { threshold = readiness[row] }
+      }
+      guard threshold != nil else { return nil }
+      for row in leaving { hasLeft[row] = true }
       return threshold
+    }
+  }
+}
+
+/// For each exit but the last the rows of a table, the readiest first.
+struct ReadinessOrder: Sendable {
+  let rows: [[Int]]
+
+  init(_ table: ExitTable) {
+    rows = table.readiness.dropLast().map { readiness in
+      readiness.indices.sorted { (-readiness[$0].score, -readiness[$0].logOdds, $0) < (-readiness[$1].score, -readiness[$1].logOdds, $1) }
     }
   }
 }

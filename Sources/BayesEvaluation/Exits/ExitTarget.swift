@@ -1,7 +1,9 @@
 import RealModule
 
 /// What thresholds of exits are chosen for.
-public enum ExitTarget: Hashable, Sendable, Codable {
+public enum ExitTarget: Hashable, Sendable {
+  /// The shares of an `ExitSchedule` with this ratio, whatever they cost.
+  case schedule(ratio: Double)
   /// The mean cost of a row is at most this.
   case meanCost(Double)
   /// This share of the rows costs at most this each.
@@ -13,7 +15,7 @@ public enum ExitTarget: Hashable, Sendable, Codable {
 }
 
 /// Thresholds of exits, and what they do on the rows they were chosen by.
-public struct ExitChoice: Hashable, Sendable {
+public struct ExitChoice: Hashable, Sendable, Codable {
   /// One an exit but the last; nobody leaves where there is none.
   public var thresholds: [ExitReadiness?]
   /// The mean cost of a tuning row.
@@ -51,6 +53,7 @@ extension ExitTarget {
     try requireSense(costs)
     let thresholds: [ExitReadiness?]
     switch self {
+    case .schedule(let ratio): thresholds = ExitSchedule(ratio: ratio).thresholds(table)
     case .meanCost(let budget):
       thresholds = Self.dearest(family.thresholds(table)) {
         // The mean of equal costs may round above them.
@@ -70,6 +73,10 @@ extension ExitTarget {
 
   private func requireSense(_ costs: ExitCosts) throws(EvaluationError) {
     switch self {
+    case .schedule(let ratio):
+      guard ratio > 0, ratio.isFinite else {
+        throw EvaluationError(.unsupported, "The ratio of a schedule is a positive number; got \(ratio).")
+      }
     case .meanCost(let cost), .percentile(_, let cost):
       guard cost >= costs.toExit[0] else {
         throw EvaluationError(
@@ -135,12 +142,12 @@ extension ExitTarget {
     var accepted: [ExitReadiness?]?
     for thresholds in descending(family).lazy.map(family.thresholds(setting)) {
       let exits = testing.exits(thresholds)
-      let errors = exits.indices.count { !testing.isCorrect[exits[$0]][$0] }
+      let errors = exits.indices.count { !testing.outcomes.isCorrect[exits[$0]][$0] }
       guard binomialTail(atMost: errors, of: exits.count, probability: error) <= delta else { break }
       accepted = thresholds
     }
     guard let accepted else {
-      let errors = testing.isCorrect[table.exitCount - 1].count { !$0 }
+      let errors = testing.outcomes.isCorrect[table.exitCount - 1].count { !$0 }
       throw EvaluationError(
         .unsupported,
         "No thresholds keep a risk of \(error) with probability \(1 - delta): at the last exit alone \(errors) of "
@@ -185,7 +192,7 @@ extension ExitChoice {
     let squares = exits.reduce(0) { $0 + (costs.toExit[$1] - mean) * (costs.toExit[$1] - mean) }
     self.init(
       thresholds: thresholds, meanCost: mean, costDeviation: (squares / max(1, rowCount - 1)).squareRoot(),
-      accuracy: Double(exits.indices.count { table.isCorrect[exits[$0]][$0] }) / rowCount,
+      accuracy: Double(exits.indices.count { table.outcomes.isCorrect[exits[$0]][$0] }) / rowCount,
       shares: (0..<table.exitCount).map { exit in Double(exits.count { $0 == exit }) / rowCount })
   }
 }

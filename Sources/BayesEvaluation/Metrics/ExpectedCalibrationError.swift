@@ -49,12 +49,16 @@ public struct ExpectedCalibrationError: Metric, Equatable {
 
   public mutating func update(_ batch: LabelledProbabilities) {
     for row in 0..<batch.rowCount {
-      let confidence = batch.probabilities.confidences[row]
-      let bin = bins.index(of: confidence)
-      counts[bin] += 1
-      confidenceSums[bin] += confidence
-      if batch.isCorrect(row) { correctCounts[bin] += 1 }
+      update(confidence: batch.probabilities.confidences[row], isCorrect: batch.isCorrect(row))
     }
+  }
+
+  /// Adds one row.
+  mutating func update(confidence: Double, isCorrect: Bool) {
+    let bin = bins.index(of: confidence)
+    counts[bin] += 1
+    confidenceSums[bin] += confidence
+    if isCorrect { correctCounts[bin] += 1 }
   }
 
   /// - Precondition: both have the same bins.

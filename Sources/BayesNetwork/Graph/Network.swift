@@ -159,7 +159,7 @@ public struct Network: Sendable {
     return needed
   }
 
-  private static func cost(of outputs: [Int], _ nodes: [Node], _ shapes: [Shape]) -> Int {
+  static func cost(of outputs: [Int], _ nodes: [Node], _ shapes: [Shape]) -> Int {
     let needed = isNeeded(for: outputs, nodes)
     return nodes.indices.reduce(0) { sum, index in
       guard needed[index] else { return sum }

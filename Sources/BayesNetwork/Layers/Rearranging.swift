@@ -5,8 +5,13 @@ public struct Identity: DifferentiableLayer, Hashable {
   public static let kind = "Identity"
   /// The probability with which training drops an element; `nil` where the layer is no dropout.
   public var dropoutRate: Double?
+  /// Axes of a row, from zero, along which elements are dropped together; `nil` where each is on its own.
+  public var dropoutSharedAxes: [Int]?
 
-  public init(dropoutRate: Double? = nil) { self.dropoutRate = dropoutRate }
+  public init(dropoutRate: Double? = nil, dropoutSharedAxes: [Int]? = nil) {
+    self.dropoutRate = dropoutRate
+    self.dropoutSharedAxes = dropoutSharedAxes
+  }
 
   public func outputShape(for inputs: [Shape]) throws(NetworkError) -> Shape {
     try requireInputs(inputs, of: Self.kind)

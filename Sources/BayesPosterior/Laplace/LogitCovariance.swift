@@ -142,7 +142,7 @@ struct DrawTable: Sendable {
 
   /// Draws of each row's own: row `n` of the whole set has those of `key.child(n)`.
   static func own(
-    sampleCount: Int, logitCount: Int, rows: Range<Int>, key: RandomKey
+    sampleCount: Int, logitCount: Int, rows: [Int], key: RandomKey
   ) -> DrawTable {
     var values = Tensor<Double>(zeros: [sampleCount * rows.count, logitCount])
     for (index, row) in rows.enumerated() {

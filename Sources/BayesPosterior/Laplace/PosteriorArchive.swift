@@ -8,13 +8,13 @@ private let posteriorFormatVersion = 2
 extension ArrayArchiveWriter {
   /// Writes what the files of all posteriors have.
   func writePosteriorHeader(
-    method: String, predictive: LaplacePredictive, sampleCount: Int, drawsKey: RandomKey, source: RecordsDescription,
+    method: String, predictive: LaplacePredictive? = nil, sampleCount: Int, drawsKey: RandomKey, source: RecordsDescription,
     warnings: [String]
   ) throws(FileError) {
     try setAttribute("format", .text(LastLayerLaplacePosterior.formatName), of: "/")
     try setAttribute("version", .integer(posteriorFormatVersion), of: "/")
     try setAttribute("method", .text(method), of: "/")
-    try setAttribute("predictive", .text(predictive.rawValue), of: "/")
+    if let predictive { try setAttribute("predictive", .text(predictive.rawValue), of: "/") }
     try setAttribute("draws", .integer(sampleCount), of: "/")
     try setAttribute("drawsKey", .text(try posteriorJSON(drawsKey, file: file)), of: "/")
     try setAttribute("exitCount", .integer(source.exits.count), of: "/")
@@ -89,16 +89,21 @@ struct PosteriorReader {
   }
 
   func predictiveSettings() throws(FileError) -> (LaplacePredictive, sampleCount: Int, RandomKey, warnings: [String]) {
+    return (
+      try choice("predictive", of: "/"), try sampleCount(within: LastLayerLaplace.allowedSampleCounts),
+      try json("drawsKey", of: "/"), try texts("warnings", of: "/")
+    )
+  }
+
+  /// The number of draws.
+  func sampleCount(within allowed: ClosedRange<Int>) throws(FileError) -> Int {
     let sampleCount = try integer("draws", of: "/")
-    let allowed = LastLayerLaplace.allowedSampleCounts
     guard allowed.contains(sampleCount) else {
       throw FileError(
         .value, file: archive.file,
         "The number of draws is \(sampleCount); from \(allowed.lowerBound) to \(allowed.upperBound) can be used.")
     }
-    return (
-      try choice("predictive", of: "/"), sampleCount, try json("drawsKey", of: "/"), try texts("warnings", of: "/")
-    )
+    return sampleCount
   }
 
   func exitCount() throws(FileError) -> Int {

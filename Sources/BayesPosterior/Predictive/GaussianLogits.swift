@@ -81,8 +81,10 @@ extension LaplacePredictive {
 
   /// The draws for some rows; `nil` for a predictive that draws no logits.
   ///
-  /// - Parameter key: of rows' own draws.
-  func drawTable(shared: Tensor<Double>?, count: Int, logitCount: Int, rows: Range<Int>, key: RandomKey) -> DrawTable? {
+  /// - Parameters:
+  ///   - rows: their indices, by which they get draws of their own.
+  ///   - key: of rows' own draws.
+  func drawTable(shared: Tensor<Double>?, count: Int, logitCount: Int, rows: [Int], key: RandomKey) -> DrawTable? {
     if let shared { return .shared(shared) }
     guard self == .functionSpace else { return nil }
     return .own(sampleCount: count, logitCount: logitCount, rows: rows, key: key)

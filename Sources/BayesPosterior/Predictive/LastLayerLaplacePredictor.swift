@@ -5,7 +5,8 @@ import RealModule
 /// A posterior made ready to predict: draws, and what of the curvature can be computed once.
 ///
 /// - Determinism: no randomness but the posterior's key; a row's prediction depends neither on the
-///   other rows nor on how they are cut, as far as the backend's products do not.
+///   other rows nor on how they are cut, as far as the backend's products do not.  Those of a library may differ in the
+///   last bits with the number of rows, so that passes over data cut rows into blocks of one size.
 /// - Cost: a row and exit, Kronecker structures O(features² + features · logits), `diagonal` O(features · logits),
 ///   `full` O(features · logits · parameters), `low-rank` O(features · logits · rank), and O(samples · logits²)
 ///   for draws.
@@ -24,7 +25,8 @@ public struct LastLayerLaplacePredictor: Sendable {
   /// How probabilities are made.
   public let predictive: LaplacePredictive
   private let exits: [Exit]
-  private let isEnsemble: Bool
+  /// Whether an exit's prediction is the mean of its own and all earlier ones.
+  public let isEnsemble: Bool
   private let sampleCount: Int
   private let key: RandomKey
   private let backend: any Backend
@@ -63,15 +65,16 @@ public struct LastLayerLaplacePredictor: Sendable {
   /// The most rows to predict at once so that the working memory of one exit stays near 64 MiB.
   ///
   /// Draws of logits take `samples · rows · logits` numbers, four bytes each in the prediction and
-  /// sixteen more while it is made; `blocks(of:)` cuts rows accordingly.  No block has more than 256 rows, so that
-  /// several tasks find work.
+  /// sixteen more while it is made; `blocks(of:)` cuts rows accordingly.  Blocks are small, so that several tasks find
+  /// work and little is lost where one is filled up, and larger where a product has much to read before its first row.
   public var blockRowCount: Int {
+    let width = exits.map { $0.posterior.description.featureCount ?? 0 }.max() ?? 0
     let numbers = exits.map { exit in
       let logitCount = exit.posterior.description.logitCount
       return (predictive.usesDraws ? sampleCount * (isEnsemble ? exits.count : 1) : 1) * logitCount
         + exit.posterior.curvature.numbersPerRow(isWhole: predictive.needsCovariance)
     }
-    return max(1, min(256, (64 << 20) / (20 * (numbers.max() ?? 1))))
+    return max(1, min(max(64, min(256, width / 4)), (64 << 20) / (20 * (numbers.max() ?? 1))))
   }
 
   /// The rows cut into blocks of at most `blockRowCount`, in order.
@@ -86,13 +89,53 @@ public struct LastLayerLaplacePredictor: Sendable {
   ///
   /// - Throws: as `predict(_:)`; `CancellationError`.
   public func predictions(for records: ExitRecords, _ body: (ExitRecords, [Prediction]) throws -> Void) async throws {
-    let blocks = blocks(of: records)
+    try await inWindows(of: blocks(of: records), { try filled($0, predict) }, body)
+  }
+
+  /// Hands over a value of each block, in order; as many at once as the context allowed.
+  private func inWindows<Value: Sendable>(
+    of blocks: [ExitRecords], _ value: @escaping @Sendable (ExitRecords) throws -> Value,
+    _ body: (ExitRecords, Value) throws -> Void
+  ) async throws {
     for first in stride(from: 0, to: blocks.count, by: width) {
       try Task.checkCancellation()
       let window = Array(blocks[first..<min(first + width, blocks.count)])
-      for (block, predictions) in zip(window, try await inOrder(window, predict)) { try body(block, predictions) }
+      for (block, value) in zip(window, try await inOrder(window, value)) { try body(block, value) }
     }
   }
+
+  /// Predictions for fewer rows than a block, by way of a whole one.
+  private func filled(_ block: ExitRecords, _ predict: (ExitRecords) throws -> [Prediction]) rethrows -> [Prediction] {
+    let (count, whole) = (block.rowCount, blockRowCount)
+    guard count < whole, count > 0 else { return try predict(block) }
+    let rows = Array(0..<count)
+    let padded = block.rows(rows + Array(repeating: count - 1, count: whole - count))
+    return try predict(padded).map { $0.rows(rows) }
+  }
+
+  /// An exit's own prediction, whatever the posterior makes of several, for rows that others of their set have left.
+  ///
+  /// - Parameters:
+  ///   - records: what the exit gave for the rows that are left.
+  ///   - index: the exit.
+  ///   - rows: each row's index in its set; rows' own draws go by it.
+  ///   - fillsBlocks: whether bits are to be those of a pass over the whole set.  A few rows are faster without.
+  /// - Throws: as `predict(_:)`.
+  public func ownPrediction(
+    of records: ExitRecords.Exit, exit index: Int, rows: [Int], fillsBlocks: Bool
+  ) async throws -> Prediction {
+    let all = ExitRecords(
+      firstRow: 0, exits: Array(repeating: records, count: index + 1), labels: nil, sourceRows: rows)
+    let predict = { @Sendable (block: ExitRecords) in
+      [try ownPrediction(block, exit: index, keys: block.sourceRows)]
+    }
+    var own: [Prediction] = []
+    try await inWindows(of: blocks(of: all), { try fillsBlocks ? filled($0, predict) : predict($0) }) { own += $1 }
+    return .joining(own)
+  }
+
+  /// What the posterior makes of the own predictions of some exits, from the first on, for the last of them.
+  public func combined(_ own: [Prediction]) -> Prediction { isEnsemble ? ensemble(own) : own[own.count - 1] }
 
   /// The predictions of all exits for some rows.
   ///
@@ -100,7 +143,7 @@ public struct LastLayerLaplacePredictor: Sendable {
   ///   the head that was fitted; `NumericalError` where a covariance has no root.
   public func predict(_ records: ExitRecords) throws -> [Prediction] {
     let own = try exits.indices.map { try ownPrediction(records, exit: $0) }
-    return isEnsemble ? exits.indices.map { ensemble(Array(own[...$0])) } : own
+    return exits.indices.map { combined(Array(own[...$0])) }
   }
 
   /// The prediction of one exit for some rows; of later exits' records nothing is read, and of earlier ones only
@@ -117,7 +160,8 @@ public struct LastLayerLaplacePredictor: Sendable {
     mixture(of: predictions, weights: exits[..<predictions.count].map(\.ensembleWeight))
   }
 
-  private func ownPrediction(_ records: ExitRecords, exit index: Int) throws -> Prediction {
+  /// - Parameter keys: the index of each row, by which it gets draws of its own; those from the first row on for `nil`.
+  private func ownPrediction(_ records: ExitRecords, exit index: Int, keys: [Int]? = nil) throws -> Prediction {
     let exit = exits[index]
     let likelihood = exit.check.likelihood
     let rows = try exit.check.rows(of: records, on: backend)
@@ -145,7 +189,7 @@ public struct LastLayerLaplacePredictor: Sendable {
       predictive,
       draws: predictive.drawTable(
         shared: exit.draws, count: sampleCount, logitCount: curvature.logitCount,
-        rows: records.firstRow..<records.firstRow + rowCount, key: key.child(index)),
+        rows: keys ?? Array(records.firstRow..<records.firstRow + rowCount), key: key.child(index)),
       on: backend)
   }
 
@@ -332,5 +376,35 @@ extension LastLayerLaplacePosterior {
   ) throws -> LastLayerLaplacePredictor {
     try source.requireSameNetwork(as: description)
     return try LastLayerLaplacePredictor(self, for: description, in: context)
+  }
+}
+
+extension LastLayerLaplacePredictor {
+  /// What the posterior adds to the multiply-adds of a row that leaves at an exit, those of earlier exits included.
+  ///
+  /// With `d` inputs of a head, `C` logits, `S` draws and rank `r`: `d² + dC` for the variances of a Kronecker structure,
+  /// `dC` of a diagonal, `(d + 1) C r` of a low rank, where `r = dC` for a full one; `C²` more where covariances are
+  /// whole, and `S C²` for draws (`S C` from a diagonal, `S d C` of all weights).  Exponentials are not counted.
+  public func multiplyAdds(toExit index: Int) -> Int {
+    guard predictive != .plain else { return 0 }
+    return exits[...index].reduce(0) { sum, exit in
+      let curvature = exit.posterior.curvature.value
+      let (inputs, logits) = (curvature.inputCount, curvature.logitCount)
+      var variances = inputs * logits
+      var isDiagonal = false
+      switch exit.posterior.curvature {
+      case .kronecker: variances += inputs * inputs
+      case .diagonal: isDiagonal = true
+      case .full: variances = (inputs + 1) * logits * curvature.parameterCount
+      case .lowRank(let lowRank): variances = (inputs + 1) * logits * lowRank.rank
+      }
+      switch predictive {
+      case .weights: return sum + sampleCount * inputs * logits
+      case .whitened, .antithetic, .functionSpace:
+        return sum + variances + sampleCount * logits * (isDiagonal ? 1 : logits)
+      case .probit, .plain: return sum + variances
+      case .centredProbit, .meanField, .bridge, .normalizedBridge: return sum + variances + logits * logits
+      }
+    }
   }
 }

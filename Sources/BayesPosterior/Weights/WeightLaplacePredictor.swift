@@ -75,7 +75,7 @@ public struct WeightLaplacePredictor: Sendable {
         posterior.predictive,
         draws: posterior.predictive.drawTable(
           shared: draws[index], count: posterior.sampleCount, logitCount: description.logitCount,
-          rows: records.firstRow..<records.firstRow + records.rowCount, key: posterior.drawsKey.child(index)),
+          rows: Array(records.firstRow..<records.firstRow + records.rowCount), key: posterior.drawsKey.child(index)),
         on: backend)
     }
   }

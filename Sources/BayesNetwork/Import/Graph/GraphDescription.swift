@@ -13,17 +13,17 @@ import Foundation
 /// A node's `layer` holds the settings of its kind, as `Layer` types are coded.  `entry` is where the file with the
 /// graph keeps a weight, in the parameter's order of axes; `state` is its name in a state dictionary of PyTorch, and
 /// `axes` are that tensor's axes in the parameter's order.
-struct GraphDescription: Decodable {
+struct GraphDescription: Codable {
   static let format = "bayesify-graph"
   static let version = 1
 
-  struct Weight: Decodable {
+  struct Weight: Codable {
     var entry: String?
     var state: String?
     var axes: [Int]?
   }
 
-  struct NodeDescription: Decodable {
+  struct NodeDescription: Codable {
     var name: String
     var layer: any Layer
     var inputs: [String]
@@ -31,6 +31,13 @@ struct GraphDescription: Decodable {
 
     private enum Key: String, CodingKey {
       case name, kind, layer, inputs, weights
+    }
+
+    init(name: String, layer: any Layer, inputs: [String], weights: [String: Weight]) {
+      self.name = name
+      self.layer = layer
+      self.inputs = inputs
+      self.weights = weights
     }
 
     init(from decoder: any Decoder) throws {
@@ -45,9 +52,18 @@ struct GraphDescription: Decodable {
       inputs = try container.decode([String].self, forKey: .inputs)
       weights = try container.decodeIfPresent([String: Weight].self, forKey: .weights) ?? [:]
     }
+
+    func encode(to encoder: any Encoder) throws {
+      var container = encoder.container(keyedBy: Key.self)
+      try container.encode(name, forKey: .name)
+      try container.encode(type(of: layer).kind, forKey: .kind)
+      try container.encode(layer, forKey: .layer)
+      try container.encode(inputs, forKey: .inputs)
+      try container.encode(weights, forKey: .weights)
+    }
   }
 
-  struct ExitDescription: Decodable {
+  struct ExitDescription: Codable {
     var name: String
     var logits: String
     var likelihood: Likelihood?
@@ -68,8 +84,27 @@ struct GraphDescription: Decodable {
     return Dictionary(uniqueKeysWithValues: types.map { ($0.kind, $0) })
   }()
 
+  /// Whether a description may name a layer.
+  static func canName(_ layer: any Layer) -> Bool { layers[type(of: layer).kind].map { $0 == type(of: layer) } ?? false }
+
+  init(nodes: [NodeDescription], exits: [ExitDescription]) {
+    version = Self.version
+    self.nodes = nodes
+    self.exits = exits
+  }
+
+  /// The description as JSON that `describes` knows.
+  ///
+  /// - Throws: `EncodingError` for a setting that is infinite or not a number.
+  func json() throws -> String {
+    let encoder = JSONEncoder()
+    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
+    // The format comes first, by which descriptions are told.
+    return #"{"format": "\#(Self.format)", "# + String(decoding: try encoder.encode(self), as: UTF8.self).dropFirst()
+  }
+
   /// No network's description is longer, and one of hostile brackets takes Foundation seconds a megabyte.
-  private static let sizeLimit = 2 << 20
+  static let sizeLimit = 2 << 20
 
   /// Whether JSON is a description of this kind, which begins by saying so; other JSON is not parsed for it.
   static func describes(_ data: Data) -> Bool {

@@ -98,7 +98,10 @@ enum KerasCatalog {
     case "Resizing": try resizing(options)
     case "RepeatVector": KerasRecipe(Repetition(count: try options.integer("n")))
 
-    case "Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D": try dropout(options)
+    case "Dropout": try dropout(options, sharedAxes: try options.axesOfOne("noise_shape"))
+    case "SpatialDropout1D": try dropout(options, sharedAxes: [0])
+    case "SpatialDropout2D": try spatialDropout(options, axes: 2)
+    case "SpatialDropout3D": try spatialDropout(options, axes: 3)
     case "GaussianNoise", "GaussianDropout", "AlphaDropout", "ActivityRegularization",
       // Augmentation, which Keras switches off outside training.
       "RandomFlip", "RandomRotation", "RandomZoom", "RandomTranslation", "RandomContrast",
@@ -454,12 +457,20 @@ enum KerasCatalog {
           right: sign * sides.right)))
   }
 
-  private static func dropout(_ options: KerasOptions) throws(KerasRefusal) -> KerasRecipe {
+  private static func spatialDropout(_ options: KerasOptions, axes: Int) throws(KerasRefusal) -> KerasRecipe {
+    let order = try options.text("data_format", "dim_ordering", default: "channels_last")
+    let first = order == "channels_first" || order == "th" ? 1 : 0
+    return try dropout(options, sharedAxes: Array(first..<first + axes))
+  }
+
+  private static func dropout(
+    _ options: KerasOptions, sharedAxes: [Int]?
+  ) throws(KerasRefusal) -> KerasRecipe {
     let rate = try options.number("rate", "p")
     guard (0...1).contains(rate) else {
       throw KerasRefusal("its rate is \(rate); it must be between 0 and 1")
     }
-    return KerasRecipe(Identity(dropoutRate: rate))
+    return KerasRecipe(Identity(dropoutRate: rate, dropoutSharedAxes: sharedAxes))
   }
 
   private static func interpolation(

@@ -76,6 +76,15 @@ struct KerasOptions: Sendable {
     return integers
   }
 
+  /// The axes of a row, from zero, at which a shape, batch axis first, is one; `nil` where there is no shape.
+  func axesOfOne(_ key: String) throws(KerasRefusal) -> [Int]? {
+    guard let value = value([key])?.value else { return nil }
+    guard let extents = value.list, !extents.isEmpty, extents.allSatisfy({ $0 == .null || $0.integer != nil }) else {
+      throw KerasRefusal("its '\(key)' is \(value) where a shape is needed")
+    }
+    return extents.indices.dropFirst().filter { extents[$0].integer == 1 }.map { $0 - 1 }
+  }
+
   /// A height and a width, given as a pair or as one number for both; for sequences, a width alone.
   func extent(
     _ keys: String..., default standard: Extent2D? = nil, in range: ClosedRange<Int> = 1...largestSetting

@@ -210,7 +210,10 @@ extension KerasCatalog {
   private static func atEveryStep(_ layer: any Layer) -> any Layer {
     func wrapping(_ layer: some Layer) -> any Layer { TimeDistributed(layer) }
     switch layer {
-    case is Dense, is Activation, is Identity: return layer
+    case is Dense, is Activation: return layer
+    case var identity as Identity:
+      identity.dropoutSharedAxes = identity.dropoutSharedAxes?.map { $0 + 1 }
+      return identity
     default: return wrapping(layer)
     }
   }

@@ -1,0 +1,108 @@
+import BayesPrediction
+public import BayesTensor
+
+/// A posterior of sampled networks in a file.
+///
+/// - `/` has the attributes of every posterior (see `LastLayerLaplacePosterior`), `method`, and of dropout `layerNames` and
+///   `layerRates`, of an ensemble `memberFiles` and `memberDigests`.
+/// - `/exits/0` and so on have attributes of the exit.
+extension SampledNetworkPosterior {
+  /// The values of the attribute `method` in a posterior's file.
+  public static let dropoutMethodName = "dropout"
+  public static let ensembleMethodName = "ensemble"
+
+  /// Writes the posterior; the caller finishes the archive.
+  ///
+  /// - Throws: `FileError` where the file cannot be written.
+  public func write(to archive: any ArrayArchiveWriter) throws(FileError) {
+    func header(_ method: String, _ key: RandomKey) throws(FileError) {
+      try archive.writePosteriorHeader(
+        method: method, sampleCount: sampleCount, drawsKey: key, source: source, warnings: warnings)
+    }
+    switch kind {
+    case .dropout(_, let key, let layers):
+      try header(Self.dropoutMethodName, key)
+      try archive.setAttribute("layerNames", .texts(layers.map(\.name)), of: "/")
+      try archive.setAttribute("layerRates", .numbers(layers.map(\.rate)), of: "/")
+    case .ensemble(let members):
+      // Nothing is drawn.
+      try header(Self.ensembleMethodName, RandomKey(seed: 0))
+      try archive.setAttribute("memberFiles", .texts(members.map(\.file)), of: "/")
+      try archive.setAttribute("memberDigests", .texts(members.map(\.digest)), of: "/")
+    }
+    for (index, exit) in exits.enumerated() {
+      let path = "/exits/\(index)"
+      let description = source.exits[index]
+      try archive.setAttribute("name", .text(description.name), of: path)
+      try archive.setAttribute("likelihood", .text(description.likelihood.rawValue), of: path)
+      try archive.setAttribute("logitCount", .integer(description.logitCount), of: path)
+      if let multiplyAdds = description.multiplyAdds {
+        try archive.setAttribute("multiplyAdds", .integer(multiplyAdds), of: path)
+      }
+      try archive.setAttribute("temperature", .number(exit.temperature), of: path)
+      if let value = exit.validationNLL { try archive.setAttribute("validationNLL", .number(value), of: path) }
+      if let value = exit.untemperedNLL { try archive.setAttribute("untemperedNLL", .number(value), of: path) }
+    }
+  }
+
+  /// Reads a posterior and checks all of it.
+  ///
+  /// - Throws: `FileError` naming the object that is missing, not finite, out of range or of a later version.
+  public init(from archive: any ArrayArchive) throws(FileError) {
+    let reader = PosteriorReader(archive: archive)
+    let method = try archive.text("method")
+    try reader.requireMethod(method == Self.ensembleMethodName ? method : Self.dropoutMethodName)
+    let sampleCount = try reader.sampleCount(within: Self.allowedDrawCounts)
+    let kind: Kind
+    if method == Self.ensembleMethodName {
+      let (files, digests) = (try reader.texts("memberFiles", of: "/"), try reader.texts("memberDigests", of: "/"))
+      guard files.count == sampleCount, digests.count == sampleCount else {
+        throw reader.failure(
+          .missing, "/",
+          "There are \(files.count) files and \(digests.count) digests for \(sampleCount) members; fit again.")
+      }
+      kind = .ensemble(zip(files, digests).map { EnsembleMember(file: $0, digest: $1) })
+    } else {
+      let names = try reader.texts("layerNames", of: "/")
+      guard case .numbers(let rates)? = try archive.attribute("layerRates", of: "/"), rates.count == names.count,
+        !names.isEmpty, rates.allSatisfy({ $0 > 0 && $0 <= 1 })
+      else {
+        throw reader.failure(
+          .value, "/", "The attributes 'layerNames' and 'layerRates' are not names with rates above 0; fit again.")
+      }
+      kind = .dropout(
+        draws: sampleCount, key: try reader.json("drawsKey", of: "/"),
+        layers: zip(names, rates).map { DropoutLayer(name: $0, rate: $1) })
+    }
+    var exits: [Exit] = []
+    var descriptions: [ExitDescription] = []
+    for index in 0..<(try reader.exitCount()) {
+      let path = "/exits/\(index)"
+      let likelihood: Likelihood = try reader.choice("likelihood", of: path)
+      let logitCount = try reader.integer("logitCount", of: path)
+      let fits =
+        switch likelihood {
+        case .categorical: logitCount > 1
+        case .binary: logitCount == 1
+        case .multilabel: logitCount > 0
+        case .gaussian: false
+        }
+      guard fits, logitCount <= 1 << 24 else {
+        throw reader.failure(
+          .value, path, "\(logitCount) logit(s) do not go with the likelihood '\(likelihood.rawValue)'; fit again.")
+      }
+      descriptions.append(
+        ExitDescription(
+          name: try archive.text("name", of: path), likelihood: likelihood, logitCount: logitCount,
+          multiplyAdds: try reader.optionalInteger("multiplyAdds", of: path)))
+      exits.append(
+        Exit(
+          temperature: try reader.positiveNumber("temperature", of: path),
+          validationNLL: try reader.optionalNumber("validationNLL", of: path),
+          untemperedNLL: try reader.optionalNumber("untemperedNLL", of: path)))
+    }
+    self.init(
+      kind: kind, exits: exits, source: try reader.source(exits: descriptions),
+      warnings: try reader.texts("warnings", of: "/"))
+  }
+}

@@ -1,0 +1,170 @@
+public import BayesNetwork
+public import BayesPrediction
+public import BayesTensor
+
+/// A posterior whose draws are whole networks: the thinned networks of dropout, or networks that were trained apart.
+///
+/// Its file holds no weights; predictions need the checkpoints.
+public struct SampledNetworkPosterior: Sendable, Equatable {
+  /// What the networks are.
+  public enum Kind: Sendable, Equatable {
+    /// So many draws of what dropout drops, from a key; with the names of the layers and their rates.
+    case dropout(draws: Int, key: RandomKey, layers: [DropoutLayer])
+    /// Checkpoints, the first of which is that of `source`.
+    case ensemble([EnsembleMember])
+  }
+
+  /// A dropout layer, as the fit found it.
+  public struct DropoutLayer: Sendable, Equatable {
+    public var name: String
+    public var rate: Double
+  }
+
+  /// One network of an ensemble.
+  public struct EnsembleMember: Sendable, Equatable {
+    /// The file, as the user named it.
+    public var file: String
+    /// Its SHA-256.
+    public var digest: String
+
+    public init(file: String, digest: String) {
+      self.file = file
+      self.digest = digest
+    }
+  }
+
+  /// What was chosen for one exit on validation rows.
+  public struct Exit: Sendable, Equatable {
+    /// What every network's logits are divided by.
+    public var temperature = 1.0
+    /// The mean negative log-likelihood of validation labels, nats, at the temperature.
+    public var validationNLL: Double?
+    /// That at temperature one.
+    public var untemperedNLL: Double?
+
+    public init(temperature: Double = 1, validationNLL: Double? = nil, untemperedNLL: Double? = nil) {
+      self.temperature = temperature
+      self.validationNLL = validationNLL
+      self.untemperedNLL = untemperedNLL
+    }
+  }
+
+  /// The draws that may be asked for.
+  public static let allowedDrawCounts = 2...10_000
+
+  public let kind: Kind
+  /// One an exit, earliest first.
+  public var exits: [Exit]
+  /// Exits, names, digests and preprocessing of the first network; `multiplyAdds` are those of all networks.
+  public let source: RecordsDescription
+  /// What the user should know, one sentence or two each.
+  public var warnings: [String]
+
+  /// The number of networks.
+  public var sampleCount: Int {
+    switch kind {
+    case .dropout(let draws, _, _): draws
+    case .ensemble(let members): members.count
+    }
+  }
+
+  /// Makes the posterior of a network's dropout layers.
+  ///
+  /// - Parameter source: what is known of the network's exits.
+  /// - Throws: `NetworkError` as `ThinnedNetworks`; `FileError` for exits that it is not for.
+  /// - Precondition: `draws` is within `allowedDrawCounts`.
+  public init(dropoutOf frozen: FrozenNetwork, draws: Int, key: RandomKey, source: RecordsDescription) throws {
+    precondition(Self.allowedDrawCounts.contains(draws), "From 2 to 10000 draws can be used; got \(draws).")
+    try source.requireSampledExits()
+    let networks = try ThinnedNetworks(frozen)
+    let layers = networks.sites.map { DropoutLayer(name: $0.name, rate: $0.rate) }
+    kind = .dropout(draws: draws, key: key, layers: layers)
+    exits = source.exits.map { _ in Exit() }
+    warnings = networks.affectsExit.enumerated().filter { !$0.element }.map { index, _ in
+      "Exit \(index) ('\(source.exits[index].name)') has no dropout before it, so all its draws are the same."
+    }
+    var described = source
+    for index in described.exits.indices {
+      described.exits[index].multiplyAdds = networks.multiplyAdds(toExit: index, draws: draws)
+      described.exits[index].head = nil
+    }
+    self.source = described
+  }
+
+  /// Makes the posterior of networks that were trained apart.
+  ///
+  /// - Parameters:
+  ///   - members: the networks in order, and what is known of their exits.
+  /// - Throws: `FileError` naming the file whose input or exits are not those of the first, or that comes twice.
+  /// - Precondition: there are two members at least.
+  public init(
+    ensembleOf members: [(member: EnsembleMember, network: Network, description: RecordsDescription)]
+  ) throws(FileError) {
+    precondition(members.count > 1, "An ensemble has two members at least.")
+    let first = members[0]
+    try first.description.requireSampledExits()
+    for (index, other) in members.enumerated().dropFirst() {
+      func refusal(_ code: FileError.Code, _ message: String) -> FileError {
+        FileError(code, file: other.member.file, message)
+      }
+      if let same = members[..<index].first(where: { $0.member.digest == other.member.digest }) {
+        throw refusal(
+          .value, "It is the same as \(same.member.file); members of an ensemble are networks that were trained apart.")
+      }
+      guard other.network.inputShape == first.network.inputShape else {
+        throw refusal(
+          .shape,
+          "It takes rows of \(other.network.inputShape), but \(first.member.file) takes \(first.network.inputShape); members of "
+            + "an ensemble take the same rows.")
+      }
+      let (own, theirs) = (first.description.exits, other.description.exits)
+      guard own.count == theirs.count else {
+        throw refusal(
+          .shape,
+          "It has \(theirs.count) exit(s), but \(first.member.file) has \(own.count); members of an ensemble have the same exits."
+        )
+      }
+      for (exit, (a, b)) in zip(own, theirs).enumerated()
+      where a.likelihood != b.likelihood || a.logitCount != b.logitCount {
+        throw FileError(
+          .shape, file: other.member.file, object: "exit \(exit) ('\(b.name)')",
+          "It gives \(b.logitCount) \(b.likelihood.rawValue) logit(s), that of \(first.member.file) \(a.logitCount) "
+            + "\(a.likelihood.rawValue) one(s); members of an ensemble know the same classes.")
+      }
+      try other.description.requireSampledExits()
+    }
+    kind = .ensemble(members.map(\.member))
+    exits = first.description.exits.map { _ in Exit() }
+    var described = first.description
+    for index in described.exits.indices {
+      described.exits[index].multiplyAdds = members.reduce(0) { $0 + $1.network.multiplyAdds(toExit: index) }
+      described.exits[index].head = nil
+    }
+    source = described
+    warnings = []
+  }
+
+  init(kind: Kind, exits: [Exit], source: RecordsDescription, warnings: [String]) {
+    self.kind = kind
+    self.exits = exits
+    self.source = source
+    self.warnings = warnings
+  }
+}
+
+extension RecordsDescription {
+  /// Refuses exits whose draws are not averaged as probabilities, and answers at several positions.
+  fileprivate func requireSampledExits() throws(FileError) {
+    for (index, exit) in exits.enumerated() where exit.likelihood == .gaussian {
+      throw FileError(
+        .unsupported, file: file, object: "exit \(index) ('\(exit.name)')",
+        "Draws of networks are for classes and labels, and its likelihood is gaussian; 'fit laplace' takes it.")
+    }
+    guard positions.isEmpty else {
+      throw FileError(
+        .unsupported, file: file,
+        "Its exits answer at \(Shape(positions)) positions of a row, and draws of networks are for one answer a row; 'fit "
+          + "laplace' takes it.")
+    }
+  }
+}

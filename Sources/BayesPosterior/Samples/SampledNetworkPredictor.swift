@@ -1,0 +1,221 @@
+public import BayesNetwork
+public import BayesPrediction
+public import BayesTensor
+
+/// A posterior of sampled networks made ready to predict.
+///
+/// - Determinism: no randomness but the posterior's key; a row's prediction depends neither on the other rows nor on how
+///   they are cut.
+/// - Cost: every network runs on every row, but for what the thinned networks of dropout have in common, which runs once.
+///   Prepared networks of draws are kept where all take at most 512 MiB, else prepared anew for every block of rows.
+public struct SampledNetworkPredictor: Sendable {
+  private enum Networks: Sendable {
+    /// The members behind the first, whose logits are those recorded, and their files.
+    case members([(file: String, network: any PreparedNetwork)])
+    case draws(DrawnNetworks)
+  }
+
+  private let posterior: SampledNetworkPosterior
+  private let networks: Networks
+  private let context: ExecutionContext
+
+  /// Prepares the networks behind the first of an ensemble.
+  ///
+  /// - Parameter members: those networks, in the posterior's order.
+  /// - Precondition: there are as many as the posterior has but the first.
+  init(
+    _ posterior: SampledNetworkPosterior, members: [FrozenNetwork], on backend: any NetworkBackend,
+    in context: ExecutionContext
+  ) throws {
+    guard case .ensemble(let known) = posterior.kind, members.count == known.count - 1 else {
+      preconditionFailure("Members are those of an ensemble but the first.")
+    }
+    self.posterior = posterior
+    self.context = context
+    let preprocessing = posterior.source.preprocessing ?? .identity
+    networks = .members(
+      try zip(known.dropFirst(), members).map { member, frozen in
+        (
+          member.file,
+          try backend.prepare(frozen, preprocessing: preprocessing, outputs: frozen.network.exits.map(\.logits))
+        )
+      })
+  }
+
+  init(
+    _ posterior: SampledNetworkPosterior, thinned: ThinnedNetworks, of frozen: FrozenNetwork,
+    on backend: any NetworkBackend, in context: ExecutionContext
+  ) throws {
+    guard case .dropout(let draws, let key, _) = posterior.kind else { preconditionFailure("Dropout is drawn.") }
+    self.posterior = posterior
+    self.context = context
+    networks = .draws(
+      try DrawnNetworks(
+        thinned, of: frozen, count: draws, key: key, preprocessing: posterior.source.preprocessing ?? .identity,
+        on: backend, width: context.width))
+  }
+
+  /// The predictions of all exits, block by block of rows, a sample a network.
+  ///
+  /// - Parameters:
+  ///   - records: what left the exits of the network itself, for an ensemble of its first member.
+  ///   - rows: the stored rows that they are of.
+  /// - Shapes: logits `[networks, rows, classes]`.
+  /// - Throws: `FileError` for a logit that is not finite; `NetworkError`, `NumericalError`, `CancellationError`.
+  public func predictions(
+    for records: ExitRecords, of rows: RowBatch, _ body: (ExitRecords, [Prediction]) throws -> Void
+  ) async throws {
+    let numbers = posterior.source.exits.reduce(0) { $0 + $1.logitCount } * posterior.sampleCount
+    let blockRowCount = max(1, min(ExitRecords.chunkRowCount, (1 << 23) / max(1, numbers)))
+    for first in stride(from: 0, to: records.rowCount, by: blockRowCount) {
+      try Task.checkCancellation()
+      let range = first..<min(first + blockRowCount, records.rowCount)
+      let block = records.rows(range)
+      let samples = try await logits(for: block, of: range.count == rows.count ? rows : rows.rows(Array(range)))
+      let predictions = posterior.exits.indices.map { exit in
+        let temperature = posterior.exits[exit].temperature
+        let stacked = Tensor.stacking(samples.map { $0[exit] })
+        let description = posterior.source.exits[exit]
+        return Prediction(
+          logits: (temperature == 1 ? stacked : stacked.map { Float(Double($0) / temperature) })
+            .reshaped(to: [samples.count, range.count, description.logitCount]),
+          likelihood: description.likelihood, exit: exit)
+      }
+      try body(block, predictions)
+      context.report(
+        StageProgress(stage: "Predicting", completed: records.firstRow + range.upperBound, total: nil))
+    }
+  }
+
+  /// The logits of every network at every exit, `[rows, classes]`.
+  private func logits(for records: ExitRecords, of rows: RowBatch) async throws -> [[Tensor<Float>]] {
+    let recorded = records.exits.map(\.logits)
+    var samples: [[Tensor<Float>]] = []
+    switch networks {
+    case .members(let members):
+      samples.append(recorded)
+      for (file, network) in members {
+        let outputs = try await network(rows, width: context.width)
+        samples.append(try checked(outputs, records, file: file))
+      }
+    case .draws(let drawn):
+      for outputs in try await drawn(rows, width: context.width) {
+        var remaining = outputs[...]
+        let all = recorded.indices.map { drawn.affectsExit[$0] ? remaining.removeFirst() : recorded[$0] }
+        samples.append(try checked(all, records, file: posterior.source.file))
+      }
+    }
+    return samples
+  }
+
+  private func checked(
+    _ outputs: [Tensor<Float>], _ records: ExitRecords, file: String
+  ) throws(FileError) -> [Tensor<Float>] {
+    for (index, output) in outputs.enumerated() {
+      guard let position = output.firstNonFinite else { continue }
+      let logitCount = posterior.source.exits[index].logitCount
+      throw FileError(
+        .value, file: file, object: "exit \(index) ('\(posterior.source.exits[index].name)')",
+        records.place(ofRow: position / logitCount, in: [])
+          + " gives a logit of \(output[position]); check its values and "
+          + "the preprocessing.")
+    }
+    return outputs
+  }
+}
+
+/// The thinned networks of dropout, ready to run.
+private struct DrawnNetworks: Sendable {
+  let affectsExit: [Bool]
+  private let thinned: ThinnedNetworks
+  private let count: Int
+  private let key: RandomKey
+  private let preprocessing: Preprocessing
+  private let backend: any NetworkBackend
+  /// What all draws have in common; `nil` where that is the input alone.
+  private let common: (any PreparedNetwork)?
+  private let inputs: [Int]
+  private let outputs: [Int]
+  private let kept: [any PreparedNetwork]
+
+  private static let keptByteCount = 512 << 20
+
+  init(
+    _ thinned: ThinnedNetworks, of frozen: FrozenNetwork, count: Int, key: RandomKey, preprocessing: Preprocessing,
+    on backend: any NetworkBackend, width: Int
+  ) throws {
+    self.thinned = thinned
+    self.count = count
+    self.key = key
+    self.preprocessing = preprocessing
+    self.backend = backend
+    affectsExit = thinned.affectsExit
+    inputs = thinned.boundary
+    outputs = zip(frozen.network.exits, thinned.affectsExit).filter(\.1).map(\.0.logits)
+    let computed = inputs.filter { $0 != 0 }
+    common =
+      computed.isEmpty
+      ? nil : try backend.prepare(frozen, preprocessing: preprocessing, inputs: [0], outputs: computed)
+    let first = try Self.prepare(thinned, 0, key, preprocessing, inputs, outputs, on: backend)
+    var kept: [any PreparedNetwork] = []
+    if first.residentByteCount(width: width) <= Self.keptByteCount / count {
+      kept.append(first)
+      for draw in 1..<count {
+        kept.append(try Self.prepare(thinned, draw, key, preprocessing, inputs, outputs, on: backend))
+      }
+    }
+    self.kept = kept
+  }
+
+  /// The logits of the exits that draws differ at, a list a draw.
+  func callAsFunction(_ rows: RowBatch, width: Int) async throws -> [[Tensor<Float>]] {
+    var shared: [RowBatch] = []
+    if let common { shared = try await common(rows, width: width).map { RowBatch($0) } }
+    var given: [RowBatch] = []
+    for node in inputs { given.append(node == 0 ? rows : shared.removeFirst()) }
+    var result: [[Tensor<Float>]] = []
+    for draw in 0..<count {
+      try Task.checkCancellation()
+      let network =
+        try kept.isEmpty
+        ? Self.prepare(thinned, draw, key, preprocessing, inputs, outputs, on: backend) : kept[draw]
+      result.append(try await network(given, width: width))
+    }
+    return result
+  }
+
+  private static func prepare(
+    _ thinned: ThinnedNetworks, _ draw: Int, _ key: RandomKey, _ preprocessing: Preprocessing, _ inputs: [Int],
+    _ outputs: [Int], on backend: any NetworkBackend
+  ) throws -> any PreparedNetwork {
+    let network = try thinned.network(draw: draw, key: key)
+    return try backend.prepare(network, preprocessing: preprocessing, inputs: inputs, outputs: outputs)
+  }
+}
+
+extension SampledNetworkPosterior {
+  /// Prepares predictions for rows that a description describes.
+  ///
+  /// - Parameters:
+  ///   - networks: the checkpoints' networks: of dropout one, of an ensemble all.
+  ///   - backend: what runs them.
+  /// - Throws: `FileError` where networks or rows are others than those of the fit; what preparing throws.
+  public func predictor(
+    for description: RecordsDescription, of networks: [FrozenNetwork], on backend: any NetworkBackend,
+    in context: ExecutionContext
+  ) throws -> SampledNetworkPredictor {
+    try source.requireSameNetwork(as: description)
+    switch kind {
+    case .ensemble:
+      return try SampledNetworkPredictor(self, members: Array(networks.dropFirst()), on: backend, in: context)
+    case .dropout(_, _, let layers):
+      let thinned = try ThinnedNetworks(networks[0])
+      guard thinned.sites.map({ DropoutLayer(name: $0.name, rate: $0.rate) }) == layers else {
+        throw FileError(
+          .value, file: source.file,
+          "Its dropout layers are not those of the network; name the checkpoint that it was fitted to, or fit again.")
+      }
+      return try SampledNetworkPredictor(self, thinned: thinned, of: networks[0], on: backend, in: context)
+    }
+  }
+}
