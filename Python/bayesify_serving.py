@@ -20,10 +20,15 @@ import numpy as np
 
 class Posterior:
     def __init__(self, file):
+        if not str(file).endswith(".npz"):
+            raise ValueError("%s is no .npz file; write one with: bayesify export POSTERIOR -o serving.npz" % file)
         self.arrays = dict(np.load(file))
 
     def predict(self, features, exit=0):
         part = lambda name: self.arrays.get("exits/%d/%s" % (exit, name))
+        if part("weight") is None:
+            exits = sorted({int(name.split("/")[1]) for name in self.arrays if name.startswith("exits/")})
+            raise ValueError("there is no exit %d; the posterior has %s" % (exit, ", ".join(map(str, exits)) or "none"))
         x, temperature = np.asarray(features, np.float64), part("temperature")[0]
         logits = x @ part("weight") + part("bias")
         if part("reciprocals") is not None:
@@ -48,4 +53,7 @@ if __name__ == "__main__":
     parser.add_argument("posterior"), parser.add_argument("features"), parser.add_argument("-o", "--output", required=True)
     parser.add_argument("--exit", type=int, default=0)
     arguments = parser.parse_args()
-    np.save(arguments.output, Posterior(arguments.posterior).predict(np.load(arguments.features), arguments.exit))
+    try:
+        np.save(arguments.output, Posterior(arguments.posterior).predict(np.load(arguments.features), arguments.exit))
+    except (OSError, ValueError) as error:
+        parser.exit(1, "bayesify_serving: %s\n" % error)

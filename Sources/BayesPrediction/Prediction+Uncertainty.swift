@@ -45,23 +45,19 @@ extension Prediction {
     var conditional = Tensor<Double>(zeros: [rowCount])
     var total = Tensor<Double>(zeros: [rowCount])
     // Samples outermost, as they lie in memory; each row still adds its samples in order.
+    var block = SoftmaxBlock(rowCount: rowCount, classCount: classCount)
     logits.withSpan { logits in
       probabilities.withMutableSpan { probabilities in
         conditional.withMutableSpan { conditional in
-          var values = [Double](repeating: 0, count: classCount)
           for sample in 0..<sampleCount {
             let weight = sampleWeights?[sample] ?? 1 / Double(sampleCount)
-            for row in 0..<rowCount {
-              let start = (sample * rowCount + row) * width
-              // A binary logit `z` stands for the pair `(0, z)`, whose first entry stays zero.
-              let offset = classCount - width
-              values[0] = 0
-              for index in 0..<width { values[index + offset] = Double(logits[start + index]) }
-              let entropy = Self.softmax(&values)
-              for index in 0..<classCount {
-                probabilities[row * classCount + index] += weight * values[index]
+            for first in stride(from: 0, to: rowCount, by: block.rowCount) {
+              let count = min(block.rowCount, rowCount - first)
+              block.read(logits, from: (sample * rowCount + first) * width, rowCount: count, width: width)
+              for row in 0..<count {
+                conditional[first + row] += weight * block.add(
+                  row, weight: weight, to: &probabilities, at: (first + row) * classCount)
               }
-              conditional[row] += weight * entropy
             }
           }
         }
@@ -122,27 +118,63 @@ extension Prediction {
       probabilities: probabilities, total: total, aleatoric: aleatoric, epistemic: epistemic)
   }
 
-  /// Replaces logits by their softmax and returns its entropy.
-  ///
-  ///     p = exp(z − max) / S,   H[p] = log S − Σ p (z − max)
-  private static func softmax(_ values: inout [Double]) -> Double {
-    var maximum = -Double.infinity
-    for value in values { maximum = max(maximum, value) }
-    // One exponential a class and one logarithm a row: the entropy needs no logarithm of each `p`.
-    var sum = 0.0
-    var weighted = 0.0
-    for index in values.indices {
-      let shifted = values[index] - maximum
-      let exponential = Double.exp(shifted)
-      values[index] = exponential
-      sum += exponential
-      // Where the exponential is zero the shift may be infinite.
-      if exponential > 0 { weighted += exponential * shifted }
-    }
-    for index in values.indices { values[index] /= sum }
-    return Double.log(sum) - weighted / sum
-  }
-
   /// The mean probabilities, `[batch, classes]`.
   public func probabilities() -> Tensor<Double> { uncertaintySplit().probabilities }
+}
+
+/// The softmax of a few rows at once, so that their exponentials are computed together.
+private struct SoftmaxBlock {
+  let rowCount: Int
+  private let classCount: Int
+  /// `z − max`, and after those of all rows `exp(z − max)`, `[2, rows, classes]`.
+  private var numbers: [Double]
+
+  /// As many of the rows as stay in the nearest cache, and one at least.
+  init(rowCount: Int, classCount: Int) {
+    self.rowCount = max(1, min(rowCount, 1024 / max(1, classCount)))
+    self.classCount = classCount
+    numbers = [Double](repeating: 0, count: 2 * self.rowCount * classCount)
+  }
+
+  /// Reads rows of `width` logits; a single logit `z` of two classes stands for the pair `(0, z)`.
+  mutating func read(_ logits: Span<Float>, from first: Int, rowCount: Int, width: Int) {
+    let classCount = classCount
+    let offset = classCount - width
+    let half = self.rowCount * classCount
+    var (source, target) = (first, 0)
+    var numbers = numbers.mutableSpan
+    for _ in 0..<rowCount {
+      var maximum = offset == 0 ? -Float.infinity : 0
+      for position in source..<source + width { maximum = logits[position] > maximum ? logits[position] : maximum }
+      let largest = Double(maximum)
+      for index in 0..<offset { numbers[target + index] = -largest }
+      for index in 0..<width { numbers[target + offset + index] = Double(logits[source + index]) - largest }
+      source += width
+      target += classCount
+    }
+    for position in 0..<target { numbers[half + position] = numbers[position] }
+    numbers.formExponentials(in: half..<half + target)
+  }
+
+  /// Adds the probabilities of one row, times a weight, to some others, and returns their entropy.
+  ///
+  ///     p = exp(z − max) / S,   H[p] = log S − Σ p (z − max)
+  ///
+  /// One exponential a class and one logarithm a row: the entropy needs no logarithm of each `p`.
+  func add(_ row: Int, weight: Double, to probabilities: inout MutableSpan<Double>, at start: Int) -> Double {
+    let numbers = numbers.span
+    let first = row * classCount
+    let half = rowCount * classCount
+    var sum = 0.0
+    var weighted = 0.0
+    for gap in first..<first + classCount {
+      let exponential = numbers[half + gap]
+      sum += exponential
+      // Where the exponential is zero the gap may be infinite.
+      if exponential > 0 { weighted += exponential * numbers[gap] }
+    }
+    let scale = weight / sum
+    for index in 0..<classCount { probabilities[start + index] += scale * numbers[half + first + index] }
+    return Double.log(sum) - weighted / sum
+  }
 }

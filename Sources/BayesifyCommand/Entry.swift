@@ -61,9 +61,19 @@ enum Entry {
     let values = lines.filter { $0.hasPrefix("- ") }.map { $0.dropFirst(2) }
     let message = (lines.filter { !$0.hasPrefix("- ") } + (values.isEmpty ? [] : [values.joined(separator: ", ")]))
       .joined(separator: " ")
-    let help = BayesifyCommand.fullMessage(for: error).firstMatch(of: /See '(bayesify .*--help)'/)?.1
     let stop = message.last.map { ".?!".contains($0) } ?? true ? "" : "."
-    return "\(message)\(stop) See '\(help ?? "bayesify --help")'."
+    return "\(message)\(stop) See '\(verb) --help'."
+  }
+
+  /// The verb that the command line begins with; what is thrown once it runs does not know it.
+  private static var verb: String {
+    var (command, words): (any ParsableCommand.Type, [String]) = (BayesifyCommand.self, ["bayesify"])
+    for argument in CommandLine.arguments.dropFirst() {
+      guard let next = command.configuration.subcommands.first(where: { $0._commandName == argument }) else { break }
+      command = next
+      words.append(argument)
+    }
+    return words.joined(separator: " ")
   }
 }
 

@@ -67,6 +67,7 @@ struct Evaluate: AsyncParsableCommand {
   @OptionGroup var execution: ExecutionOptions
 
   func validate() throws {
+    try requireRows(of: validation, for: validationRows, validationLabels)
     guard !models.isEmpty else { throw ValidationError("Name at least one model.") }
     if let json, let html, URL(filePath: json).standardizedFileURL == URL(filePath: html).standardizedFileURL {
       throw ValidationError("--json and --html need names of their own.")
@@ -109,6 +110,11 @@ struct Evaluate: AsyncParsableCommand {
     // The checkpoint of a posterior may need it, and is opened later.
     let checkpoints = lineup.inputs.compactMap { if case .checkpoint(let model) = $0 { model } else { nil } }
     if checkpoints.count == lineup.inputs.count { try options.checkpoint.requireUse(by: checkpoints) }
+    if !([test] + foreign + [held].compactMap { $0 }).contains(where: { if case .dataset = $0 { true } else { false } }),
+      lineup.inputs.allSatisfy({ if case .posterior(.lastLayer, _, _) = $0 { true } else { false } })
+    {
+      try options.checkpoint.requireNetwork(becauseOf: "exit records and last-layer posteriors")
+    }
     try execution.requireWritable(json, html, apartFrom: lineup.inputs.map(\.recordedCheckpoint))
     for index in lineup.groups.indices {
       let group = lineup.groups[index]
@@ -273,7 +279,9 @@ struct Evaluate: AsyncParsableCommand {
           try description.requireClasses(labels) { block.place(ofRow: $0, in: description.positions) }
         }
         for prediction in predictions {
-          try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
+          try naming(description, exit: prediction.exit) {
+            try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
+          }
         }
       }
     }
@@ -286,6 +294,16 @@ struct Evaluate: AsyncParsableCommand {
       return try await body()
     } catch let error as EvaluationError {
       throw FileError(.value, file: file, error.message)
+    }
+  }
+
+  /// The same, and at which exit.
+  private func naming(_ description: RecordsDescription, exit: Int, _ body: () throws -> Void) throws {
+    do {
+      try body()
+    } catch let error as EvaluationError {
+      throw FileError(
+        .value, file: description.file, object: "exit \(exit) ('\(description.exits[exit].name)')", error.message)
     }
   }
 

@@ -1,6 +1,5 @@
 import ArgumentParser
 import Bayesify
-import Foundation
 
 struct Export: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
@@ -20,17 +19,18 @@ struct Export: AsyncParsableCommand {
   @Option(name: .shortAndLong, help: "The arrays: .npz, or .h5 or .hdf5.")
   var output: String
 
-  @OptionGroup var execution: ExecutionOptions
+  @Flag(name: .shortAndLong, help: "No note of what was written; errors stay.")
+  var quiet = false
+
+  @Flag(help: "Replace outputs that exist.")
+  var force = false
 
   func validate() throws {
-    guard ["npz", "h5", "hdf5"].contains(URL(filePath: output).pathExtension.lowercased()) else {
-      throw ValidationError(
-        "-o \(output) ends in no format that is written; give a name in .npz (NumPy), .h5 or .hdf5 (HDF5).")
-    }
+    try OutputFormat.requireSuffix(of: output, among: [.npz, .hdf5], needsSuffix: true)
   }
 
   func run() async throws {
-    try execution.requireWritable(output, apartFrom: [posterior])
+    try requireOutputs([output], apartFrom: [posterior], replacing: force)
     guard case .posterior(let posterior, let file, _) = try ModelInput(posterior) else {
       throw FileError(.unsupported, file: posterior, "This is a checkpoint; name a posterior that 'fit laplace' wrote.")
     }
@@ -39,16 +39,15 @@ struct Export: AsyncParsableCommand {
         .unsupported, file: file,
         "This posterior predicts with its networks alone; name a posterior of last layers.")
     }
-    let backend = try execution.backend()
-    let writer = try archiveWriter(output, replacing: execution.force)
+    let writer = try archiveWriter(output, replacing: force)
     do {
-      try fitted.writeServingArrays(to: writer, file: file, on: backend)
+      try fitted.writeServingArrays(to: writer, file: file, on: try NativeBackend())
       try writer.finish()
     } catch {
       writer.discard()
       throw error
     }
-    execution.progress().note("wrote \(output): \(fitted.exits.count) exit(s)")
+    ProgressPrinter(isQuiet: quiet).note("wrote \(output): \(fitted.exits.count) exit(s)")
   }
 }
 

@@ -32,6 +32,8 @@ struct Extract: AsyncParsableCommand {
   @Flag(help: "A summary in JSON on standard output.")
   var json = false
 
+  func validate() throws { try OutputFormat.requireSuffix(of: output, among: [.hdf5]) }
+
   func run() async throws {
     try model.requireTable(among: data, labels)
     try execution.requireWritable(

@@ -85,6 +85,11 @@ extension FitLaplace {
     }
     guard let checkpoint = input.checkpoint else { preconditionFailure("Rows that are no records have a network.") }
     let posterior: WeightLaplacePosterior
+    if case .last(let count) = scope, let most = LayerScope.candidateCounts(of: checkpoint.frozen).max(), count > most {
+      throw ValidationError(
+        "--layers last:\(count) asks for more layers than the \(most) that multiply by a matrix on the way to an exit of "
+          + "\(checkpoint.file); give at most last:\(most), or all.")
+    }
     do {
       if let subnetwork {
         let frozen = checkpoint.frozen

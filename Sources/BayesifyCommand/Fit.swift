@@ -78,7 +78,8 @@ struct FitLaplace: AsyncParsableCommand {
     parsing: .unconditional,
     help: """
       Which layers: last (of every exit), last:N (the last N that multiply by a matrix), all, or names separated by \
-      commas. (default: last)
+      commas, of layers on the way to every exit. Any but last leaves no use for --prior-mean, --greedy-ensemble, \
+      --continue, --noise and --ignore-label. (default: last)
       """, transform: optionValue)
   var layers = LayersOption(scope: nil)
 
@@ -160,6 +161,9 @@ struct FitLaplace: AsyncParsableCommand {
   var json = false
 
   func validate() throws {
+    try OutputFormat.requireSuffix(of: output, among: [.hdf5])
+    try requireRows(of: validation, for: validationRows, validationLabels)
+    if earlier == nil || predictive != nil { try requireDraws(by: predictive ?? .whitened) }
     // What continues a posterior has that one's structure.
     if earlier == nil || structure != nil { try requireRankOptions(for: structure ?? .kronecker) }
     if priorScope != .exit, priorPrecision.choice != .marginalLikelihood {
@@ -188,6 +192,13 @@ struct FitLaplace: AsyncParsableCommand {
         + "by validation, or give a number.")
   }
 
+  private func requireDraws(by predictive: LaplacePredictive) throws {
+    guard draws != nil, !predictive.usesDraws else { return }
+    throw ValidationError(
+      "--draws is for predictives that draw (whitened, antithetic, function-space, weights), and \(predictive.rawValue) "
+        + "has none; leave it out, or give one that does.")
+  }
+
   private func requireRankOptions(for structure: LaplaceStructure) throws {
     guard structure != .lowRank, let name = rank != nil ? "--rank" : explained != nil ? "--explained" : nil else { return }
     throw ValidationError(
@@ -214,6 +225,21 @@ struct FitLaplace: AsyncParsableCommand {
     }
   }
 
+  /// What to say where the predictive that was asked for means the same as another at all exits.
+  private func predictiveWarning(_ description: RecordsDescription) -> String? {
+    guard let predictive, predictive != .plain else { return nil }
+    let likelihoods = Set(description.exits.map(\.likelihood))
+    if likelihoods == [.gaussian] {
+      return "--predictive \(predictive.rawValue) makes no difference: predictions of Gaussian exits are an exact mean and "
+        + "variance, whatever the predictive (but plain, which has no variance of the weights)."
+    }
+    if predictive == .meanField || predictive == .centredProbit, likelihoods.isSubset(of: [.binary, .multilabel]) {
+      return "--predictive \(predictive.rawValue) is the same as probit here: it is about what the logits of several classes "
+        + "share, and each of these stands alone."
+    }
+    return nil
+  }
+
   /// - Parameter earlier: the posterior that is continued, which stands where no option does.
   private func recipe(_ structure: LaplaceStructure, _ earlier: LastLayerLaplacePosterior?) -> LastLayerLaplace {
     var recipe = LastLayerLaplace(
@@ -238,9 +264,10 @@ struct FitLaplace: AsyncParsableCommand {
     let progress = execution.progress()
     let session = Session(model, execution, progress)
     if let scope = layers.scope { return try await fitWeights(of: scope, session) }
-    let continued = try earlier.map { try LastLayerLaplacePosterior(from: HDF5Archive($0)) }
+    let continued = try earlier.map(Self.lastLayerPosterior)
     let recipe = recipe(structure ?? continued?.structure ?? .kronecker, continued)
     try requireRankOptions(for: recipe.structure)
+    try requireDraws(by: recipe.predictive)
     try requirePriorMean(recipe.priorMean)
     let input = try TrainingInput(self, session)
     var warnings: [String] = []
@@ -264,6 +291,7 @@ struct FitLaplace: AsyncParsableCommand {
           + "twice.")
     }
     try requireUse(byExitsOf: training.description)
+    if let warning = predictiveWarning(training.description) { warnings.append(warning) }
     if validation == nil, recipe.needsValidation(training.description.exits.map(\.likelihood)) {
       throw Self.missingValidation
     }
@@ -306,6 +334,18 @@ struct FitLaplace: AsyncParsableCommand {
     try printAnswer(json ? try jsonText(summary) : summary.description)
   }
 
+  /// The posterior to which rows are added.
+  private static func lastLayerPosterior(_ file: String) throws -> LastLayerLaplacePosterior {
+    switch try FittedPosterior(from: HDF5Archive(file)) {
+    case .lastLayer(let posterior): return posterior
+    case .weights:
+      throw FileError(
+        .unsupported, file: file,
+        "This posterior is one of earlier layers (--layers), to which no rows can be added; fit all rows at once with "
+          + "--layers, or continue a posterior of last layers.")
+    }
+  }
+
   /// Writes a posterior, whole or not at all, and where its checkpoint is.
   func write(
     _ posterior: (any ArrayArchiveWriter) throws -> Void, _ input: TrainingInput, validationDigest: String?
@@ -345,6 +385,7 @@ struct TrainingInput {
     let likelihood = command.model.likelihood
     let sourceIsRecords = try HDF5Archive.recognizes(command.source)
       && HDF5Archive(command.source).holdsExitRecords
+    if sourceIsRecords { try command.model.checkpoint.requireNetwork(becauseOf: "exit records") }
     checkpoint = sourceIsRecords ? nil : try command.model.checkpoint.model(command.source)
     guard let specification = command.data ?? (sourceIsRecords ? command.source : nil) else {
       throw ValidationError("Give the training rows with --data DATA.")

@@ -45,6 +45,8 @@ struct Predict: AsyncParsableCommand {
   @Flag(help: "A summary in JSON on standard output.")
   var json = false
 
+  func validate() throws { try OutputFormat.requireSuffix(of: output, among: [.hdf5, .npz]) }
+
   func run() async throws {
     try options.requireTable(among: data, labels)
     try execution.requireWritable(
@@ -66,6 +68,9 @@ struct Predict: AsyncParsableCommand {
       stored: session.agreedPreprocessing([(model.file, model.preprocessing), (input.file, input.preprocessing)]),
       likelihood: model.likelihood,
       classNames: model.classNames, stage: "predict")
+    if case .records = input, case .posterior(.lastLayer, _, _) = model {
+      try options.checkpoint.requireNetwork(becauseOf: "exit records and a last-layer posterior")
+    }
     if case .checkpoint(let model) = model { try session.requireExits(of: model, in: source.description) }
     let predictor = try session.predictor(model, for: source.description) {
       try model.checkpoint(named: checkpoint, reading: options.checkpoint.reading)

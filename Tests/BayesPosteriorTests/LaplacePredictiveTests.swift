@@ -243,7 +243,7 @@ struct LaplacePredictiveTests {
       // What the choice was made by.
       var nll = 0.0
       for (row, label) in labels.enumerated() { nll -= Double.log(mean[row, label]) / 80 }
-      expectClose(nll, try #require(posterior.exits[exit].tuning.chosen).negativeLogLikelihood, tolerance: 1e-6)
+      expectClose(nll, try #require(posterior.exits[exit].tuning.chosenInTrail).negativeLogLikelihood, tolerance: 1e-6)
     }
     let archive = MemoryArchive()
     try posterior.write(to: archive)

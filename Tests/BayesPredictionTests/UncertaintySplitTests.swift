@@ -83,4 +83,41 @@ import _BayesTestSupport
       #expect(alone.total[0] == both.total[row])
     }
   }
+
+  /// However rows are cut into batches, and wherever one lies in them, its numbers are the same to the last bit.
+  @Test(arguments: [1, 3, 10]) func batchesMakeNoDifference(width: Int) {
+    let (sampleCount, rowCount) = (4, 23)
+    let likelihood = width == 1 ? Likelihood.binary : .categorical
+    func logit(_ sample: Int, _ row: Int, _ k: Int) -> Float {
+      Float(40 * Double.sin(0.7 + 1.3 * Double((sample * rowCount + row) * width + k)))
+    }
+    func split(_ rows: Range<Int>) -> UncertaintySplit {
+      let logits = (0..<sampleCount).flatMap { sample in
+        rows.flatMap { row in (0..<width).map { logit(sample, row, $0) } }
+      }
+      return Prediction(
+        logits: Tensor(shape: [sampleCount, rows.count, width], logits), likelihood: likelihood, exit: 0
+      ).uncertaintySplit()
+    }
+    let whole = split(0..<rowCount)
+    for size in [1, 2, 5] {
+      for first in stride(from: 0, to: rowCount, by: size) {
+        let rows = first..<min(first + size, rowCount)
+        let part = split(rows)
+        #expect(part.probabilities == whole.probabilities.rows(rows))
+        #expect(part.total.elements[...] == whole.total.elements[rows])
+        #expect(part.aleatoric.elements[...] == whole.aleatoric.elements[rows])
+        #expect(part.epistemic.elements[...] == whole.epistemic.elements[rows])
+      }
+    }
+  }
+
+  @Test func whatIsNoNumberStaysNone() {
+    let prediction = Prediction(
+      logits: Tensor(shape: [1, 3, 2], [0, 0, .nan, 0, 1, 0]), likelihood: .categorical, exit: 0)
+    let split = prediction.uncertaintySplit()
+    #expect(split.probabilities[1, 0].isNaN && split.probabilities[1, 1].isNaN)
+    #expect(split.probabilities[0, 0] == 0.5)
+    expectClose(split.probabilities[2, 0] + split.probabilities[2, 1], 1, tolerance: 1e-15)
+  }
 }

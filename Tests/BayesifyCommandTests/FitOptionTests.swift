@@ -50,6 +50,11 @@ struct FitOptionTests {
       (["--scale", "-0"], ["'-0'", "a number but zero"]), (["--mean", "-"], ["'-'", "separated by commas"]),
       (["--structure", "-1"], ["'-1'", "kronecker-folded", "low-rank"]),
       (["--predictive", "round"], ["'round'", "one of the following: whitened, antithetic"]),
+      (["--draws", "20", "--predictive", "probit"], ["--draws", "probit", "leave it out"]),
+      (["--architecture", "network.json"], ["--architecture", "exit records need none"]),
+      (["--keras-backend", "theano"], ["--keras-backend", "exit records need none"]),
+      (["-o", "posterior.npz"], ["posterior.npz", ".h5 or .hdf5 (HDF5)"]),
+      (["-o", "posterior.csv"], ["posterior.csv", ".h5 or .hdf5 (HDF5)"]),
     ] as [([String], [String])])
   func optionsAreRefusedWithWhatIsValid(options: [String], words: [String]) async throws {
     let folder = try TestFolder()
@@ -59,6 +64,98 @@ struct FitOptionTests {
     #expect(run.exitCode == 64 && run.errorLines.count == 1, "\(run.testDescription)")
     for word in words { #expect(run.errors.contains(word), "'\(word)' in \(run.testDescription)") }
     #expect(try folder.names == ["classes.h5"])
+  }
+
+  /// What would be passed over in silence is refused.
+  @Test(
+    arguments: [
+      (["fit", "laplace", "classes.h5", "--prior-precision", "1", "--temperature", "1", "-o", "out.h5"], "--validation-rows"),
+      (["evaluate", "model.h5", "--data", "classes.h5"], "--validation-rows"),
+      (["evaluate", "model.h5", "--data", "classes.h5"], "--validation-labels"),
+    ] as [([String], String)])
+  func validationOptionsNeedValidationRows(command: [String], option: String) async throws {
+    let run = try await TestFolder().run(command + [option, "0:5"])
+    #expect(run.exitCode == 64 && run.errorLines.count == 1, "\(run.testDescription)")
+    for word in [option, "--validation DATA"] { #expect(run.errors.contains(word), "\(run.testDescription)") }
+  }
+
+  @Test func outputsAreNamedByTheirFormat() async throws {
+    let folder = try TestFolder()
+    try Self.write(.categorical, to: folder.path("classes.h5"), answers: Self.writeLabels)
+    try await folder.refuse(
+      "predict", "classes.h5", "--data", "classes.h5", "-o", "out.csv", code: 64, naming: "out.csv", ".npz (NumPy)",
+      ".h5 or .hdf5 (HDF5)")
+    try await folder.refuse(
+      "extract", Digits.checkpoint, "--data", Digits.test, "-o", "out.npz", code: 64, naming: "out.npz", ".h5 or .hdf5 (HDF5)")
+    // A name without a suffix is HDF5, as ever.
+    try await folder.succeed(
+      "fit", "laplace", "classes.h5", "--prior-precision", "1", "--temperature", "1", "-o", "posterior")
+    #expect(try LastLayerLaplacePosterior(from: HDF5Archive(folder.path("posterior"))).exits.count == 1)
+    // Nothing is random in arrays that are written out.
+    try await folder.refuse(
+      "export", "posterior", "-o", "serving.npz", "--seed", "3", code: 64, naming: "--seed", "bayesify export --help")
+    // Neither records nor the posterior need a checkpoint.
+    try await folder.refuse(
+      "predict", "posterior", "--data", "classes.h5", "--architecture", "network.json", "-o", "out.h5", code: 64,
+      naming: "--architecture", "need none")
+    try await folder.refuse(
+      "evaluate", "posterior", "--data", "classes.h5", "--architecture", "network.json", code: 64,
+      naming: "--architecture", "need none")
+  }
+
+  @Test(arguments: [(Likelihood.gaussian, "probit", "makes no difference"), (.multilabel, "mean-field", "the same as probit")])
+  func predictivesThatChangeNothingAreNamed(likelihood: Likelihood, predictive: String, words: String) async throws {
+    let folder = try TestFolder()
+    try Self.write(likelihood, to: folder.path("rows.h5")) { writer, logits in
+      try writer.write(logits.map { $0 > 0 ? 1 : 0 }, at: "/targets")
+    }
+    let fit = ["fit", "laplace", "rows.h5", "--prior-precision", "1", "-o", "out.h5"]
+      + (likelihood == .gaussian ? ["--noise", "1"] : ["--temperature", "1"])
+    let run = try await folder.run(fit + ["--predictive", predictive])
+    #expect(run.exitCode == 0 && run.errors.contains("--predictive \(predictive)") && run.errors.contains(words),
+      "\(run.testDescription)")
+    let other = try await folder.run(fit + ["--force"])
+    #expect(other.exitCode == 0 && !other.errors.contains("--predictive"), "\(other.testDescription)")
+  }
+
+  /// What goes wrong once a verb runs names its help too.
+  @Test func usageNamesTheVerb() async throws {
+    try await TestFolder().refuse(
+      "fit", "laplace", Digits.checkpoint, "-o", "out.h5", "--prior-precision", "1", "--temperature", "1", code: 64,
+      naming: "--data DATA", "See 'bayesify fit laplace --help'.")
+  }
+
+  @Test func posteriorsOfEarlierLayersAreNotContinued() async throws {
+    let folder = try TestFolder()
+    let fit = ["fit", "laplace", Digits.checkpoint, "--data", Digits.training, "--prior-precision", "1", "--temperature", "1"]
+    let run = try await folder.run(
+      fit + ["--rows", "0:4", "--layers", "last:1", "--structure", "diagonal", "-o", "weights.h5"])
+    #expect(run.exitCode == 0, "\(run.testDescription)")
+    let refused = try await folder.run(fit + ["--rows", "4:8", "--continue", "weights.h5", "-o", "out.h5"])
+    #expect(refused.exitCode == 65, "\(refused.testDescription)")
+    for words in ["weights.h5", "earlier layers", "fit all rows at once"] {
+      #expect(refused.errors.contains(words), "\(refused.testDescription)")
+    }
+  }
+
+  @Test func logitsThatAreNoNumbersAreNamedByExit() async throws {
+    let folder = try TestFolder()
+    let writer = try HDF5ArchiveWriter(folder.path("rows.h5"))
+    for exit in 0..<3 {
+      var logits = RandomKey(seed: 1).child(exit).normals([3, 10], as: Float.self)
+      if exit == 1 { logits[2, 4] = .nan }
+      try writer.write(logits, at: "/exits/\(exit)/logits")
+    }
+    try writer.write([0, 1, 0], at: "/labels")
+    try writer.finish()
+    try await folder.refuse(
+      "evaluate", Digits.checkpoint, "--data", "rows.h5", code: 65, naming: "rows.h5", "exit 1", "nan")
+  }
+
+  @Test func layersBeyondThoseOfTheNetworkAreRefused() async throws {
+    try await TestFolder().refuse(
+      "fit", "laplace", Digits.checkpoint, "--data", Digits.training, "--rows", "0:12", "--layers", "last:99",
+      "--prior-precision", "1", "--temperature", "1", "-o", "out.h5", code: 64, naming: "last:99", "give at most last:")
   }
 
   /// Numbers that may be below zero are taken.

@@ -252,7 +252,7 @@ struct LaplaceStructureCommandTests {
     try await records(in: folder)
     try await folder.succeed(
       "fit", "laplace", "records.h5", "--structure", structure.rawValue, "--prior-precision", "0.5", "--temperature",
-      "1.4", "--predictive", predictive, "--draws", "30", "-o", "posterior.h5")
+      "1.4", "--predictive", predictive, "-o", "posterior.h5")
     try await folder.succeed("export", "posterior.h5", "-o", "serving.npz")
     try await folder.succeed("extract", Digits.checkpoint, "--data", Digits.test, "-o", "test.h5")
     try await folder.succeed("predict", "posterior.h5", "--data", "test.h5", "-o", "predictions.npz")
@@ -285,6 +285,41 @@ struct LaplaceStructureCommandTests {
     process.waitUntilExit()
     let differences = text.split(separator: "\n").compactMap { Double($0) }
     #expect(differences.count == 3 && differences.allSatisfy { $0 < 1e-6 }, "\(text)")
+  }
+
+  /// What the predictor cannot use is one sentence, and no traceback.
+  @Test(.enabled(if: python != nil, "There is no Python with NumPy."))
+  func servingSaysWhatIsWrong() async throws {
+    let folder = try TestFolder()
+    try await records(in: folder)
+    try await folder.succeed(
+      "fit", "laplace", "records.h5", "--prior-precision", "0.5", "--temperature", "1", "-o", "posterior.h5")
+    try await folder.succeed("export", "posterior.h5", "-o", "serving.npz")
+    try await folder.succeed("export", "posterior.h5", "-o", "serving.h5")
+    try folder.write([Float](repeating: 0.5, count: 64), shape: [2, 32], to: "features.npy")
+    func serve(_ arguments: String...) throws -> (code: Int32, errors: String) {
+      let process = Process()
+      let errors = Pipe()
+      process.executableURL = URL(filePath: "/usr/bin/env")
+      let program = TestFiles.package.appending(path: "Python/bayesify_serving.py").path(percentEncoded: false)
+      process.arguments = [Self.python ?? "python3", "-B", program] + arguments + ["-o", "probabilities.npy"]
+      process.currentDirectoryURL = folder.files
+      process.standardError = errors
+      try process.run()
+      let text = String(decoding: try errors.fileHandleForReading.readToEnd() ?? Data(), as: UTF8.self)
+      process.waitUntilExit()
+      return (process.terminationStatus, text)
+    }
+    for (arguments, words) in [
+      (["serving.h5", "features.npy"], ["serving.h5 is no .npz file", "bayesify export"]),
+      (["serving.npz", "features.npy", "--exit", "7"], ["no exit 7", "0, 1, 2"]),
+      (["serving.npz", "missing.npy"], ["missing.npy"]),
+    ] {
+      let (code, errors) = try serve(arguments[0], arguments[1], arguments.count > 2 ? "--exit=7" : "--exit=0")
+      #expect(code != 0 && errors.split(separator: "\n").count == 1, "\(errors)")
+      for word in words { #expect(errors.contains(word), "\(errors)") }
+    }
+    #expect(!FileManager.default.fileExists(atPath: folder.path("probabilities.npy")))
   }
 
   @Test func whatIsNotSimpleIsNotExported() async throws {

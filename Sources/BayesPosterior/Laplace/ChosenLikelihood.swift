@@ -2,12 +2,37 @@ import BayesPrediction
 import BayesTensor
 import RealModule
 
-extension LaplacePredictive {
-  /// Whether tuning looks at shared draws, and predictions are made with others.
-  var isTunedByOtherDraws: Bool { self == .functionSpace || self == .weights }
+extension RandomKey {
+  /// Keys of draws like those of predictions, and independent of them; other children are numbered by exit.
+  ///
+  /// What suits the draws of tuning by chance looks like a gain with these draws alone.  So what is chosen is scored with
+  /// others, as many at a time as predictions take: fewer or more would do worse or better than predictions do.
+  var ofOtherDraws: [RandomKey] { (1...4).map { child(-$0) } }
 }
 
 extension LastLayerLaplacePosterior {
+  /// The mean negative log-likelihood of each exit's own predictions with draws that tuning has not seen, in nats a row;
+  /// `nil` for Gaussian exits.
+  ///
+  /// Where predictions draw for each row or for all weights, tuning has not seen theirs.
+  func negativeLogLikelihoodsOfOtherDraws(
+    of source: any ExitRecordSource, in context: ExecutionContext
+  ) async throws -> [Double?] {
+    guard predictive == .whitened || predictive == .antithetic else {
+      return try await negativeLogLikelihoods(of: source, in: context)
+    }
+    let keys = drawsKey.ofOtherDraws
+    var means = exits.map { $0.description.likelihood == .gaussian ? nil : 0.0 }
+    for key in keys {
+      var other = self
+      other.drawsKey = key
+      for (exit, value) in try await other.negativeLogLikelihoods(of: source, in: context).enumerated() {
+        if let value { means[exit]? += value / Double(keys.count) }
+      }
+    }
+    return means
+  }
+
   /// The mean negative log-likelihood of each exit's own predictions, in nats a row; `nil` for Gaussian exits.
   func negativeLogLikelihoods(
     of source: any ExitRecordSource, in context: ExecutionContext

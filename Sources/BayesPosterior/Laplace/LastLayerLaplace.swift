@@ -152,14 +152,15 @@ public struct LastLayerLaplace: Hashable, Sendable {
           }
         }
       }
-      if predictive.isTunedByOtherDraws {
-        for (exit, value) in try await posterior.negativeLogLikelihoods(of: validation, in: context).enumerated() {
+      if predictive.usesDraws {
+        let values = try await posterior.negativeLogLikelihoodsOfOtherDraws(of: validation, in: context)
+        for (exit, value) in values.enumerated() {
           if let value { posterior.exits[exit].tuning.chosen?.negativeLogLikelihood = value }
         }
       }
       for (exit, result) in results.enumerated() {
         posterior.warnings += warnings(
-          posterior.exits[exit], exit: exit, chosen: result.chosen, tuning.priorAxes[exit],
+          posterior.exits[exit], exit: exit, tuned: result.chosen, tuning.priorAxes[exit],
           tuning.temperatureAxes[exit])
       }
     }
@@ -411,7 +412,7 @@ public struct LastLayerLaplace: Hashable, Sendable {
   }
 
   private func warnings(
-    _ exit: LastLayerLaplacePosterior.Exit, exit index: Int, chosen: LaplaceTuning.Point?, _ priorAxis: LatticeAxis,
+    _ exit: LastLayerLaplacePosterior.Exit, exit index: Int, tuned chosen: LaplaceTuning.Point?, _ priorAxis: LatticeAxis,
     _ temperatureAxis: LatticeAxis
   ) -> [String] {
     let name = "Exit \(index) ('\(exit.description.name)')"
@@ -425,7 +426,11 @@ public struct LastLayerLaplace: Hashable, Sendable {
         "\(name): the prior precision \(exit.priorPrecision.significantDigits()) is the lowest that is tried; "
           + "the validation rows ask for a wider posterior than the training rows allow.")
     }
-    if predictive != .plain, let warning = exit.tuning.spreadWarning(parameter, isEnsemble: ensembles && index > 0) {
+    let draws = predictive.usesDraws && exit.description.likelihood != .gaussian
+      ? LaplaceTuning.Draws(count: sampleCount, tunedValue: chosen?.negativeLogLikelihood) : nil
+    if predictive != .plain,
+      let warning = exit.tuning.spreadWarning(parameter, draws, isEnsemble: ensembles && index > 0)
+    {
       warnings.append("\(name): \(warning)")
     }
     if let warning = memorisationWarning(exit) { warnings.append("\(name): \(warning)") }
@@ -471,8 +476,9 @@ extension LaplaceTuning {
   ///
   /// - Parameters:
   ///   - parameter: what is tuned beside it: the temperature, or the noise.
+  ///   - draws: those that it was tuned with; `nil` for a predictive without any.
   ///   - isEnsemble: whether the posterior predicts as the mean of several exits.
-  func spreadWarning(_ parameter: String, isEnsemble: Bool = false) -> String? {
+  func spreadWarning(_ parameter: String, _ draws: Draws? = nil, isEnsemble: Bool = false) -> String? {
     guard let chosen, let withoutVariance else { return nil }
     let (with, without) = (chosen.negativeLogLikelihood, withoutVariance.negativeLogLikelihood)
     guard without - with < ValidationTuning.tolerance else { return nil }
@@ -482,8 +488,28 @@ extension LaplaceTuning {
         + "(\(with.significantDigits()) nats a row, this exit alone \(without.significantDigits()))"
       : "the spread of the posterior does not lower the negative log-likelihood of the validation rows "
         + "(\(with.significantDigits()) nats a row with it, \(without.significantDigits()) without)"
-    return comparison + "; the \(parameter) \(withoutVariance.temperature.significantDigits()) alone "
+    var warning = comparison + "; the \(parameter) \(withoutVariance.temperature.significantDigits()) alone "
       + (with - without < ValidationTuning.tolerance ? "does as well." : "does better.")
+    if let draws, let tuned = draws.tunedValue, without - tuned >= ValidationTuning.tolerance {
+      warning += " With the \(draws.count) draws that it was tuned with it gave \(tuned.significantDigits()), which other "
+        + "draws do not keep: ask for more of them, or for the predictive plain."
+    }
+    return warning
+  }
+
+  /// The draws that a posterior was tuned with.
+  struct Draws {
+    var count: Int
+    /// The mean negative log-likelihood that they give, in nats a row.
+    var tunedValue: Double?
+  }
+
+  /// The chosen pair with the draws of tuning.
+  package var chosenInTrail: Point? {
+    trail.last {
+      $0.priorPrecision == chosen?.priorPrecision && $0.temperature == chosen?.temperature
+        && $0.rowCount == chosen?.rowCount
+    }
   }
 
   /// For Gaussian targets, whose search has prior precisions in units of the noise.

@@ -148,7 +148,7 @@ public struct LastLayerLaplacePosterior: Sendable, Equatable {
   /// The number of draws asked for; for predictives with draws only.
   public var sampleCount: Int
   /// The key of the draws.
-  public let drawsKey: RandomKey
+  public internal(set) var drawsKey: RandomKey
   /// Whether an exit's prediction is the mean of its own and all earlier ones, weighted by their multiply-adds.
   public let isEnsemble: Bool
   /// What the posterior was fitted to: exits with their heads, names, digests and preprocessing.
@@ -203,7 +203,8 @@ public struct LaplaceTuning: Sendable, Equatable {
 
   /// Everything tried on validation rows, in order; empty without validation rows.
   public var trail: [Point] = []
-  /// The chosen pair on all validation rows; `nil` without validation rows.
+  /// The chosen pair on all validation rows; `nil` without validation rows.  Where predictions draw, its likelihood is
+  /// that with other draws than those of tuning, which the trail has.
   public var chosen: Point?
   /// The best temperature of the exit by itself without any variance, on all validation rows; a free one also where that
   /// of the posterior is fixed.

@@ -276,17 +276,22 @@ package func negativeLogLikelihoodSums(
   let columns = likelihood == .binary ? labels.map { _ in 0 } : labels
   let sampleCount = gaps.rowCount / rowCount
   var means = [Double](repeating: 0, count: rowCount)
+  // Of one sample.
+  var exponentials = [Double](repeating: 0, count: rowCount * width)
   return temperatures.map { temperature in
     let inverse = 1 / temperature
     for row in 0..<rowCount { means[row] = 0 }
     gaps.withSpan { gaps in
-      var start = 0
-      for _ in 0..<sampleCount {
+      for sample in 0..<sampleCount {
+        var exponentials = exponentials.mutableSpan
+        let first = sample * exponentials.count
+        for position in exponentials.indices { exponentials[position] = gaps[first + position] * inverse }
+        exponentials.formExponentials(in: exponentials.indices)
         for row in 0..<rowCount {
+          let start = row * width
           var normalizer = 0.0
-          for position in start..<start + width { normalizer += Double.exp(gaps[position] * inverse) }
-          means[row] += Double.exp(gaps[start + columns[row]] * inverse) / normalizer
-          start += width
+          for position in start..<start + width { normalizer += exponentials[position] }
+          means[row] += exponentials[start + columns[row]] / normalizer
         }
       }
     }

@@ -79,9 +79,7 @@ public enum LayerScope: Hashable, Sendable {
   ///
   /// - Throws: `NetworkError` for a name that is no such layer on the way to the exit, and where there is none.
   public func layers(of frozen: FrozenNetwork, exit: Exit) throws(NetworkError) -> [BayesianLayer] {
-    let network = frozen.network
-    let isNeeded = network.isNeeded(for: [exit.logits], given: [0])
-    let candidates = network.nodes.indices.filter { isNeeded[$0] }.compactMap { BayesianLayer(frozen, node: $0) }
+    let candidates = Self.candidates(in: frozen, exit: exit)
     let chosen: [BayesianLayer]
     switch self {
     case .all: chosen = candidates
@@ -98,5 +96,17 @@ public enum LayerScope: Hashable, Sendable {
       throw NetworkError("No layer on the way to exit '\(exit.name)' is chosen; choose one at least.")
     }
     return chosen
+  }
+
+  /// The layers on the way to an exit among which a scope chooses.
+  private static func candidates(in frozen: FrozenNetwork, exit: Exit) -> [BayesianLayer] {
+    let network = frozen.network
+    let isNeeded = network.isNeeded(for: [exit.logits], given: [0])
+    return network.nodes.indices.filter { isNeeded[$0] }.compactMap { BayesianLayer(frozen, node: $0) }
+  }
+
+  /// The number of layers on the way to each exit among which a scope chooses.
+  public static func candidateCounts(of frozen: FrozenNetwork) -> [Int] {
+    frozen.network.exits.map { candidates(in: frozen, exit: $0).count }
   }
 }

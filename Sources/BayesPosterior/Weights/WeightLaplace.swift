@@ -185,12 +185,13 @@ public struct WeightLaplace: Hashable, Sendable {
     var warnings: [String] = []
     try choosePriorPrecisions(&fitted, &warnings)
     if let validation {
+      let logitCount = frozen.network.shapes[exit.logits].elementCount
+      func draws(_ key: RandomKey) throws(NumericalError) -> Tensor<Double>? {
+        try predictive.tuningDraws(count: sampleCount, logitCount: logitCount, key: key, on: context.backend)
+      }
       let tuning = WeightTuning(
         frozen: frozen, exit: exit, likelihood: likelihood, posterior: fitted, predictive: predictive,
-        draws: try predictive.tuningDraws(
-          count: sampleCount, logitCount: frozen.network.shapes[exit.logits].elementCount, key: context.key,
-          on: context.backend),
-        rows: validation)
+        draws: try draws(context.key), otherDraws: try context.key.ofOtherDraws.compactMap(draws), rows: validation)
       let isFixed = if case .fixed = temperature { true } else { false }
       fitted.tuning = try await tuning.run(
         choosesPriorPrecision: priorPrecision == .validation && predictive != .plain, choosesTemperature: !isFixed,
@@ -228,7 +229,9 @@ public struct WeightLaplace: Hashable, Sendable {
     if temperature == .validation, let warning = chosen.edgeWarning("temperature", ValidationTuning.freeTemperatureAxis) {
       warnings.append(warning)
     }
-    if predictive != .plain, let warning = tuning.spreadWarning("temperature") {
+    let tuned = tuning.chosenInTrail?.negativeLogLikelihood
+    let draws = predictive.usesDraws ? LaplaceTuning.Draws(count: sampleCount, tunedValue: tuned) : nil
+    if predictive != .plain, let warning = tuning.spreadWarning("temperature", draws) {
       warnings.append(warning)
     }
     return warnings

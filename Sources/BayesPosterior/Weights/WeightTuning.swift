@@ -17,6 +17,8 @@ struct WeightTuning<Scalar: TensorScalar>: Sendable {
   let predictive: LaplacePredictive
   /// `[samples, logits]`; `nil` for a predictive without draws.
   let draws: Tensor<Double>?
+  /// As many others each, with which what was chosen is scored again; none for a predictive without draws.
+  let otherDraws: [Tensor<Double>]
   let rows: LabelledRows<Scalar>
 
   /// Steps of the fine grid in half a decade of prior precision, and in half an octave of temperature.
@@ -85,6 +87,13 @@ struct WeightTuning<Scalar: TensorScalar>: Sendable {
     }
     tuning.chosen = point(best)
     tuning.withoutVariance = point(Self.lowest(values.filter { $0.key.prior == nil }))
+    if !otherDraws.isEmpty {
+      let line = Line(prior: best.prior, temperatures: [best.temperature])
+      var unused = tuning
+      let others = try await evaluate(
+        [line], priors, temperatures, everyRow: 1, tables: otherDraws, &unused, in: context)
+      tuning.chosen?.negativeLogLikelihood = others[best] ?? .infinity
+    }
     return tuning
   }
 
@@ -120,9 +129,11 @@ struct WeightTuning<Scalar: TensorScalar>: Sendable {
   }
 
   /// The mean negative log-likelihoods on every so many-th row.
+  ///
+  /// - Parameter tables: other draws than those of tuning, over which the result is the mean.
   private func evaluate(
     _ lines: [Line], _ priors: LatticeAxis?, _ temperatures: LatticeAxis, everyRow stride: Int,
-    _ tuning: inout LaplaceTuning, in context: ExecutionContext
+    tables: [Tensor<Double>]? = nil, _ tuning: inout LaplaceTuning, in context: ExecutionContext
   ) async throws -> [Point: Double] {
     let curved = lines.indices.filter { lines[$0].prior != nil && predictive != .plain }
     let priorPrecisions = curved.map { line in
@@ -133,6 +144,7 @@ struct WeightTuning<Scalar: TensorScalar>: Sendable {
     let numbersPerRow = WeightJacobian<Scalar>.numbersPerRow(frozen, exit, posterior.layers, isWhole: true)
     let values = lines.map { $0.temperatures.map(axis(of: $0.prior, temperatures).value(at:)) }
     let backend = context.backend
+    let tables: [Tensor<Double>?] = tables ?? [draws]
     var sums = values.map { $0.map { _ in 0.0 } }
     var (correctCount, rowCount) = (0, 0)
     try await rows.reduce(
@@ -150,10 +162,14 @@ struct WeightTuning<Scalar: TensorScalar>: Sendable {
       let covariances = posterior.covariances(of: jacobian, priorPrecisions: priorPrecisions, on: backend)
       var parts: [[Double]] = []
       for line in values.indices {
-        parts.append(
-          try negativeLogLikelihoodSums(
+        var sums = values[line].map { _ in 0.0 }
+        for draws in tables {
+          let own = try negativeLogLikelihoodSums(
             means: means, covariance: curved.firstIndex(of: line).map { covariances[$0] }, predictive, draws: draws,
-            labels: labels, likelihood, temperatures: values[line], on: backend))
+            labels: labels, likelihood, temperatures: values[line], on: backend)
+          for index in own.indices { sums[index] += own[index] / Double(tables.count) }
+        }
+        parts.append(sums)
       }
       let correct = labels.indices.count { ClassScores(logits: means, row: $0, likelihood).top == labels[$0] }
       return (parts, correct, labels.count)

@@ -100,6 +100,15 @@ struct CheckpointOptions: ParsableArguments {
 
   var reading: CheckpointReading { CheckpointReading(architecture: architecture, backend: kerasBackend) }
 
+  /// Refuses what says how to read a checkpoint where none is opened.
+  ///
+  /// - Parameter reason: what needs no network.
+  func requireNetwork(becauseOf reason: String) throws {
+    guard let name = architecture != nil ? "--architecture" : kerasBackend != nil ? "--keras-backend" : nil else { return }
+    throw ValidationError(
+      "\(name) says how to read a checkpoint, and \(reason) need none; leave it out.")
+  }
+
   /// Imports a checkpoint.
   ///
   /// - Throws: `FileError`, also where an architecture is named that is not needed.

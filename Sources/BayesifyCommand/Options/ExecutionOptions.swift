@@ -47,24 +47,29 @@ struct ExecutionOptions: ParsableArguments {
 
   func progress() -> ProgressPrinter { ProgressPrinter(isQuiet: quiet) }
 
-  /// Refuses an output that exists, before any work is done, and one that is an input or lies in a folder that is,
-  /// even by force.
-  ///
-  /// - Parameter inputs: files, or data as `FILE:INPUTS,LABELS`.
+  /// Refuses outputs that must not be written, before any work is done.
   func requireWritable(_ outputs: String?..., apartFrom inputs: [String?]) throws {
-    func location(_ file: String) -> URL { URL(filePath: file).standardizedFileURL.resolvingSymlinksInPath() }
-    for case let output? in outputs {
-      for case let input? in inputs {
-        let (read, written) = (location(try DatasetOptions.parse(input).file), location(output))
-        guard read != written else {
-          throw FileError(.cannotWrite, file: output, "This file is also read; choose another name for the output.")
-        }
-        guard !written.pathComponents.starts(with: read.pathComponents) else {
-          throw FileError(
-            .cannotWrite, file: output, "It would lie in \(input), which is also read; choose another folder.")
-        }
+    try requireOutputs(outputs, apartFrom: inputs, replacing: force)
+  }
+}
+
+/// Refuses an output that exists, before any work is done, and one that is an input or lies in a folder that is, even by
+/// force.
+///
+/// - Parameter inputs: files, or data as `FILE:INPUTS,LABELS`.
+func requireOutputs(_ outputs: [String?], apartFrom inputs: [String?], replacing: Bool) throws {
+  func location(_ file: String) -> URL { URL(filePath: file).standardizedFileURL.resolvingSymlinksInPath() }
+  for case let output? in outputs {
+    for case let input? in inputs {
+      let (read, written) = (location(try DatasetOptions.parse(input).file), location(output))
+      guard read != written else {
+        throw FileError(.cannotWrite, file: output, "This file is also read; choose another name for the output.")
+      }
+      guard !written.pathComponents.starts(with: read.pathComponents) else {
+        throw FileError(
+          .cannotWrite, file: output, "It would lie in \(input), which is also read; choose another folder.")
       }
     }
-    for case let output? in outputs { try AtomicFile.requireWritable(output, replacing: force) }
   }
+  for case let output? in outputs { try AtomicFile.requireWritable(output, replacing: replacing) }
 }
