@@ -227,6 +227,17 @@ extension ExitCosts {
   }
 }
 
+extension RecordsDescription {
+  /// Refuses a network that rows cannot leave early.
+  func requireSeveralExits(of model: String) throws(FileError) {
+    guard exits.count < 2 else { return }
+    throw FileError(
+      .unsupported, file: model,
+      "The network has one exit, so that no row can leave early; give a network with several, or add exits to this one with "
+        + "'heads'.")
+  }
+}
+
 /// Says which rows an evaluation refuses: those of a file.
 func naming<Result>(_ file: String, _ body: () async throws -> Result) async throws -> Result {
   do {

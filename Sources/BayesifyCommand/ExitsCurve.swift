@@ -126,12 +126,7 @@ struct ExitsCurve: AsyncParsableCommand {
     guard heldSource.hasLabels else { throw held.missingLabels("validation", option: "--validation-labels") }
     let description = testSource.description
     try description.requireSameExits(as: heldSource.description)
-    guard description.exits.count > 1 else {
-      throw FileError(
-        .unsupported, file: models[0],
-        "The network has one exit, so that no row can leave early; give a network with several, or add exits to this one "
-          + "with 'heads'.")
-    }
+    try description.requireSeveralExits(of: models[0])
 
     let scores: [ExitScore] = [.entropy, .margin, .patience, .mutualInformation, .logitVariance]
     var study = ExitStudy(scores: scores, combinedWeight: combined, key: RandomKey(seed: execution.seed).child(1))

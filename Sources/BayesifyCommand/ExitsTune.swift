@@ -126,6 +126,7 @@ struct ExitsTune: AsyncParsableCommand {
       likelihood: options.likelihood)
     var source = try await subject.records(input, specification, checkpoint: checkpoint, stage: "validation", session)
     guard source.hasLabels else { throw input.missingLabels("validation", option: "--validation-labels") }
+    try source.description.requireSeveralExits(of: model)
     let network = source as? NetworkRecords
     // What is chosen before the thresholds reads the rows too; the network runs once.
     var readsTwice = temperature

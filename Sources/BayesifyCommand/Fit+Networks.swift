@@ -84,13 +84,19 @@ struct FitEnsemble: AsyncParsableCommand {
   func run() async throws {
     try tempering.requireWritable(apartFrom: members, model, execution)
     let session = Session(model, execution, execution.progress())
+    let (posterior, checkpoints) = try ensemble(session)
+    try await tempering.finish(posterior, checkpoints, session, asJSON: json)
+  }
+
+  // Not in `run`, whose optimised form Swift 6.3.1 would fail to compile.
+  private func ensemble(_ session: Session) throws -> (SampledNetworkPosterior, [CheckpointModel]) {
     let checkpoints = try members.map { try CheckpointModel($0, reading: model.checkpoint.reading) }
     try model.checkpoint.requireUse(by: checkpoints)
     let posterior = try SampledNetworkPosterior(
       ensembleOf: checkpoints.map {
         (.init(file: $0.file, digest: $0.digest), $0.frozen.network, try session.description(of: $0))
       })
-    try await tempering.finish(posterior, checkpoints, session, asJSON: json)
+    return (posterior, checkpoints)
   }
 }
 

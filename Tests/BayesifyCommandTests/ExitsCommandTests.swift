@@ -199,6 +199,9 @@ private struct Routed {
     try Data(#"{"unit": "millijoules", "toExit": [1, 4]}"#.utf8).write(to: folder.files.appending(path: "short.json"))
     try await refuse(["--budget", "2", "--cost", "short.json"], 65, "2 cost(s) for 3 exit(s)")
     try await folder.refuse(
+      "exits", "tune", golden("SampledNetworks/one-exit.keras"), "--validation", golden("SampledNetworks/rows.h5"), "--budget",
+      "50%", "-o", "new.json", code: 65, naming: "has one exit", "'heads'")
+    try await folder.refuse(
       "exits", "run", "posterior.h5", "--policy", "policy.json", "--data", Digits.test, "-o", "new.h5", code: 65,
       naming: "the network's own predictions")
     try await folder.refuse(
