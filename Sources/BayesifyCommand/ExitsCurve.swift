@@ -54,7 +54,9 @@ struct ExitsCurve: AsyncParsableCommand {
     parsing: .unconditional, help: "The structure of Laplace, as of 'fit laplace'. (default: kronecker-factored, the paper's)")
   var structure = LaplaceStructure.factored
 
-  @Option(parsing: .unconditional, help: "Draws of Laplace. (default: 50)", transform: wholeNumber(LastLayerLaplace.allowedSampleCounts))
+  @Option(
+    parsing: .unconditional, help: "Draws of Laplace. (default: 50)",
+    transform: wholeNumber(LastLayerLaplace.allowedSampleCounts))
   var draws = 50
 
   @Option(
@@ -200,8 +202,8 @@ struct ExitsCurve: AsyncParsableCommand {
     _ input: RowInput, _ specification: String, _ subject: ExitsSubject, _ stage: String, _ session: Session
   ) async throws -> any ExitRecordSource {
     let records = try await subject.records(input, specification, checkpoint: nil, stage: stage, session)
-    let kept: any ExitRecordSource = if let network = records as? NetworkRecords { try await SpooledRecords(network) } else { records }
-    return try await session.answered(kept).rows
+    guard let network = records as? NetworkRecords else { return try await session.answered(records).rows }
+    return try await session.answered(try await SpooledRecords(network)).rows
   }
 
   private func subject(
@@ -237,7 +239,9 @@ struct ExitsCurve: AsyncParsableCommand {
         role: index > 0 ? "posterior" : subject.model == nil ? "records" : "checkpoint", file: file,
         digest: try FileDigest.sha256(ofFile: file))
     }
-    for (role, specification) in [("test", data), ("validation", validation)] + (training.map { [("training", $0)] } ?? []) {
+    var data = [("test", data), ("validation", validation)]
+    if let training { data.append(("training", training)) }
+    for (role, specification) in data {
       inputs.append(InputDigest(role: role, file: specification, digest: try session.digest(of: specification)))
     }
     return Provenance(

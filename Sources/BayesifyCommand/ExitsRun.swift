@@ -115,7 +115,10 @@ struct ExitsRun: AsyncParsableCommand {
     let seconds = (clock.now - start) / .seconds(1)
     if let warning = tally.warning { progress.warn(warning) }
     let summary = RoutingSummary(tally, file, output: output)
-    if !json { progress.note("\((Double(tally.rowCount) / seconds).significantDigits(3)) rows a second, reading and writing included") }
+    if !json {
+      let rate = (Double(tally.rowCount) / seconds).significantDigits(3)
+      progress.note("\(rate) rows a second, reading and writing included")
+    }
     try printAnswer(json ? try jsonText(summary) : summary.description)
   }
 }
@@ -144,8 +147,11 @@ private struct RoutingTally {
     }
   }
 
-  var meanCost: Double {
-    zip(counts, policy.costs.toExit).reduce(0) { $0 + Double($1.0) * $1.1 } / Double(max(1, rowCount))
+  var meanCost: Double { mean(policy.costs.toExit) }
+
+  /// The mean over rows of a number that each exit has.
+  func mean(_ values: [Double]) -> Double {
+    zip(counts, values).reduce(0) { $0 + Double($1.0) * $1.1 } / Double(max(1, rowCount))
   }
 
   /// How many standard errors the cost lies above the promised one.
@@ -198,11 +204,13 @@ private struct RoutingSummary: Encodable, CustomStringConvertible {
     costs = tally.policy.costs
     self.output = output
     rows = tally.rowCount
-    exits = file.exits.indices.map { Exit(name: file.exits[$0], rows: tally.counts[$0], cost: tally.policy.costs.toExit[$0]) }
+    exits = file.exits.indices.map { exit in
+      Exit(name: file.exits[exit], rows: tally.counts[exit], cost: tally.policy.costs.toExit[exit])
+    }
     cost = Cost(
       unit: costs.unit.rawValue, promised: tally.policy.choice.meanCost, realised: tally.meanCost,
       standardErrors: tally.deviation, full: costs.toExit[costs.toExit.count - 1],
-      posterior: zip(tally.counts, costs.overheadToExit).reduce(0) { $0 + Double($1.0) * $1.1 } / Double(max(1, tally.rowCount)))
+      posterior: tally.mean(costs.overheadToExit))
     accuracy = tally.labelled > 0 ? Double(tally.correct) / Double(tally.labelled) : nil
   }
 

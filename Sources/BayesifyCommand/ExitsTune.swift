@@ -36,10 +36,14 @@ struct ExitsTune: AsyncParsableCommand {
   @Option(parsing: .unconditional, help: "Validation rows to use, first:end.", transform: optionValue)
   var validationRows: RowRange?
 
-  @Option(parsing: .unconditional, help: "What makes a row ready to leave. (default: maximum-probability)", transform: optionValue)
+  @Option(
+    parsing: .unconditional, help: "What makes a row ready to leave. (default: maximum-probability)",
+    transform: optionValue)
   var score = ScoreOption.known(.maximumProbability)
 
-  @Option(parsing: .unconditional, help: "The mean cost of a row: 20e6, 20M, or 50% of the last exit's.", transform: optionValue)
+  @Option(
+    parsing: .unconditional, help: "The mean cost of a row: 20e6, 20M, or 50% of the last exit's.",
+    transform: optionValue)
   var budget: BudgetOption?
 
   @Option(
@@ -62,12 +66,17 @@ struct ExitsTune: AsyncParsableCommand {
     transform: number("a number between 0 and 1") { $0 > 0 && $0 < 1 })
   var delta: Double?
 
-  @Option(parsing: .unconditional, help: "The ratio Q of a geometric schedule.", transform: number("a number above 0") { $0 > 0 })
+  @Option(
+    parsing: .unconditional, help: "The ratio Q of a geometric schedule.",
+    transform: number("a number above 0") { $0 > 0 })
   var schedule: Double?
 
   @Option(
     parsing: .unconditional,
-    help: "What budgets are counted in: multiply-adds, milliseconds, or a .json file {\"unit\", \"toExit\"}. (default: multiply-adds)",
+    help: """
+      What budgets are counted in: multiply-adds, milliseconds, or a .json file {"unit", "toExit"}. (default: \
+      multiply-adds)
+      """,
     transform: optionValue)
   var cost = CostOption.multiplyAdds
 
@@ -133,9 +142,12 @@ struct ExitsTune: AsyncParsableCommand {
     if case .balanced = score { readsTwice = true }
     if readsTwice, let network { source = try await SpooledRecords(network) }
     (source, _) = try await session.answered(source)
-    let temperatures = temperature
-      ? try await naming(input.file) { try await TemperatureScaling().fit(exits: Array(source.description.exits.indices), of: source) }
-      : nil
+    var temperatures: [Temperature]?
+    if temperature {
+      temperatures = try await naming(input.file) {
+        try await TemperatureScaling().fit(exits: Array(source.description.exits.indices), of: source)
+      }
+    }
     let predictor = try ExitwisePredictor(
       temperatures.map { .temperature($0) }
         ?? subject.predictor(for: source.description, checkpoint: checkpoint, session),
@@ -163,7 +175,7 @@ struct ExitsTune: AsyncParsableCommand {
     let file = ExitPolicyFile(
       madeBy: "bayesify " + bayesifyVersion,
       checkpoint: ExitPolicyFile.Bound(
-        file: try subject.model.map { try $0.checkpoint(named: checkpoint, reading: options.checkpoint.reading).file } ?? model,
+        file: subject.model == nil ? model : try subject.checkpoint(named: checkpoint, options).file,
         digest: subject.model?.checkpointDigest ?? description.checkpointDigest),
       posterior: subject.isPosterior ? ExitPolicyFile.Bound(file: model, digest: try subject.posteriorDigest()) : nil,
       validation: ExitPolicyFile.Bound(file: specification, digest: try session.digest(of: specification)),
@@ -173,7 +185,7 @@ struct ExitsTune: AsyncParsableCommand {
     try AtomicFile.write(try file.json(), to: output, replacing: execution.force)
     if policy.choice.shares.last == 1 {
       progress.warn(
-        "No validation row leaves before the last exit: \(policy.choice.thresholds.allSatisfy { $0 == nil } ? "what is asked for pays for the whole network, or needs it" : "none meets a threshold").")
+        "No validation row leaves before the last exit: what is asked for pays for the whole network, or needs it.")
     }
     if json {
       try printAnswer(String(decoding: try file.json(), as: UTF8.self).trimmingCharacters(in: .newlines))

@@ -62,7 +62,8 @@ struct ReadinessOrder: Sendable {
 
   init(_ table: ExitTable) {
     rows = table.readiness.dropLast().map { readiness in
-      readiness.indices.sorted { (-readiness[$0].score, -readiness[$0].logOdds, $0) < (-readiness[$1].score, -readiness[$1].logOdds, $1) }
+      // Rows that tie keep their order.
+      readiness.indices.sorted { readiness[$0] == readiness[$1] ? $0 < $1 : readiness[$0] > readiness[$1] }
     }
   }
 }

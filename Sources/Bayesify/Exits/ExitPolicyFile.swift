@@ -97,7 +97,8 @@ public struct ExitPolicyFile: Codable, Equatable, Sendable {
       context.codingPath.map(\.stringValue).joined(separator: ".") + " is of another type"
     case DecodingError.dataCorrupted(let context):
       context.codingPath.isEmpty
-        ? "it is not valid JSON" : context.codingPath.map(\.stringValue).joined(separator: ".") + ": " + context.debugDescription
+        ? "it is not valid JSON"
+        : context.codingPath.map(\.stringValue).joined(separator: ".") + ": " + context.debugDescription
     case let error as EvaluationError: error.message
     default: "\(error)"
     }

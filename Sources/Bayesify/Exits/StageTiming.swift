@@ -27,7 +27,8 @@ public struct StageTiming: Sendable, Hashable {
     let staged = try StagedNetwork(frozen, preprocessing: preprocessing, on: backend)
     let clock = ContinuousClock()
     let exitCount = predictor.exitCount
-    var times = (network: Array(repeating: [Double](), count: exitCount), policy: Array(repeating: [Double](), count: exitCount))
+    let none = Array(repeating: [Double](), count: exitCount)
+    var times = (network: none, policy: none)
     for repetition in 0..<repetitions + 2 {
       try Task.checkCancellation()
       var run = staged.run(rows, width: width)
