@@ -343,6 +343,10 @@ struct FitLaplace: AsyncParsableCommand {
         .unsupported, file: file,
         "This posterior is one of earlier layers (--layers), to which no rows can be added; fit all rows at once with "
           + "--layers, or continue a posterior of last layers.")
+    case .sampled:
+      throw FileError(
+        .unsupported, file: file,
+        "Its networks were sampled, and no rows can be added to them; continue a posterior of last layers.")
     }
   }
 
