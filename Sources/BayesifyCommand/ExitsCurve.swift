@@ -19,7 +19,11 @@ struct ExitsCurve: AsyncParsableCommand {
       --json curve.json --html curve.html
       """)
 
-  @Argument(help: "A checkpoint, or exit records of the test rows; then posteriors of the same network.")
+  @Argument(
+    help: """
+      A checkpoint, or exit records of the test rows; then posteriors of the same network: of last layers, of dropout, or \
+      deep ensembles.
+      """)
   var models: [String]
 
   @Option(help: "Labelled test rows: data or exit records.")
@@ -144,11 +148,10 @@ struct ExitsCurve: AsyncParsableCommand {
     for variant in ExitVariant.allCases where trainingSource != nil || !variant.usesLaplace {
       try await measure(try await self.subject(variant, trainingSource ?? heldSource, heldSource, description, session))
     }
-    let tempered = ExitwisePredictor.self
     let temperatures = try await naming(held.file) {
       try await TemperatureScaling().fit(exits: Array(description.exits.indices), of: heldSource)
     }
-    let product = try tempered.init(.temperature(temperatures), ensemble: .productOfExperts, for: description)
+    let product = try ExitwisePredictor(.temperature(temperatures), ensemble: .productOfExperts, for: description)
     try await measure(
       ExitStudy.Subject(
         name: "product of exits + temperature", predictors: [product], costs: try ExitCosts(multiplyAddsOf: product),
@@ -159,10 +162,22 @@ struct ExitsCurve: AsyncParsableCommand {
         try model.checkpoint(named: subject.model == nil ? nil : models[0], reading: options.checkpoint.reading)
       }
       let predictor = try ExitwisePredictor(own, for: description)
-      try await measure(
-        ExitStudy.Subject(
-          name: URL(filePath: file).deletingPathExtension().lastPathComponent, predictors: [predictor],
-          costs: try ExitCosts(multiplyAddsOf: predictor), settings: [], comparesPolicies: true))
+      var costs = try ExitCosts(multiplyAddsOf: predictor)
+      var (heldRows, testRows) = (heldSource, testSource)
+      if case .posterior(.sampled(let posterior), _, _) = model {
+        costs = try ExitCosts(posterior.source.exits.map { Double($0.multiplyAdds ?? 1) }, unit: .multiplyAdds)
+        // Its networks read the rows themselves.
+        heldRows = try await subject.records(held, validation, checkpoint: nil, stage: "validation", session)
+        testRows = try await subject.records(test, data, checkpoint: nil, stage: "test", session)
+      }
+      progress.note("measure: \(file)")
+      try await naming(test.file) {
+        try await study.measure(
+          ExitStudy.Subject(
+            name: URL(filePath: file).deletingPathExtension().lastPathComponent, predictors: [predictor], costs: costs,
+            settings: [], comparesPolicies: true),
+          validation: heldRows, test: testRows)
+      }
     }
     progress.finishLine()
     try Task.checkCancellation()

@@ -49,6 +49,8 @@ struct ExitsRun: AsyncParsableCommand {
   @Flag(help: "A summary in JSON on standard output.")
   var json = false
 
+  func validate() throws { try OutputFormat.requireSuffix(of: output, among: [.hdf5, .npz]) }
+
   func run() async throws {
     try options.requireTable(among: data, labels)
     try execution.requireWritable(output, apartFrom: [model, policy, data, labels, checkpoint, options.classNames])
@@ -79,6 +81,7 @@ struct ExitsRun: AsyncParsableCommand {
       file.temperatures.map { .temperature($0) }
         ?? subject.predictor(for: description, checkpoint: checkpoint, session),
       ensemble: file.ensemble, for: description)
+    try predictor.requireOneNetwork()
 
     let archive = try archiveWriter(output, replacing: execution.force)
     var tally = RoutingTally(file.policy)

@@ -101,6 +101,7 @@ struct ExitsTune: AsyncParsableCommand {
     guard targets == 1 else {
       throw ValidationError("Give one of --budget, --accuracy, --risk and --schedule.")
     }
+    try requireRows(of: validation, for: nil, validationLabels)
     if percentile != nil, budget == nil { throw ValidationError("--percentile is for --budget; leave it out.") }
     if delta != nil, risk == nil { throw ValidationError("--delta is for --risk; leave it out.") }
     if measure != nil, case .milliseconds = cost.model { return }
@@ -138,6 +139,7 @@ struct ExitsTune: AsyncParsableCommand {
       temperatures.map { .temperature($0) }
         ?? subject.predictor(for: source.description, checkpoint: checkpoint, session),
       ensemble: ensemble, for: source.description)
+    try predictor.requireOneNetwork()
 
     let score: ExitScore =
       switch score {

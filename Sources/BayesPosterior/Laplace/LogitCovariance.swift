@@ -80,25 +80,49 @@ package enum LogitCovariance: Sendable {
     let (rows, width) = (rowCount, logitCount)
     switch self {
     case .spectral(let variances, let basis):
-      return backend.product(
-        scaledDraws(draws, by: variances), basis.converted(to: Scalar.self), transposing: .second)
-    case .diagonal(let variances): return scaledDraws(draws, by: variances)
-    case .dense:
-      let samples = draws.sampleCount(rowCount: rows)
-      var result = Tensor<Scalar>(zeros: [samples * rows, width])
-      for row in 0..<rows {
+      // Libraries compute the last lines of a product in other ways than the first, so that one product for all rows would
+      // give a row other last bits in another place.
+      let roots = variances.map { max(0, $0).squareRoot() }
+      let basis = basis.converted(to: Scalar.self)
+      return try deviations(draws) { row throws(NumericalError) in
         let own = draws.values(ofRow: row, rowCount: rows)
-        let deviations = backend.product(own, try root(matrix(row, on: backend), on: backend), transposing: .second)
-        result.withMutableSpan { result in
-          deviations.withSpan { deviations in
-            for sample in 0..<samples {
-              for k in 0..<width { result[(sample * rows + row) * width + k] = Scalar(deviations[sample * width + k]) }
+        let scaled = Tensor<Scalar>(shape: own.shape) { span in
+          own.withSpan { own in
+            roots.withSpan { roots in
+              for position in own.indices { span.append(Scalar(roots[row * width + position % width] * own[position])) }
             }
           }
         }
+        return backend.product(scaled, basis, transposing: .second)
       }
-      return result
+    case .diagonal(let variances): return scaledDraws(draws, by: variances)
+    case .dense:
+      return try deviations(draws) { row throws(NumericalError) in
+        let own = draws.values(ofRow: row, rowCount: rows)
+        return backend.product(own, try root(matrix(row, on: backend), on: backend), transposing: .second)
+          .converted(to: Scalar.self)
+      }
     }
+  }
+
+  /// What is computed row by row, `[samples, logits]`, with all rows of the first sample first.
+  private func deviations<Scalar: TensorScalar>(
+    _ draws: DrawTable, _ own: (Int) throws(NumericalError) -> Tensor<Scalar>
+  ) throws(NumericalError) -> Tensor<Scalar> {
+    let (rows, width) = (rowCount, logitCount)
+    let samples = draws.sampleCount(rowCount: rows)
+    var result = Tensor<Scalar>(zeros: [samples * rows, width])
+    for row in 0..<rows {
+      let deviations = try own(row)
+      result.withMutableSpan { result in
+        deviations.withSpan { deviations in
+          for sample in 0..<samples {
+            for k in 0..<width { result[(sample * rows + row) * width + k] = deviations[sample * width + k] }
+          }
+        }
+      }
+    }
+    return result
   }
 
   /// `√v ∘ z`.

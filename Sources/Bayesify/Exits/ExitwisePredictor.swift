@@ -13,7 +13,7 @@ public struct ExitwisePredictor: Sendable {
   /// The weights of exits in an ensemble.
   private let costs: [Double]
 
-  /// - Throws: `FileError` where rows cannot leave exit by exit: outputs without classes or at several positions, a
+  /// - Throws: `FileError` where exits cannot be compared row by row: outputs without classes or at several positions, a
   ///   posterior over earlier layers, or an ensemble of exits that name other classes or whose costs are not known.
   public init(
     _ predictor: Predictor, ensemble: InternalEnsemble? = nil, for description: RecordsDescription
@@ -51,12 +51,6 @@ public struct ExitwisePredictor: Sendable {
         .unsupported, file: description.file,
         "A posterior over earlier layers needs every row at every exit; give a last-layer posterior.")
     }
-    if case .sampled = predictor {
-      throw FileError(
-        .unsupported, file: description.file,
-        "Rows leave one network, and an ensemble or dropout is several; give a last-layer posterior, or compare by "
-          + "'evaluate'.")
-    }
     if case .laplace(let posterior) = predictor, posterior.isEnsemble, let ensemble {
       throw FileError(
         .value, file: description.file,
@@ -70,8 +64,18 @@ public struct ExitwisePredictor: Sendable {
 
   public var exitCount: Int { description.exits.count }
 
+  /// Refuses predictions of several networks, which can be compared but not left.
+  public func requireOneNetwork() throws(FileError) {
+    guard case .sampled = predictor else { return }
+    throw FileError(
+      .unsupported, file: description.file,
+      "Rows leave one network, and an ensemble or dropout is several; give a last-layer posterior, or compare by 'exits "
+        + "curve' or 'evaluate'.")
+  }
+
   /// Whether every exit's predictions say how much of their uncertainty is epistemic.
   public var hasEpistemicUncertainty: Bool {
+    if case .sampled = predictor { return ensemble != .productOfExperts }
     guard ensemble != .productOfExperts, case .laplace(let posterior) = predictor else { return false }
     return posterior.predictive.usesDraws || [.bridge, .normalizedBridge].contains(posterior.predictive)
   }
@@ -116,7 +120,7 @@ public struct ExitwisePredictor: Sendable {
     case .temperature(let temperatures): return temperatures[exit](plain)
     case .laplace(let posterior):
       return try await posterior.ownPrediction(of: records, exit: exit, rows: rows, fillsBlocks: fillsBlocks)
-    case .weights, .sampled: preconditionFailure("Posteriors that need rows were refused.")
+    case .weights, .sampled: preconditionFailure("Rows leave one network.")
     }
   }
 
