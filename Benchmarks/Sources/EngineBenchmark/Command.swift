@@ -42,8 +42,9 @@ enum Command: String, CaseIterable {
   case product
   /// `preprocessing SCALE MEAN DEVIATION`: what is done to stored rows by the commands below, lists with commas.
   case preprocessing
-  /// `policy CHECKPOINT DATA ROWS BATCH PERCENT WIDTH [POSTERIOR]`: tunes when rows leave on the first rows of DATA,
-  /// for a mean time of so many percent of the last exit's, as measured here on BATCH of them.
+  /// `policy CHECKPOINT DATA ROWS BATCH PERCENT whole|stages WIDTH [POSTERIOR]`: tunes when rows leave on the first rows
+  /// of DATA, for a mean time of so many percent of the whole network's, or of all its stages', as measured here on
+  /// BATCH of them.
   case policy
   /// `batches DATA COUNT ROWS`: reads the first batches of so many stored rows.
   case batches

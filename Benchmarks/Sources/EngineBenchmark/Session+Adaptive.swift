@@ -1,4 +1,5 @@
 import Bayesify
+import Foundation
 
 /// A network that rows leave by a policy, and the same network run in other ways.
 struct AdaptiveBench {
@@ -22,6 +23,8 @@ private struct PolicyFacts: Encodable {
   var network: [Double]
   /// Milliseconds a row of each exit's prediction and score.
   var policy: [Double]
+  /// Milliseconds a row of the whole network, prepared for its last exit alone.
+  var whole: Double
   var budget: Double
   /// The mean cost of the tuning rows.
   var promised: Double
@@ -31,12 +34,16 @@ private struct PolicyFacts: Encodable {
   var thresholds: [Double?]
 }
 
-/// Seconds that all batches took, a number a round.
+/// Seconds that all batches took, a number a round: on the wall, and of all processors.
 private struct RoundFacts: Encodable {
-  var whole: [Double] = []
-  var staged: [Double] = []
-  var everybody: [Double] = []
-  var adaptive: [Double] = []
+  struct Times: Encodable {
+    var wall: [Double] = []
+    var processor: [Double] = []
+  }
+  var whole = Times()
+  var staged = Times()
+  var everybody = Times()
+  var adaptive = Times()
   var rows = 0
   /// The rows that left at each exit.
   var exits: [Int] = []
@@ -76,6 +83,7 @@ extension Session {
     let rowCount = try arguments.count("number of rows")
     let atOnce = try arguments.count("rows at once")
     let share = Double(try arguments.count("percentage")) / 100
+    let isOfWhole = try arguments.text("budget's base") == "whole"
     let width = try arguments.count("width")
     adaptive = nil  // the last bench's memory is free before the next one needs its own
     let frozen = try CheckpointModel(checkpoint).frozen
@@ -96,6 +104,14 @@ extension Session {
       rows: try dataset.inputs(0..<atOnce))
     let costs = try timing.costs()
     let full = costs.toExit[costs.toExit.count - 1]
+    let exits = frozen.network.exits
+    let whole = try backend.prepare(frozen, preprocessing: preprocessing, outputs: [exits[exits.count - 1].logits])
+    let batch = try dataset.inputs(0..<atOnce)
+    for _ in 0..<2 { _ = try await whole(batch, width: width) }
+    var timings = Timings()
+    for _ in 0..<21 { try await timings.measure { _ = try await whole(batch, width: width) } }
+    let wholeCost = 1e3 * timings.seconds.sorted()[10] / Double(atOnce)
+    let budget = (isOfWhole ? wholeCost : full) * share
     func inference(_ budget: Double) throws -> (ExitPolicy, AdaptiveInference) {
       let policy = try ExitPolicy(score: score, target: .meanCost(budget), costs: costs, tunedOn: tables[score])
       return (
@@ -103,14 +119,13 @@ extension Session {
         try AdaptiveInference(frozen, predictor, policy, preprocessing: preprocessing, on: backend, width: width)
       )
     }
-    let (policy, leaving) = try inference(full * share)
-    let exits = frozen.network.exits
+    let (policy, leaving) = try inference(budget)
     adaptive = AdaptiveBench(
-      whole: try backend.prepare(frozen, preprocessing: preprocessing, outputs: [exits[exits.count - 1].logits]),
+      whole: whole,
       staged: try StagedNetwork(frozen, preprocessing: preprocessing, on: backend),
       everybody: try inference(full).1, adaptive: leaving, exitCount: exits.count, width: width)
     return PolicyFacts(
-      costs: costs.toExit, network: timing.network, policy: timing.policy, budget: full * share,
+      costs: costs.toExit, network: timing.network, policy: timing.policy, whole: wholeCost, budget: budget,
       promised: policy.choice.meanCost, shares: policy.choice.shares,
       thresholds: policy.choice.thresholds.map { $0?.score })
   }
@@ -146,13 +161,13 @@ extension Session {
     facts.rows = bench.batches.reduce(0) { $0 + $1.count }
     facts.exits = Array(repeating: 0, count: bench.exitCount)
     for round in -1..<count {
-      var seconds = [0.0, 0, 0, 0]
+      var (seconds, processor) = ([0.0, 0, 0, 0], [0.0, 0, 0, 0])
       for (index, batch) in bench.batches.enumerated() {
         for turn in 0..<4 {
           // Nobody always goes first, nor behind the same one.
           let first = index + max(0, round)
           let way = (first / 4 % 2 == 0 ? first + turn : first + 4 - turn) % 4
-          let start = ContinuousClock.now
+          let (start, ticks) = (ContinuousClock.now, clock())
           switch way {
           case 0: _ = try await bench.whole(batch, width: bench.width)
           case 1:
@@ -164,13 +179,14 @@ extension Session {
             if round < 0 { for exit in routed.exits { facts.exits[exit] += 1 } }
           }
           seconds[way] += (ContinuousClock.now - start) / .seconds(1)
+          processor[way] += Double(clock() - ticks) / Double(CLOCKS_PER_SEC)
         }
       }
       guard round >= 0 else { continue }  // the first is for warming up
-      facts.whole.append(seconds[0])
-      facts.staged.append(seconds[1])
-      facts.everybody.append(seconds[2])
-      facts.adaptive.append(seconds[3])
+      for (way, times) in [\RoundFacts.whole, \.staged, \.everybody, \.adaptive].enumerated() {
+        facts[keyPath: times].wall.append(seconds[way])
+        facts[keyPath: times].processor.append(processor[way])
+      }
     }
     return facts
   }
