@@ -40,6 +40,18 @@ enum Command: String, CaseIterable {
   case overhead
   /// `product SIZE REPEATS WIDTH`: times as many products of square matrices at once as there are tasks.
   case product
+  /// `preprocessing SCALE MEAN DEVIATION`: what is done to stored rows by the commands below, lists with commas.
+  case preprocessing
+  /// `policy CHECKPOINT DATA ROWS BATCH PERCENT whole|stages WIDTH [POSTERIOR]`: tunes when rows leave on the first rows
+  /// of DATA, for a mean time of so many percent of the whole network's, or of all its stages', as measured here on
+  /// BATCH of them.
+  case policy
+  /// `batches DATA COUNT ROWS`: reads the first batches of so many stored rows.
+  case batches
+  /// `rounds COUNT`: times, in turns, the whole network to its last exit, its stages, those with scores, and rows leaving.
+  case rounds
+  /// `single COUNT`: times rows one at a time, so many of those that leave at each exit.
+  case single
 }
 
 /// A line that is no command, or one with the wrong arguments.

@@ -13,6 +13,10 @@ struct Session {
   var trainingRows: [RowBatch] = []
   /// What was fitted last.
   var laplace: LaplaceBench?
+  /// What is done to stored rows before `adaptive` sees them.
+  var preprocessing = Preprocessing.identity
+  /// The policy that was tuned last, and its network.
+  var adaptive: AdaptiveBench?
 
   /// Carries out one line.
   mutating func answer(_ words: [String]) async throws -> any Encodable {
@@ -38,6 +42,11 @@ struct Session {
     case .predict: try await timeLaplacePredictions(&arguments)
     case .overhead: try await timeOverhead(&arguments)
     case .product: try await timeProduct(&arguments)
+    case .preprocessing: try readPreprocessing(&arguments)
+    case .policy: try await tunePolicy(&arguments)
+    case .batches: try readBatches(&arguments)
+    case .rounds: try await timeRounds(&arguments)
+    case .single: try await timeSingleRows(&arguments)
     }
   }
 }
