@@ -82,6 +82,7 @@ extension Markup {
     }
     .charts.small { grid-template-columns: repeat(auto-fill, minmax(min(100%, 14.5rem), 1fr)); }
     figure { margin: 0; min-width: 0; max-width: 26rem; break-inside: avoid; }
+    figure.wide { max-width: 44rem; }
     figure > svg { display: block; width: 100%; height: auto; }
     figcaption { text-align: center; font-size: 0.93rem; font-weight: 600; overflow-wrap: anywhere; }
     .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 0.2rem 1.3rem; margin: 0.5rem 0; padding: 0; }

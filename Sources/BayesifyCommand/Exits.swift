@@ -12,7 +12,7 @@ struct Exits: AsyncParsableCommand {
       Scores, by which a row is ready to leave (larger is readier; ties go by the class's log-odds):
         maximum-probability  of the most probable class
         entropy              little total uncertainty
-        margin               between the two most probable classes
+        margin               the probability of the most probable class above that of the second
         mutual-information   little epistemic uncertainty: draws agree
         logit-variance       logits vary little over draws
         combined:W           little total uncertainty, or W times the epistemic part is little: what is left is aleatoric, \
@@ -60,12 +60,14 @@ struct ExitsSubject {
 
   /// Records of some rows, made by the network where they are not there.
   func records(
-    _ input: RowInput, _ specification: String, checkpoint named: String?, stage: String, _ session: Session
+    _ input: RowInput, _ specification: String, checkpoint named: String?, stage: String, _ session: Session,
+    madeBefore other: (file: String, preprocessing: Preprocessing?)? = nil
   ) async throws -> any ExitRecordSource {
+    let parts = [(file, model?.preprocessing), (input.file, input.preprocessing)]
     let records = try await session.records(
       input, specification: specification, checkpoint: { try checkpoint(named: named, session.model) },
       digest: model?.checkpointDigest,
-      stored: session.agreedPreprocessing([(file, model?.preprocessing), (input.file, input.preprocessing)]),
+      stored: session.agreedPreprocessing(parts + (other.map { [($0.file, $0.preprocessing)] } ?? [])),
       likelihood: model?.likelihood, classNames: model?.classNames, stage: stage)
     if case .checkpoint(let checkpoint)? = model { try session.requireExits(of: checkpoint, in: records.description) }
     return records
@@ -150,7 +152,7 @@ enum ScoreOption: OptionValue {
 }
 
 extension ExitwisePredictor {
-  /// `combined` with the weight that balances its parts at the first exit for some rows.
+  /// `combined` with the weight that balances its parts for some rows, over all exits.
   func balancedScore(for source: any ExitRecordSource) async throws -> ExitScore {
     guard let weight = try await balance(for: source).weight else {
       throw FileError(

@@ -69,7 +69,8 @@ struct ExitsRun: AsyncParsableCommand {
     try file.requireSame(
       file: policy, model: model, checkpointDigest: subject.model?.checkpointDigest ?? input.checkpointDigest,
       posteriorDigest: try subject.posteriorDigest())
-    let source = try await subject.records(input, specification, checkpoint: checkpoint, stage: "route", session)
+    let source = try await subject.records(
+      input, specification, checkpoint: checkpoint, stage: "route", session, madeBefore: (policy, file.preprocessing))
     let description = source.description
     guard description.exits.map(\.name) == file.exits else {
       throw FileError(
@@ -186,8 +187,8 @@ private struct RoutingSummary: Encodable, CustomStringConvertible {
     var standardErrors: Double
     /// Of the whole network for every row.
     var full: Double
-    /// The part of the realised cost that the posterior's predictions take.
-    var posterior: Double
+    /// The part of the realised cost that predictions take.
+    var predictions: Double
   }
 
   var output: String
@@ -210,7 +211,7 @@ private struct RoutingSummary: Encodable, CustomStringConvertible {
     cost = Cost(
       unit: costs.unit.rawValue, promised: tally.policy.choice.meanCost, realised: tally.meanCost,
       standardErrors: tally.deviation, full: costs.toExit[costs.toExit.count - 1],
-      posterior: tally.mean(costs.overheadToExit))
+      predictions: tally.mean(costs.overheadToExit))
     accuracy = tally.labelled > 0 ? Double(tally.correct) / Double(tally.labelled) : nil
   }
 
@@ -226,7 +227,7 @@ private struct RoutingSummary: Encodable, CustomStringConvertible {
       + "\ncost \(costs.words(cost.realised)) a row, promised \(costs.figure(cost.promised)) "
       + "(\(cost.standardErrors >= 0 ? "+" : "")\(cost.standardErrors.significantDigits(2)) standard errors), "
       + "\((cost.realised / cost.full * 100).significantDigits(3)) % of the whole network"
-      + (cost.posterior > 0 ? ", the posterior's part \(costs.figure(cost.posterior))" : "")
+      + (cost.predictions > 0 ? ", of it \(costs.figure(cost.predictions)) for predictions" : "")
       + (accuracy.map { "\naccuracy \($0.significantDigits())" } ?? "") + "\nwrote \(output)"
   }
 }

@@ -10,13 +10,14 @@ struct ExitsTune: AsyncParsableCommand {
       One of:
         --budget B                 the mean cost of a row is at most B
         --budget B --percentile P  this share of the rows costs at most B each
-        --accuracy A               the cheapest with which this share of the validation rows gets its label; no promise
+        --accuracy A               the cheapest of 2,000 levels with which this share of the validation rows gets its label; \
+      no promise for others
         --risk R --delta D         the cheapest whose share of wrong answers exceeds R with probability at most D, by exact \
       binomial tests on every second validation row (the others set the thresholds)
         --schedule Q               the shares Q^k of Huang et al., whatever they cost
 
-      Costs are those of the network and, for a posterior, of its predictions. Measured milliseconds are those of this \
-      machine, --threads and --measure rows at once.
+      Costs are those of the network and, for a posterior, of its predictions; a table of yours must hold both. Measured \
+      milliseconds are those of this machine, --threads and --measure rows at once.
 
       Rows that neither chose the checkpoint, nor the posterior, nor the temperature, are the best to tune thresholds on.
       Memory grows by 33 bytes a row and exit.
@@ -90,7 +91,10 @@ struct ExitsTune: AsyncParsableCommand {
 
   @Option(
     parsing: .unconditional,
-    help: "Join each exit with those before: cost-weighted (means) or product-of-experts. (default: each by itself)")
+    help: """
+      Join each exit with those before, w being the multiply-adds up to an exit: cost-weighted (Σ w p / Σ w) or \
+      product-of-experts (∏ p^(w / own w), normalised). (default: each by itself)
+      """)
   var ensemble: InternalEnsemble?
 
   @Option(help: "The checkpoint of a posterior, where it has moved.")
@@ -154,11 +158,17 @@ struct ExitsTune: AsyncParsableCommand {
       ensemble: ensemble, for: source.description)
     try predictor.requireOneNetwork()
 
-    let score: ExitScore =
-      switch score {
-      case .known(let score): score
-      case .balanced: try await predictor.balancedScore(for: source)
+    let score: ExitScore
+    switch self.score {
+    case .known(let known): score = known
+    case .balanced:
+      score = try await predictor.balancedScore(for: source)
+      if case .combined(let weight) = score, weight > 1e4 {
+        progress.warn(
+          "The epistemic part of these predictions is 1/\(weight.significantDigits(3)) of the total uncertainty, so that the "
+            + "score tells little that is epistemic; look at the posterior's prior precision.")
       }
+    }
     var tables = ExitTables(exitCount: predictor.exitCount, scores: [score])
     try await naming(input.file) {
       try await predictor.predictions(for: source) { block, predictions in
@@ -175,11 +185,11 @@ struct ExitsTune: AsyncParsableCommand {
     let file = ExitPolicyFile(
       madeBy: "bayesify " + bayesifyVersion,
       checkpoint: ExitPolicyFile.Bound(
-        file: subject.model == nil ? model : try subject.checkpoint(named: checkpoint, options).file,
+        file: checkpoint ?? (subject.isPosterior ? subject.model?.recordedCheckpoint : subject.model?.file),
         digest: subject.model?.checkpointDigest ?? description.checkpointDigest),
       posterior: subject.isPosterior ? ExitPolicyFile.Bound(file: model, digest: try subject.posteriorDigest()) : nil,
       validation: ExitPolicyFile.Bound(file: specification, digest: try session.digest(of: specification)),
-      seed: execution.seed, exits: description.exits.map(\.name), temperatures: temperatures, ensemble: ensemble,
+      seed: execution.seed, preprocessing: description.preprocessing, exits: description.exits.map(\.name), temperatures: temperatures, ensemble: ensemble,
       policy: policy)
     try Task.checkCancellation()
     try AtomicFile.write(try file.json(), to: output, replacing: execution.force)
@@ -190,7 +200,7 @@ struct ExitsTune: AsyncParsableCommand {
     if json {
       try printAnswer(String(decoding: try file.json(), as: UTF8.self).trimmingCharacters(in: .newlines))
     } else {
-      try printAnswer(summary(file))
+      try printAnswer(file.summary + "\nwrote \(output)")
     }
   }
 
@@ -224,30 +234,6 @@ struct ExitsTune: AsyncParsableCommand {
         width: execution.width, rows: rows)
       return try await naming(network.dataset.file) { try timing.costs() }
     }
-  }
-
-  /// A threshold as readers know the score.
-  private func threshold(_ score: ExitScore, _ value: Double) -> String {
-    score == .maximumProbability ? (1 / (1 + exp(-value))).significantDigits(6) : value.significantDigits()
-  }
-
-  private func summary(_ file: ExitPolicyFile) -> String {
-    let (policy, costs) = (file.policy, file.policy.costs)
-    let choice = policy.choice
-    let table = textTable(
-      ["exit", "name", "cost", "of it posterior", "rows that leave", "from \(policy.score)"],
-      file.exits.indices.map { exit in
-        [
-          "\(exit)", file.exits[exit], costs.figure(costs.toExit[exit]), costs.figure(costs.overheadToExit[exit]),
-          "\((choice.shares[exit] * 100).significantDigits(3)) %",
-          exit == file.exits.count - 1
-            ? "all that are left" : choice.thresholds[exit].map { threshold(policy.score, $0.score) } ?? "none leaves",
-        ]
-      }, leading: 2)
-    let full = costs.toExit[costs.toExit.count - 1]
-    return table + "\nmean cost \(costs.words(choice.meanCost)) of \(costs.figure(full)) "
-      + "(\((choice.meanCost / full * 100).significantDigits(3)) %), accuracy \(choice.accuracy.significantDigits()) on "
-      + "\(policy.rowCount) rows\nwrote \(output)"
   }
 }
 

@@ -60,10 +60,14 @@ struct Inspect: AsyncParsableCommand {
         case .sampled(let posterior): return try show(SampledNetworksDescription(posterior))
         }
       }
-      if archive.holdsExitRecords || archive.holdsPredictions {
+      if archive.holdsExitRecords || archive.holdsPredictions || format == RoutedPredictionsWriter.format {
         return try show(ArchiveDescription(archive, format: format))
       }
       try describe(HDF5Checkpoint(archive))
+    } else if let policy = try ExitPolicyFile(recognizing: file) {
+      try refuseCount()
+      try printAnswer(
+        json ? String(decoding: try policy.json(), as: UTF8.self).trimmingCharacters(in: .newlines) : policy.summary)
     } else {
       try describe(openCheckpoint(file))
     }

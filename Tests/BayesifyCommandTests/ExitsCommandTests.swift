@@ -154,6 +154,44 @@ private struct Routed {
     #expect(policy.policy.costs.toExit == zip(network, overheads).map { $0 + $1 })
   }
 
+  /// What the validation rows went through, other rows go through too, and a contradiction is refused.
+  @Test func preprocessingIsThePolicys() async throws {
+    let folder = try TestFolder()
+    let policy = try await tune(folder, Digits.checkpoint, "--budget", "50%", "--scale", "2", "--mean", "-0.01")
+    #expect(policy.preprocessing == Preprocessing(scale: 2, mean: [-0.01]))
+    let own = try await route(folder, Digits.checkpoint)
+    let named = try await route(folder, Digits.checkpoint, "--scale", "2", "--mean", "-0.01")
+    #expect(own.arrays == named.arrays)
+    try await folder.refuse(
+      "exits", "run", Digits.checkpoint, "--policy", "policy.json", "--data", Digits.test, "--scale", "3", "-o", "new.h5",
+      code: 65, naming: "policy.json", "--scale 2.0")
+  }
+
+  /// A posterior of records needs no checkpoint to be tuned, and `inspect` knows what is written.
+  @Test func recordsSufficeForAPosterior() async throws {
+    let folder = try TestFolder()
+    for (data, name) in [
+      (Digits.training, "training.h5"), (Digits.validation, "validation.h5"), (Digits.test, "test.h5"),
+    ] {
+      try await folder.succeed("extract", Digits.checkpoint, "--data", data, "-o", name)
+    }
+    try await folder.succeed(
+      "fit", "laplace", "training.h5", "--prior-precision", "2", "--temperature", "1", "--predictive", "bridge", "-o",
+      "posterior.h5")
+    let tuned = try await folder.succeed(
+      "exits", "tune", "posterior.h5", "--validation", "validation.h5", "--score", "entropy", "--budget", "50%", "-o",
+      "policy.json")
+    #expect(tuned.output.contains("at most 0.") && tuned.output.contains("where entropy is"))
+    try await folder.succeed(
+      "exits", "run", "posterior.h5", "--policy", "policy.json", "--data", "test.h5", "-o", "routed.h5")
+    #expect(try await folder.succeed("inspect", "policy.json").output.contains("where entropy is"))
+    #expect(try await folder.succeed("inspect", "routed.h5").output.contains("bayesify-routed-predictions"))
+    // A closed form has no variance of logits.
+    try await folder.refuse(
+      "exits", "tune", "posterior.h5", "--validation", "validation.h5", "--score", "logit-variance", "--budget", "50%",
+      "-o", "new.json", code: 65, naming: "needs draws of a posterior")
+  }
+
   @Test func whatWasPromisedIsComparedWithWhatItCost() async throws {
     let folder = try TestFolder()
     _ = try await tune(folder, Digits.checkpoint, "--budget", "50%")

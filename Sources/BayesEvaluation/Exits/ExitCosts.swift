@@ -41,11 +41,12 @@ extension ExitCosts: Codable {
     let values = try decoder.container(keyedBy: Key.self)
     let toExit = try values.decode([Double].self, forKey: .toExit)
     let overhead = try values.decodeIfPresent([Double].self, forKey: .overheadToExit)
-    guard overhead.map({ $0.count == toExit.count }) ?? true else {
+    let unit = try values.decode(Unit.self, forKey: .unit)
+    guard overhead.map({ $0.count == toExit.count }) ?? true, !unit.rawValue.isEmpty else {
       throw DecodingError.dataCorruptedError(
-        forKey: .overheadToExit, in: values, debugDescription: "There is one overhead an exit.")
+        forKey: .overheadToExit, in: values, debugDescription: "There is one overhead an exit, and a unit.")
     }
-    try self.init(toExit, overheadToExit: overhead, unit: try values.decode(Unit.self, forKey: .unit))
+    try self.init(toExit, overheadToExit: overhead, unit: unit)
   }
 
   public func encode(to encoder: any Encoder) throws {

@@ -54,7 +54,7 @@ public struct ExitPolicy: Hashable, Sendable, Codable {
     rowCount = try values.decode(Int.self, forKey: .rowCount)
     let isWhole = choice.thresholds.count == costs.toExit.count - 1 && choice.shares.count == costs.toExit.count
     let numbers = choice.thresholds.compactMap { $0 }.flatMap { [$0.score, $0.logOdds] } + [choice.costDeviation]
-    guard isWhole, rowCount > 0, !numbers.contains(where: \.isNaN) else {
+    guard isWhole, rowCount > 0, !numbers.contains(where: \.isNaN), choice.costDeviation >= 0 else {
       throw DecodingError.dataCorrupted(
         DecodingError.Context(
           codingPath: decoder.codingPath,

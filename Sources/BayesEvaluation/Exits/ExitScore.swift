@@ -102,11 +102,12 @@ extension ExitScore {
   ) throws(EvaluationError) -> [ExitReadiness] {
     try checkHasClasses(prediction)
     precondition(states.rowCount == prediction.rowCount, "There is one state a row.")
-    guard !needsEpistemicUncertainty || prediction.hasEpistemicUncertainty else {
+    let isKnown = self == .logitVariance ? prediction.sampleCount > 1 : prediction.hasEpistemicUncertainty
+    guard !needsEpistemicUncertainty || isKnown else {
       throw EvaluationError(
         .unsupported,
-        "The score '\(self)' needs draws of a posterior, and exit \(prediction.exit) has none; give a posterior, or "
-          + "another score.")
+        "The score '\(self)' needs draws of a posterior, and exit \(prediction.exit) has none; give a posterior that draws, "
+          + "or another score.")
     }
     let (rowCount, classCount) = (split.probabilities.shape[0], split.probabilities.shape[1])
     var named = [Int](repeating: 0, count: rowCount)

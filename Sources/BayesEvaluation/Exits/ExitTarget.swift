@@ -39,7 +39,7 @@ extension ExitTarget {
   /// - Throws: `EvaluationError.Code.empty` without rows, `.unsupported` for a network with one exit, and for a target
   ///   that no thresholds meet.
   /// - Determinism: equal tables give equal thresholds.
-  /// - Cost: O(exits · rows · log rows) for each of about fifty levels; of a floor and a risk two hundred.
+  /// - Cost: O(exits · rows · log rows) for each of about fifty levels; of a risk two hundred, of a floor two thousand.
   /// - Source: fixed-sequence tests: Angelopoulos et al. 2021, arXiv:2110.01052.
   public func choice(
     _ table: ExitTable, _ costs: ExitCosts, family: ExitFamily = .schedule
@@ -114,15 +114,15 @@ extension ExitTarget {
   }
 
   /// From the dearest to the cheapest, so dense that a step moves few rows; of schedules those in the middle do.
-  private static func descending(_ family: ExitFamily) -> [Double] {
-    let grid = (1..<200).map { 1 - Double($0) / 200 }
+  private static func descending(_ family: ExitFamily, count: Int) -> [Double] {
+    let grid = (1..<count).map { 1 - Double($0) / Double(count) }
     return [1] + (family == .schedule ? grid.map { 0.5 + ($0 - 0.5) * 0.4 } : grid) + [0]
   }
 
   private static func cheapest(
     _ table: ExitTable, accuracy floor: Double, _ costs: ExitCosts, _ family: ExitFamily
   ) throws(EvaluationError) -> [ExitReadiness?] {
-    let candidates = descending(family).map(family.thresholds(table))
+    let candidates = descending(family, count: 2000).map(family.thresholds(table))
     let choices = candidates.map { ExitChoice($0, table, costs) }
     guard let best = choices.filter({ $0.accuracy >= floor }).min(by: { $0.meanCost < $1.meanCost }) else {
       let highest = choices.reduce(0) { max($0, $1.accuracy) }
@@ -140,7 +140,7 @@ extension ExitTarget {
     let setting = table.rows(stride(from: 0, to: table.rowCount, by: 2))
     let testing = table.rows(stride(from: 1, to: table.rowCount, by: 2))
     var accepted: [ExitReadiness?]?
-    for thresholds in descending(family).lazy.map(family.thresholds(setting)) {
+    for thresholds in descending(family, count: 200).lazy.map(family.thresholds(setting)) {
       let exits = testing.exits(thresholds)
       let errors = exits.indices.count { !testing.outcomes.isCorrect[exits[$0]][$0] }
       guard binomialTail(atMost: errors, of: exits.count, probability: error) <= delta else { break }

@@ -129,7 +129,8 @@ extension ExitStudyReport {
     <section aria-labelledby="policies">
     <h2 id="policies">What rows leave by</h2>
     <p>The oracle knows the labels and sends each row to the first exit that is right, the nearest first: nothing with \
-    these exits does better. Chance lets rows leave whatever they are. Both are of \(variants.first?.name ?? "").</p>
+    these exits does better. Chance lets rows leave whatever they are. Both are of \(variants.first?.name ?? ""). The last \
+    column is the accuracy against the largest probability at equal cost.</p>
     \(comparedVariants.enumerated().map { number, variant in policies(of: variant, number: number) })
     </section>
     """
@@ -153,7 +154,7 @@ extension ExitStudyReport {
         identifier: "policies-chart-\(number)"))
       \(table(
         "policies",
-        ["Score", "Accuracy", "NLL (nats)", "ECE", "Area", "Accuracy at equal cost, against the largest probability"],
+        ["Score", "Accuracy", "NLL (nats)", "ECE", "Area", "Equal cost"],
         variant.policies.map { policy -> [Markup] in
           let difference = differences.first { $0.score == policy.score }
           return [

@@ -10,10 +10,11 @@ public import Foundation
 public struct ExitPolicyFile: Codable, Equatable, Sendable {
   /// A file, and the digest that it must have.
   public struct Bound: Codable, Hashable, Sendable {
-    public var file: String
+    /// As the user named it; `nil` where only its digest is known.
+    public var file: String?
     public var digest: String?
 
-    public init(file: String, digest: String?) {
+    public init(file: String?, digest: String?) {
       self.file = file
       self.digest = digest
     }
@@ -31,6 +32,8 @@ public struct ExitPolicyFile: Codable, Equatable, Sendable {
   public var posterior: Bound?
   public var validation: Bound
   public var seed: UInt64
+  /// What the rows went through; `nil` where their records did not say it.
+  public var preprocessing: Preprocessing?
   /// The names of the exits, the earliest first.
   public var exits: [String]
   /// What the network's own logits are divided by, one an exit; `nil` for a posterior, or as they are.
@@ -40,14 +43,15 @@ public struct ExitPolicyFile: Codable, Equatable, Sendable {
   public var policy: ExitPolicy
 
   public init(
-    madeBy: String, checkpoint: Bound, posterior: Bound?, validation: Bound, seed: UInt64, exits: [String],
-    temperatures: [Temperature]?, ensemble: InternalEnsemble?, policy: ExitPolicy
+    madeBy: String, checkpoint: Bound, posterior: Bound?, validation: Bound, seed: UInt64,
+    preprocessing: Preprocessing?, exits: [String], temperatures: [Temperature]?, ensemble: InternalEnsemble?, policy: ExitPolicy
   ) {
     self.madeBy = madeBy
     self.checkpoint = checkpoint
     self.posterior = posterior
     self.validation = validation
     self.seed = seed
+    self.preprocessing = preprocessing
     self.exits = exits
     self.temperatures = temperatures
     self.ensemble = ensemble
@@ -126,8 +130,8 @@ public struct ExitPolicyFile: Codable, Equatable, Sendable {
     if let known = checkpoint.digest, let checkpointDigest, known != checkpointDigest {
       throw FileError(
         .value, file: file,
-        "The policy was tuned for another checkpoint (\(checkpoint.file), the digests differ) than that of \(model); tune "
-          + "one for this with 'exits tune'.")
+        "The policy was tuned for another checkpoint (\(checkpoint.file.map { $0 + ", " } ?? "")the digests differ) than that of "
+          + "\(model); tune one for this with 'exits tune'.")
     }
     switch (posterior, posteriorDigest) {
     case (nil, nil): return
@@ -135,14 +139,14 @@ public struct ExitPolicyFile: Codable, Equatable, Sendable {
     case (let known?, _):
       throw FileError(
         .value, file: file,
-        "The policy was tuned for the predictions of the posterior \(known.file), and \(model) is "
+        "The policy was tuned for the predictions of the posterior \(known.file ?? ""), and \(model) is "
           + (posteriorDigest == nil ? "none" : "another (the digests differ)") + "; give that posterior, or tune a policy for "
           + "this model with 'exits tune'.")
     case (nil, _?):
       throw FileError(
         .value, file: file,
-        "The policy was tuned for the network's own predictions, and \(model) is a posterior; give the checkpoint "
-          + "\(checkpoint.file), or tune a policy for the posterior with 'exits tune'.")
+        "The policy was tuned for the network's own predictions, and \(model) is a posterior; give the checkpoint"
+          + "\(checkpoint.file.map { " " + $0 } ?? ""), or tune a policy for the posterior with 'exits tune'.")
     }
   }
 }

@@ -76,7 +76,9 @@ public struct ExitStudy: Sendable {
   ) async throws {
     var scores = scores.filter { !$0.needsEpistemicUncertainty }
     if subject.predictors[0].hasEpistemicUncertainty {
-      scores += self.scores.filter(\.needsEpistemicUncertainty)
+      scores += self.scores.filter {
+        $0.needsEpistemicUncertainty && ($0 != .logitVariance || subject.predictors[0].hasDraws)
+      }
       let balance = combinedWeight == nil ? try await subject.predictors[0].balance(for: validation) : UncertaintyBalance()
       if let weight = combinedWeight ?? balance.weight { scores.append(.combined(epistemicWeight: weight)) }
     }

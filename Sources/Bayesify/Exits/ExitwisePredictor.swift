@@ -80,6 +80,13 @@ public struct ExitwisePredictor: Sendable {
     return posterior.predictive.usesDraws || [.bridge, .normalizedBridge].contains(posterior.predictive)
   }
 
+  /// Whether every exit's predictions are draws of logits.
+  public var hasDraws: Bool {
+    guard hasEpistemicUncertainty else { return false }
+    if case .laplace(let posterior) = predictor { return posterior.predictive.usesDraws }
+    return true
+  }
+
   /// What the predictions add to the multiply-adds of a row that leaves at an exit.
   public func multiplyAdds(toExit index: Int) -> Int {
     if case .laplace(let posterior) = predictor { posterior.multiplyAdds(toExit: index) } else { 0 }
@@ -96,14 +103,14 @@ public struct ExitwisePredictor: Sendable {
     }
   }
 
-  /// How much of the uncertainty at the first exit is epistemic.
+  /// How much of the uncertainty is epistemic, over all exits.
   ///
   /// - Throws: as `predictions(for:_:)`.
   public func balance(for source: any ExitRecordSource) async throws -> UncertaintyBalance {
     var balance = UncertaintyBalance()
     try await predictions(for: source) { _, predictions in
       try Task.checkCancellation()
-      balance.add(predictions[0].uncertaintySplit())
+      for prediction in predictions { balance.add(prediction.uncertaintySplit()) }
     }
     return balance
   }
