@@ -189,8 +189,8 @@ struct ExitsTune: AsyncParsableCommand {
         digest: subject.model?.checkpointDigest ?? description.checkpointDigest),
       posterior: subject.isPosterior ? ExitPolicyFile.Bound(file: model, digest: try subject.posteriorDigest()) : nil,
       validation: ExitPolicyFile.Bound(file: specification, digest: try session.digest(of: specification)),
-      seed: execution.seed, preprocessing: description.preprocessing, exits: description.exits.map(\.name), temperatures: temperatures, ensemble: ensemble,
-      policy: policy)
+      seed: execution.seed, preprocessing: description.preprocessing, exits: description.exits.map(\.name),
+      temperatures: temperatures, ensemble: ensemble, policy: policy)
     try Task.checkCancellation()
     try AtomicFile.write(try file.json(), to: output, replacing: execution.force)
     if policy.choice.shares.last == 1 {
