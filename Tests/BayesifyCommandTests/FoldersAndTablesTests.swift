@@ -116,8 +116,11 @@ struct FoldersAndTablesTests {
       "[8, 8, 1]")
     try await folder.refuse("inspect", images, code: 74, naming: "folder")
     try await folder.refuse(
-      "predict", Digits.checkpoint, "--data", "images", "-o", "images/9/large.png", "--force", code: 74,
-      naming: "images/9/large.png", "also read")
+      "predict", Digits.checkpoint, "--data", "images", "-o", "images/9/large.h5", "--force", code: 74,
+      naming: "images/9/large.h5", "also read")
+    try await folder.refuse(
+      "predict", Digits.checkpoint, "--data", "images", "-o", "images/9/large.png", "--force", code: 64,
+      naming: "images/9/large.png", ".h5")
   }
 
   @Test func tablesGiveTheRecordsOfTheSameNumbers() async throws {
