@@ -279,7 +279,7 @@ struct Evaluate: AsyncParsableCommand {
           try description.requireClasses(labels) { block.place(ofRow: $0, in: description.positions) }
         }
         for prediction in predictions {
-          try naming(description, exit: prediction.exit) {
+          try namingExit(prediction.exit, description) {
             try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
           }
         }
@@ -288,17 +288,8 @@ struct Evaluate: AsyncParsableCommand {
     contestants = fed
   }
 
-  /// Says in which file the rows are that an evaluation refuses.
-  private func naming<Result>(_ file: String, _ body: () async throws -> Result) async throws -> Result {
-    do {
-      return try await body()
-    } catch let error as EvaluationError {
-      throw FileError(.value, file: file, error.message)
-    }
-  }
-
-  /// The same, and at which exit.
-  private func naming(_ description: RecordsDescription, exit: Int, _ body: () throws -> Void) throws {
+  /// Says at which exit of which file the rows are that an evaluation refuses.
+  private func namingExit(_ exit: Int, _ description: RecordsDescription, _ body: () throws -> Void) throws {
     do {
       try body()
     } catch let error as EvaluationError {

@@ -115,10 +115,8 @@ struct TemperingOptions: ParsableArguments {
   var output: String
 
   func validate(with model: ModelOptions) throws {
-    let unused = validationLabels != nil ? "--validation-labels" : validationRows != nil ? "--validation-rows" : nil
-    if validation == nil, let option = unused {
-      throw ValidationError("\(option) is for --validation; leave it out, or give that too.")
-    }
+    try OutputFormat.requireSuffix(of: output, among: [.hdf5])
+    try requireRows(of: validation, for: validationRows, validationLabels)
     if model.ignoreLabel != nil {
       throw ValidationError(
         "--ignore-label is for last layers, not for draws of networks; leave those rows out of the data.")

@@ -69,10 +69,8 @@ struct Heads: AsyncParsableCommand {
       throw ValidationError(
         "Penalties are chosen on validation rows; give --validation DATA, or a number with --penalty.")
     }
-    let unused = validationLabels != nil ? "--validation-labels" : validationRows != nil ? "--validation-rows" : nil
-    if validation == nil, let option = unused {
-      throw ValidationError("\(option) is for --validation; leave it out, or give that too.")
-    }
+    try OutputFormat.requireSuffix(of: output, among: [.hdf5])
+    try requireRows(of: validation, for: validationRows, validationLabels)
   }
 
   func run() async throws {

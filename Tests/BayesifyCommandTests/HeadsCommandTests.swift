@@ -123,7 +123,7 @@ struct HeadsCommandTests {
       (["--exits-at", "a,,b"], 64, "give names of nodes separated by commas"),
       (["--exits-at", "block_1_pool", "--penalty", "0"], 64, "give 'validation' or a number from 1e-08"),
       (["--exits-at", "block_1_pool", "--penalty", "validation"], 64, "give --validation DATA"),
-      (["--exits-at", "block_1_pool", "--validation-rows", "0:3"], 64, "--validation-rows is for --validation"),
+      (["--exits-at", "block_1_pool", "--validation-rows", "0:3"], 64, "--validation-rows is for validation rows"),
       (["--exits-at", "block_1_pool", "--rows", "0:6"], 65, "No training row has the label"),
       (["--exits-at", "block_1_pool", "--rows", "0:1"], 65, "All labels of the training rows are"),
       (["--exits-at", "block_1_pool", "--scale", "1e-40"], 65, "gives a logit of"),
