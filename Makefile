@@ -9,10 +9,10 @@ FLAGS = --explicit-target-dependency-import-check error
 demo: release
 	@bash Scripts/demo.sh
 
-## All tests, in debug.
-test: setup check
+## All tests, in debug; those of the command run the optimised one, as users do.
+test: check release
 	swift build $(FLAGS) --build-tests
-	swift test $(FLAGS)
+	BAYESIFY_COMMAND=$(CURDIR)/.build/release/bayesify swift test $(FLAGS)
 
 ## The engine's tests with oneDNN limited to AVX2, as on processors without AVX-512.
 avx2: setup

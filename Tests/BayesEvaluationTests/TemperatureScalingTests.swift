@@ -123,6 +123,23 @@ private func checkCalibrator(
     }
   }
 
+  /// Of several exits, the one whose logits are to blame is named.
+  @Test func theExitOfBadLogitsIsNamed() async throws {
+    let source = InMemoryExitRecords(
+      ExitRecords(
+        firstRow: 0,
+        exits: [[1, 0, 0, 1], [1, 0, .nan, 1]].map {
+          ExitRecords.Exit(features: nil, logits: Tensor(shape: [2, 2], $0))
+        }, labels: [0, 1]),
+      description: RecordsDescription(
+        file: "records.h5",
+        exits: ["early", "late"].map { ExitDescription(name: $0, likelihood: .categorical, logitCount: 2) }))
+    await #expect { _ = try await TemperatureScaling().fit(exits: [0, 1], of: source) } throws: {
+      let error = $0 as? EvaluationError
+      return error?.row == 1 && error?.message.hasPrefix("Exit 1 ('late'): A logit of row 1 is nan") == true
+    }
+  }
+
   @Test func badInputsAreRefused() {
     func code(_ prediction: Prediction, _ labels: [Int]) -> EvaluationError.Code? {
       do throws(EvaluationError) {

@@ -87,9 +87,14 @@ final class RunningCommand: Sendable {
       wasEndedBySignal: wasEndedBySignal)
   }
 
-  /// The command that was built with these tests: it lies beside the test bundle.
+  /// The command that `BAYESIFY_COMMAND` names, or the one that was built with these tests: it lies beside the test
+  /// bundle.
   private static var executable: URL {
     get throws {
+      if let named = ProcessInfo.processInfo.environment["BAYESIFY_COMMAND"] {
+        try #require(FileManager.default.isExecutableFile(atPath: named), "BAYESIFY_COMMAND: no program \(named)")
+        return URL(filePath: named)
+      }
       let bundles = Bundle.allBundles.map(\.bundleURL).filter { $0.pathExtension == "xctest" }
       let programs = [Bundle.main.executableURL, CommandLine.arguments.first.map { URL(filePath: $0) }]
       let candidates = (bundles + programs.compactMap { $0 }).map {
@@ -183,6 +188,13 @@ final class TestFolder: Sendable {
   @discardableResult
   func succeed(
     _ arguments: String..., sourceLocation: Testing.SourceLocation = #_sourceLocation
+  ) async throws -> CommandRun {
+    try await succeed(arguments, sourceLocation: sourceLocation)
+  }
+
+  @discardableResult
+  func succeed(
+    _ arguments: [String], sourceLocation: Testing.SourceLocation = #_sourceLocation
   ) async throws -> CommandRun {
     let run = try await run(arguments)
     try #require(run.exitCode == 0, "\(run.testDescription)", sourceLocation: sourceLocation)

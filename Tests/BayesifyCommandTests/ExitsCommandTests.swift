@@ -1,44 +1,9 @@
 import BayesEvaluation
 import BayesReport
-import BayesTensor
 import Bayesify
 import Foundation
 import Testing
 import _BayesTestSupport
-
-/// What a routed file holds.
-private struct Routed {
-  let exits: [Int]
-  let arrays: [String: Tensor<Double>]
-  let labels: [Int]
-
-  init(_ file: String) throws {
-    let archive = try HDF5Archive(file)
-    exits = try archive.readIntegers("/exit", rows: nil)
-    labels = try archive.readIntegers("/labels", rows: nil)
-    arrays = try Dictionary(
-      uniqueKeysWithValues: ["probabilities", "total", "aleatoric", "epistemic", "cost"].map {
-        ($0, try archive.read("/" + $0, as: Double.self))
-      })
-  }
-
-  /// The largest difference of any number from that of the exit that each row took, of predictions of all exits.
-  func difference(from predictions: String) throws -> Double {
-    let archive = try HDF5Archive(predictions)
-    var largest = 0.0
-    for name in ["probabilities", "total", "aleatoric", "epistemic"] {
-      let own = try #require(arrays[name])
-      let width = own.count / exits.count
-      for exit in Set(exits) {
-        let all = try archive.read("/exits/\(exit)/\(name)", as: Double.self)
-        for (row, taken) in exits.enumerated() where taken == exit {
-          for k in 0..<width { largest = max(largest, abs(own[row * width + k] - all[row * width + k])) }
-        }
-      }
-    }
-    return largest
-  }
-}
 
 /// Rows that leave, through the command, on the embedded model.
 @Suite struct ExitsCommandTests {
@@ -56,12 +21,12 @@ private struct Routed {
     return try ExitPolicyFile(json: folder.bytes("policy.json"), file: "policy.json")
   }
 
-  private func route(_ folder: TestFolder, _ model: String, _ options: String...) async throws -> Routed {
+  private func route(_ folder: TestFolder, _ model: String, _ options: String...) async throws -> RoutedRows {
     let run = try await folder.run(
       ["exits", "run", model, "--policy", "policy.json", "--data", Digits.test, "-o", "routed.h5", "--force", "--quiet"]
         + options)
     try #require(run.exitCode == 0, "\(run.testDescription)")
-    return try Routed(folder.path("routed.h5"))
+    return try RoutedRows(folder.path("routed.h5"))
   }
 
   /// Rows get, to the bit, what the whole network's predictions give them at the exit that they take.
@@ -105,7 +70,7 @@ private struct Routed {
     #expect(other.policy == policy.policy && other.temperatures == policy.temperatures)
     #expect(other.checkpoint.digest == policy.checkpoint.digest)
     try await folder.succeed("exits", "run", "test-records.h5", "--policy", "other.json", "-o", "from-records.h5")
-    let fromRecords = try Routed(folder.path("from-records.h5"))
+    let fromRecords = try RoutedRows(folder.path("from-records.h5"))
     #expect(fromRecords.exits == routed.exits && fromRecords.arrays == routed.arrays && fromRecords.labels == routed.labels)
     // The first exit's answers are those of its temperature alone.
     try await folder.succeed("predict", Digits.checkpoint, "--data", Digits.test, "-o", "predictions.h5")
@@ -204,7 +169,7 @@ private struct Routed {
       var accuracy: Double
     }
     let summary = try JSONDecoder().decode(Summary.self, from: Data(run.output.utf8))
-    let routed = try Routed(folder.path("routed.h5"))
+    let routed = try RoutedRows(folder.path("routed.h5"))
     let costs = try #require(routed.arrays["cost"])
     #expect(summary.rows == 1000 && abs(summary.cost.realised - costs.elements.reduce(0, +) / 1000) < 1e-6)
     #expect(abs(summary.cost.standardErrors) < 3.5 && summary.cost.full == 188_608)
@@ -274,7 +239,7 @@ private struct Routed {
     let routed = try await folder.succeed(
       "exits", "run", Digits.checkpoint, "--policy", "policy.json", "--data", Digits.test, "-o", "routed.h5")
     #expect(routed.errors.contains("No row met a threshold"))
-    #expect(try Routed(folder.path("routed.h5")).exits.allSatisfy { $0 == 2 })
+    #expect(try RoutedRows(folder.path("routed.h5")).exits.allSatisfy { $0 == 2 })
   }
 
   /// Equal inputs give equal numbers at any number of threads; without training rows there is no Laplace.

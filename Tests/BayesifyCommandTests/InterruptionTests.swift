@@ -3,7 +3,7 @@ import Testing
 import _BayesTestSupport
 
 /// Ctrl-C in the middle of long work.
-@Suite(.timeLimit(.minutes(20)))
+@Suite(.timeLimit(.minutes(2)))
 struct InterruptionTests {
   /// Rows for a minute of work, in debug.
   private let rowCount = 500_000

@@ -114,7 +114,13 @@ public struct TemperatureScaling: Calibrator, Equatable {
           shape: [1, logits[index].count / description.logitCount, description.logitCount],
           elements: logits[index]),
         likelihood: description.likelihood, exit: exits[index])
-      return try fit(prediction, labels: labels)
+      do {
+        return try fit(prediction, labels: labels)
+      } catch where error.code == .score || error.code == .probability {
+        // Labels are every exit's, logits are one's.
+        throw EvaluationError(
+          error.code, row: error.row, "Exit \(exits[index]) ('\(description.name)'): \(error.message)")
+      }
     }
   }
 
