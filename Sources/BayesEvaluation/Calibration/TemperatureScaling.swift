@@ -114,13 +114,19 @@ public struct TemperatureScaling: Calibrator, Equatable {
           shape: [1, logits[index].count / description.logitCount, description.logitCount],
           elements: logits[index]),
         likelihood: description.likelihood, exit: exits[index])
-      do {
-        return try fit(prediction, labels: labels)
-      } catch where error.code == .score || error.code == .probability {
-        // Labels are every exit's, logits are one's.
-        throw EvaluationError(
-          error.code, row: error.row, "Exit \(exits[index]) ('\(description.name)'): \(error.message)")
-      }
+      return try fit(prediction, labels: labels, named: description.name)
+    }
+  }
+
+  /// Fits the temperature of one exit of several: labels are every exit's, logits are one's.
+  private func fit(
+    _ prediction: Prediction, labels: [Int], named name: String
+  ) throws(EvaluationError) -> Temperature {
+    do {
+      return try fit(prediction, labels: labels)
+    } catch where error.code == .score || error.code == .probability {
+      throw EvaluationError(
+        error.code, row: error.row, "Exit \(prediction.exit) ('\(name)'): \(error.message)")
     }
   }
 
