@@ -33,9 +33,10 @@ struct ExitsRun: AsyncParsableCommand {
   var rows: RowRange?
 
   @Option(
-    parsing: .unconditional, help: "Rows that go through the stages at once. (default: 1024)",
+    parsing: .unconditional,
+    help: "Rows that go through the stages at once. (default: as many as milliseconds were measured with, or 1024)",
     transform: wholeNumber(1...ExitRecords.chunkRowCount))
-  var atOnce = ExitRecords.chunkRowCount
+  var atOnce: Int?
 
   @Option(help: "The checkpoint of a posterior, where it has moved.")
   var checkpoint: String?
@@ -98,7 +99,11 @@ struct ExitsRun: AsyncParsableCommand {
         let inference = try AdaptiveInference(
           try subject.checkpoint(named: checkpoint, options).frozen, predictor, file.policy,
           preprocessing: description.preprocessing ?? .identity, on: try execution.backend(), width: execution.width)
-        try await network.forEachInputs(of: atOnce) { rows, first, labels in
+        let rowCount = atOnce ?? file.measuredRowCount ?? ExitRecords.chunkRowCount
+        if let measured = file.measuredRowCount, rowCount != measured {
+          progress.warn("Costs were measured with \(measured) rows at once; with \(rowCount), rows take other times.")
+        }
+        try await network.forEachInputs(of: rowCount) { rows, first, labels in
           try take(try await inference(rows, firstRow: first), labels)
         }
       } else {

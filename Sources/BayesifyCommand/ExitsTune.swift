@@ -49,22 +49,22 @@ struct ExitsTune: AsyncParsableCommand {
 
   @Option(
     parsing: .unconditional, help: "With --budget: the share of rows that may cost no more.",
-    transform: number("a number between 0 and 1") { $0 > 0 && $0 < 1 })
+    transform: share)
   var percentile: Double?
 
   @Option(
     parsing: .unconditional, help: "The least accuracy on the validation rows.",
-    transform: number("a number between 0 and 1") { $0 > 0 && $0 < 1 })
+    transform: share)
   var accuracy: Double?
 
   @Option(
     parsing: .unconditional, help: "The largest share of wrong answers.",
-    transform: number("a number between 0 and 1") { $0 > 0 && $0 < 1 })
+    transform: share)
   var risk: Double?
 
   @Option(
     parsing: .unconditional, help: "With --risk: how probable it may be that it is exceeded. (default: 0.1)",
-    transform: number("a number between 0 and 1") { $0 > 0 && $0 < 1 })
+    transform: share)
   var delta: Double?
 
   @Option(
@@ -177,7 +177,7 @@ struct ExitsTune: AsyncParsableCommand {
       }
     }
     progress.finishLine()
-    let costs = try await costs(of: predictor, score, subject, network, session)
+    let (costs, measuredRowCount) = try await costs(of: predictor, score, subject, network, session)
     let policy = try await naming(input.file) {
       try ExitPolicy(score: score, target: target(costs), costs: costs, tunedOn: tables[score])
     }
@@ -190,7 +190,8 @@ struct ExitsTune: AsyncParsableCommand {
       posterior: subject.isPosterior ? ExitPolicyFile.Bound(file: model, digest: try subject.posteriorDigest()) : nil,
       validation: ExitPolicyFile.Bound(file: specification, digest: try session.digest(of: specification)),
       seed: execution.seed, preprocessing: description.preprocessing, exits: description.exits.map(\.name),
-      temperatures: temperatures, ensemble: ensemble, policy: policy)
+      temperatures: temperatures, ensemble: ensemble,
+      measuredRowCount: measuredRowCount, policy: policy)
     try Task.checkCancellation()
     try AtomicFile.write(try file.json(), to: output, replacing: execution.force)
     if policy.choice.shares.last == 1 {
@@ -214,13 +215,14 @@ struct ExitsTune: AsyncParsableCommand {
     preconditionFailure("One target was given.")
   }
 
+  /// What rows cost, and how many ran at once where that was measured.
   private func costs(
     of predictor: ExitwisePredictor, _ score: ExitScore, _ subject: ExitsSubject, _ network: NetworkRecords?,
     _ session: Session
-  ) async throws -> ExitCosts {
+  ) async throws -> (ExitCosts, measuredRowCount: Int?) {
     switch cost.model {
-    case .multiplyAdds: return try ExitCosts(multiplyAddsOf: predictor)
-    case .file(let file): return try ExitCosts(table: file, exitCount: predictor.exitCount)
+    case .multiplyAdds: return (try ExitCosts(multiplyAddsOf: predictor), nil)
+    case .file(let file): return (try ExitCosts(table: file, exitCount: predictor.exitCount), nil)
     case .milliseconds:
       guard let network else {
         throw FileError(
@@ -232,7 +234,7 @@ struct ExitsTune: AsyncParsableCommand {
         of: subject.checkpoint(named: checkpoint, options).frozen, predictor, score: score,
         preprocessing: network.description.preprocessing ?? .identity, on: try execution.backend(),
         width: execution.width, rows: rows)
-      return try await naming(network.dataset.file) { try timing.costs() }
+      return (try await naming(network.dataset.file) { try timing.costs() }, rows.count)
     }
   }
 }

@@ -1,5 +1,6 @@
 public import BayesEvaluation
 public import BayesPosterior
+import BayesPrediction
 public import BayesTensor
 public import Foundation
 
@@ -40,11 +41,14 @@ public struct ExitPolicyFile: Codable, Equatable, Sendable {
   public var temperatures: [Temperature]?
   /// How exits are joined; `nil` for each by itself, or as the posterior says.
   public var ensemble: InternalEnsemble?
+  /// How many rows ran at once when costs were measured; `nil` for costs that were counted or given.
+  public var measuredRowCount: Int?
   public var policy: ExitPolicy
 
   public init(
     madeBy: String, checkpoint: Bound, posterior: Bound?, validation: Bound, seed: UInt64,
-    preprocessing: Preprocessing?, exits: [String], temperatures: [Temperature]?, ensemble: InternalEnsemble?, policy: ExitPolicy
+    preprocessing: Preprocessing?, exits: [String], temperatures: [Temperature]?, ensemble: InternalEnsemble?,
+    measuredRowCount: Int?, policy: ExitPolicy
   ) {
     self.madeBy = madeBy
     self.checkpoint = checkpoint
@@ -55,6 +59,7 @@ public struct ExitPolicyFile: Codable, Equatable, Sendable {
     self.exits = exits
     self.temperatures = temperatures
     self.ensemble = ensemble
+    self.measuredRowCount = measuredRowCount
     self.policy = policy
   }
 
@@ -85,10 +90,12 @@ public struct ExitPolicyFile: Codable, Equatable, Sendable {
         .malformed, file: file, "It is no policy (\(Self.words(error))); give one that 'exits tune' wrote.")
     }
     let counts = [exits.count, policy.exitCount] + (temperatures.map { [$0.count] } ?? [])
-    guard Set(counts).count == 1, temperatures?.allSatisfy({ $0.value > 0 && $0.value.isFinite }) ?? true else {
+    guard Set(counts).count == 1, temperatures?.allSatisfy({ $0.value > 0 && $0.value.isFinite }) ?? true,
+      measuredRowCount.map({ (1...ExitRecords.chunkRowCount).contains($0) }) ?? true
+    else {
       throw FileError(
         .malformed, file: file,
-        "Its parts are of different numbers of exits, or a temperature is not positive; give one that 'exits tune' wrote.")
+        "Its parts are of different numbers of exits, or a temperature or count is out of range; give one that 'exits tune' wrote.")
     }
   }
 

@@ -46,6 +46,15 @@ func number(_ words: String, where isValid: @escaping @Sendable (Double) -> Bool
   }
 }
 
+/// Reads a share of rows, which may be in percent.
+@Sendable func share(_ argument: String) throws -> Double {
+  let share = argument.hasSuffix("%") ? Double(argument.dropLast()).map { $0 / 100 } : Double(argument)
+  guard let share, share > 0, share < 1 else {
+    throw ValidationError("give a share between 0 and 1, or in percent, as 90%")
+  }
+  return share
+}
+
 /// The numbers that prior precisions, temperatures and noises may be, in words.
 private let positiveNumber =
   "a number from \(LastLayerLaplace.allowedRange.lowerBound) to \(LastLayerLaplace.allowedRange.upperBound)"
