@@ -33,8 +33,10 @@ final class RunningCommand: Sendable {
   private let errorsFile: URL
   private let ended: AsyncStream<Void>
 
+  /// - Parameter isSlow: whether it is the command without optimisation, which can be watched at work.
   init(
-    _ arguments: [String], in folder: TestFolder, redirected: String? = nil, environment: [String: String] = [:]
+    _ arguments: [String], in folder: TestFolder, redirected: String? = nil, environment: [String: String] = [:],
+    isSlow: Bool = false
   ) throws {
     let number = UUID().uuidString
     outputFile = folder.streams.appending(path: number + ".out")
@@ -44,10 +46,10 @@ final class RunningCommand: Sendable {
     let process = Process()
     if let redirected {
       process.executableURL = URL(filePath: "/bin/sh")
-      let program = try Self.executable.path(percentEncoded: false)
+      let program = try Self.executable(isSlow: isSlow).path(percentEncoded: false)
       process.arguments = ["-c", "exec \"$0\" \"$@\" \(redirected)", program] + arguments
     } else {
-      process.executableURL = try Self.executable
+      process.executableURL = try Self.executable(isSlow: isSlow)
       process.arguments = arguments
     }
     process.currentDirectoryURL = folder.files
@@ -89,21 +91,19 @@ final class RunningCommand: Sendable {
 
   /// The command that `BAYESIFY_COMMAND` names, or the one that was built with these tests: it lies beside the test
   /// bundle.
-  private static var executable: URL {
-    get throws {
-      if let named = ProcessInfo.processInfo.environment["BAYESIFY_COMMAND"] {
-        try #require(FileManager.default.isExecutableFile(atPath: named), "BAYESIFY_COMMAND: no program \(named)")
-        return URL(filePath: named)
-      }
-      let bundles = Bundle.allBundles.map(\.bundleURL).filter { $0.pathExtension == "xctest" }
-      let programs = [Bundle.main.executableURL, CommandLine.arguments.first.map { URL(filePath: $0) }]
-      let candidates = (bundles + programs.compactMap { $0 }).map {
-        $0.deletingLastPathComponent().appending(path: "bayesify")
-      }
-      return try #require(
-        candidates.first { FileManager.default.isExecutableFile(atPath: $0.path(percentEncoded: false)) },
-        "No bayesify beside the tests: \(candidates)")
+  private static func executable(isSlow: Bool) throws -> URL {
+    if !isSlow, let named = ProcessInfo.processInfo.environment["BAYESIFY_COMMAND"] {
+      try #require(FileManager.default.isExecutableFile(atPath: named), "BAYESIFY_COMMAND: no program \(named)")
+      return URL(filePath: named)
     }
+    let bundles = Bundle.allBundles.map(\.bundleURL).filter { $0.pathExtension == "xctest" }
+    let programs = [Bundle.main.executableURL, CommandLine.arguments.first.map { URL(filePath: $0) }]
+    let candidates = (bundles + programs.compactMap { $0 }).map {
+      $0.deletingLastPathComponent().appending(path: "bayesify")
+    }
+    return try #require(
+      candidates.first { FileManager.default.isExecutableFile(atPath: $0.path(percentEncoded: false)) },
+      "No bayesify beside the tests: \(candidates)")
   }
 }
 
@@ -170,7 +170,9 @@ final class TestFolder: Sendable {
   }
 
   /// Starts the command here.
-  func start(_ arguments: String...) throws -> RunningCommand { try RunningCommand(arguments, in: self) }
+  func start(_ arguments: String...) throws -> RunningCommand {
+    try RunningCommand(arguments, in: self, isSlow: true)
+  }
 
   /// Runs the command here to its end.
   func run(_ arguments: [String]) async throws -> CommandRun {

@@ -20,7 +20,7 @@ struct InterruptionTests {
     try folder.write([UInt8](repeating: 7, count: rowCount * 64), shape: [rowCount, 8, 8, 1], to: "many.npy")
     try folder.write([UInt8](repeating: 1, count: rowCount), shape: [rowCount], to: "labels.npy")
     let running = try RunningCommand(
-      arguments + [Digits.checkpoint, "--data", "many.npy", "--labels", "labels.npy"], in: folder)
+      arguments + [Digits.checkpoint, "--data", "many.npy", "--labels", "labels.npy"], in: folder, isSlow: true)
     // The estimate is the last thing said before the pass.
     try await wait(for: running) { try running.errors.contains("estimate") }
     running.interrupt()

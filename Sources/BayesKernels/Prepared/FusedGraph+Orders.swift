@@ -4,19 +4,26 @@ extension FusedGraph {
   /// The part of a network's multiply-adds in wide convolutions from which blocks of channels pay.
   private static let widePart = 0.4
 
-  /// The graph with images in the order in which most of its work is done fastest, and operations between that bring
-  /// values from one order into another.
+  /// The graph with images in the order in which most of its work is done fastest.
+  func inFavorableOrders() -> FusedGraph { favorsBlocks() ? inBlocks() : self }
+
+  /// Whether most of the graph's work is done faster on blocks of channels.
   ///
   /// - Parameter isShared: whether threads share a row.  They share lines of images that lie channels last better
   ///   than blocks of few channels.
-  func inFavorableOrders(sharingRows isShared: Bool = false) -> FusedGraph {
+  func favorsBlocks(sharingRows isShared: Bool = false) -> Bool {
     let wideChannelCount = isShared ? 64 : 16
     var (wide, whole) = (0, 0)
     for operation in operations {
       whole += operation.bandWork
       if operation.isWideConvolution(from: wideChannelCount) { wide += operation.bandWork }
     }
-    guard Double(wide) > Self.widePart * Double(whole) else { return self }
+    return Double(wide) > Self.widePart * Double(whole)
+  }
+
+  /// The graph with images in blocks of channels where operations are faster so, and operations between that bring
+  /// values from one order into another.
+  func inBlocks() -> FusedGraph {
     var reordering = Reordering(self)
     for operation in operations { reordering.append(operation) }
     return reordering.finished(self)

@@ -33,10 +33,12 @@ final class NativePreparedNetwork: PreparedNetwork {
     }
     indices = IndexRequirement(of: frozen.network, given: inputs, for: outputs, map: map)
     let weights = PackedWeights(engine)
+    // Kernels of the two orders may round differently, so that it is one for all parts of a network.
+    let everything = { @Sendable in FusedGraph(frozen, inputs: [0], outputs: frozen.network.exits.map(\.logits)) }
     let (graph, sized) = try Self.slicePlans(
-      wholeGraph().inFavorableOrders(), sliceRowCount, weights, engine)
+      everything().favorsBlocks() ? wholeGraph().inBlocks() : wholeGraph(), sliceRowCount, weights, engine)
     var plans = sized
-    let probe = Probe(inputs.map { frozen.network.shapes[$0] })
+    let probe = Probe(inputs.map { frozen.network.shapes[$0] }, areCounts: !indices.isEmpty)
     if let largest = plans.popLast() {
       let expected = try probe.outputs(of: largest, graph)
       var agreeing: [SlicePlan] = []
@@ -45,7 +47,7 @@ final class NativePreparedNetwork: PreparedNetwork {
     }
     self.plans = plans
     self.graph = graph
-    sharedGraph = { wholeGraph().inFavorableOrders(sharingRows: true) }
+    sharedGraph = { everything().favorsBlocks(sharingRows: true) ? wholeGraph().inBlocks() : wholeGraph() }
     self.weights = weights
     self.probe = probe
     self.engine = engine

@@ -1,50 +1,66 @@
 import BayesNetwork
 import BayesTensor
 
-/// A row of made-up numbers that tells whether plans of a graph round alike.
+/// Rows of made-up numbers that tell whether plans of a graph round alike.
 ///
-/// Sums taken in another order show in almost any row of numbers, so one run of each plan tells.
+/// Sums taken in another order show in almost any row of numbers, but not where what they lead to is saturated: rows of
+/// several sizes and signs leave few places for that.
 struct Probe: Sendable {
-  private let shapes: [Shape]
+  /// For each row, the values of each input.
+  private let rows: [[Tensor<Float>]]
+  private let loaders: [InputLoader]
 
-  /// - Parameter shapes: of a row of each input.
-  init(_ shapes: [Shape]) { self.shapes = shapes }
-
-  /// The outputs of a plan's slice, each of whose rows is the probe.
-  func outputs(of plan: any RowPlan, _ graph: FusedGraph) throws(NumericalError) -> [AlignedBuffer] {
-    let results = buffers(for: plan, graph)
-    try plan.run(
-      batches(rowCount: plan.rowCount), through: loaders, from: 0, count: plan.rowCount, into: results)
-    return results
-  }
-
-  private var loaders: [InputLoader] { shapes.map { InputLoader($0, map: nil) } }
-
-  private func buffers(for plan: any RowPlan, _ graph: FusedGraph) -> [AlignedBuffer] {
-    graph.outputs.map {
-      AlignedBuffer(byteCount: plan.rowCount * $0.shape.elementCount * MemoryLayout<Float>.stride)
+  /// - Parameters:
+  ///   - shapes: of a row of each input.
+  ///   - areCounts: whether numbers may stand for indices, and are not negative.
+  init(_ shapes: [Shape], areCounts: Bool) {
+    loaders = shapes.map { InputLoader($0, map: nil) }
+    let key = RandomKey(seed: 0)
+    rows = [1.0, 0.25, 2].enumerated().map { position, scale in
+      shapes.enumerated().map { index, shape in
+        let key = key.child(position).child(index)
+        guard position > 0, !areCounts else {
+          // From zero to one, so that numbers that count something do.
+          return Tensor(shape: shape, key.uniforms(shape.elementCount).map { Float($0 * min(1, scale)) })
+        }
+        return Tensor(shape: shape, key.normals(shape, as: Float.self).elements.map { $0 * Float(scale) })
+      }
     }
   }
 
-  private func batches(rowCount: Int) -> [RowBatch] {
-    shapes.enumerated().map { index, shape in
-      // From zero to one, so that numbers that count something do.
-      let row = RandomKey(seed: 0).child(index).uniforms(shape.elementCount).map { Float($0) }
-      let values = repeatElement(row, count: rowCount).joined()
-      return RowBatch(Tensor(shape: shape.batched(rowCount), values))
+  /// For each row, the outputs of a plan's slice in which every row is that.
+  func outputs(of plan: any RowPlan, _ graph: FusedGraph) throws(NumericalError) -> [[AlignedBuffer]] {
+    var outputs: [[AlignedBuffer]] = []
+    for row in rows {
+      let results = graph.outputs.map {
+        AlignedBuffer(byteCount: plan.rowCount * $0.shape.elementCount * MemoryLayout<Float>.stride)
+      }
+      let batches = row.map { values in
+        RowBatch(
+          Tensor(
+            shape: values.shape.batched(plan.rowCount),
+            repeatElement(values.elements, count: plan.rowCount).joined()))
+      }
+      try plan.run(batches, through: loaders, from: 0, count: plan.rowCount, into: results)
+      outputs.append(results)
     }
+    return outputs
   }
 
-  /// Whether a plan gives a row, wherever in a slice it is, the bits that another gave its first row.
-  func agrees(_ plan: any RowPlan, with expected: [AlignedBuffer], _ graph: FusedGraph) throws(NumericalError) -> Bool {
+  /// Whether a plan gives each row, wherever in a slice it is, the bits that another gave the slice's first.
+  func agrees(
+    _ plan: any RowPlan, with expected: [[AlignedBuffer]], _ graph: FusedGraph
+  ) throws(NumericalError) -> Bool {
     let actual = try outputs(of: plan, graph)
-    return graph.outputs.indices.allSatisfy { index in
-      let rowByteCount = graph.outputs[index].shape.elementCount * MemoryLayout<Float>.stride
-      let row = unsafe UnsafeRawBufferPointer(start: expected[index].pointer, count: rowByteCount)
-      return (0..<plan.rowCount).allSatisfy { position in
-        let other = unsafe UnsafeRawBufferPointer(
-          start: actual[index].pointer + position * rowByteCount, count: rowByteCount)
-        return unsafe row.elementsEqual(other)
+    return zip(actual, expected).allSatisfy { actual, expected in
+      graph.outputs.indices.allSatisfy { index in
+        let rowByteCount = graph.outputs[index].shape.elementCount * MemoryLayout<Float>.stride
+        let row = unsafe UnsafeRawBufferPointer(start: expected[index].pointer, count: rowByteCount)
+        return (0..<plan.rowCount).allSatisfy { position in
+          let other = unsafe UnsafeRawBufferPointer(
+            start: actual[index].pointer + position * rowByteCount, count: rowByteCount)
+          return unsafe row.elementsEqual(other)
+        }
       }
     }
   }

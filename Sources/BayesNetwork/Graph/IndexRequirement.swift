@@ -35,6 +35,9 @@ public struct IndexRequirement: Sendable {
     ownInput = inputs.firstIndex(of: 0)
   }
 
+  /// Whether no input's numbers are indices.
+  public var isEmpty: Bool { limits.isEmpty }
+
   /// Refuses rows with a number that is no index.
   ///
   /// - Throws: `NumericalError.Code.outOfRange` naming the row, the element and the layer.
