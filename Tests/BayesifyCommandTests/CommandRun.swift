@@ -78,9 +78,15 @@ final class RunningCommand: Sendable {
 
   func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 
-  /// Waits for the end.
-  func finish() async throws -> CommandRun {
+  /// Waits for the end, and brings it about where it does not come by itself.
+  func finish(within limit: Duration = .seconds(300)) async throws -> CommandRun {
+    let watch = Task {
+      try await Task.sleep(for: limit)
+      Issue.record("bayesify \(arguments.joined(separator: " ")) ran for more than \(limit).")
+      signal(SIGKILL)
+    }
     for await _ in ended {}
+    watch.cancel()
     process.waitUntilExit()
     let wasEndedBySignal = process.terminationReason == .uncaughtSignal
     return CommandRun(

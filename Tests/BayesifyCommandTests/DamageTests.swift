@@ -4,8 +4,7 @@ import Testing
 import _BayesTestSupport
 
 /// Cuts files and flips their bits: the command may refuse or accept them, but never crashes.
-@Suite(.timeLimit(.minutes(10)))
-struct DamageTests {
+@Suite struct DamageTests {
   /// More by the environment, for a longer search.
   private let trialCount =
     ProcessInfo.processInfo.environment["BAYESIFY_DAMAGED_FILES"].flatMap { Int($0) } ?? 68

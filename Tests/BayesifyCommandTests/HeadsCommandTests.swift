@@ -168,7 +168,7 @@ struct HeadsCommandTests {
   }
 
   /// ResNet-20 with exits at the ends of its first two stages.
-  @Test(.enabled(if: TestFiles.shared != nil), .timeLimit(.minutes(10)))
+  @Test(.enabled(if: TestFiles.shared != nil))
   func residualNetworkGetsExits() async throws {
     let folder = try TestFolder()
     func shared(_ name: String) -> String {

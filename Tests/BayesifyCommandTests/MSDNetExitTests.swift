@@ -4,7 +4,7 @@ import Testing
 import _BayesTestSupport
 
 /// Rows that leave a real network early, where this machine has its checkpoint.
-@Suite(.enabled(if: TestFiles.shared != nil), .timeLimit(.minutes(10)))
+@Suite(.enabled(if: TestFiles.shared != nil))
 struct MSDNetExitTests {
   private static let preprocessing = [
     "--scale", "255", "--mean", "0.4914,0.4824,0.4467", "--std", "0.2471,0.2435,0.2616",

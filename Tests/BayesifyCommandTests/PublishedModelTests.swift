@@ -4,7 +4,7 @@ import Testing
 import _BayesTestSupport
 
 /// Checkpoints that others published, measured on whole test sets, where this machine has them.
-@Suite(.enabled(if: TestFiles.shared != nil), .timeLimit(.minutes(10)))
+@Suite(.enabled(if: TestFiles.shared != nil))
 struct PublishedModelTests {
   /// The published figures have three or four digits.
   private let threeDigits = 5e-4

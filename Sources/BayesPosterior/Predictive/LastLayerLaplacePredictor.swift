@@ -62,11 +62,16 @@ public struct LastLayerLaplacePredictor: Sendable {
     self.exits = exits
   }
 
+  /// Products compute this many rows alike, at most, and what is left over at the end otherwise, in other bits: OpenBLAS
+  /// takes 24 with AVX-512, and a part of them elsewhere.
+  private static let tileRowCount = 24
+
   /// The most rows to predict at once so that the working memory of one exit stays near 64 MiB.
   ///
   /// Draws of logits take `samples · rows · logits` numbers, four bytes each in the prediction and
   /// sixteen more while it is made; `blocks(of:)` cuts rows accordingly.  Blocks are small, so that several tasks find
   /// work and little is lost where one is filled up, and larger where a product has much to read before its first row.
+  /// They are whole tiles, wherever memory allows.
   public var blockRowCount: Int {
     let width = exits.map { $0.posterior.description.featureCount ?? 0 }.max() ?? 0
     let numbers = exits.map { exit in
@@ -74,7 +79,8 @@ public struct LastLayerLaplacePredictor: Sendable {
       return (predictive.usesDraws ? sampleCount * (isEnsemble ? exits.count : 1) : 1) * logitCount
         + exit.posterior.curvature.numbersPerRow(isWhole: predictive.needsCovariance)
     }
-    return max(1, min(max(64, min(256, width / 4)), (64 << 20) / (20 * (numbers.max() ?? 1))))
+    let wanted = max(1, min(max(72, min(240, width / 4)), (64 << 20) / (20 * (numbers.max() ?? 1))))
+    return wanted < Self.tileRowCount ? wanted : wanted - wanted % Self.tileRowCount
   }
 
   /// The rows cut into blocks of at most `blockRowCount`, in order.
