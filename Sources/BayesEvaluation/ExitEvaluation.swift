@@ -4,7 +4,7 @@ import BayesTensor
 /// The evaluation of one exit of one model, fed batch by batch.
 ///
 /// Counts and sums are bounded; where there are foreign rows, the rank metrics keep 4 bytes a row for each score (test
-/// and foreign rows), and paired comparisons keep 9 bytes a test row.
+/// and foreign rows), and paired comparisons and the order of confidences keep 13 bytes a test row.
 public struct ExitEvaluation: Sendable {
   /// The exit's index, from zero for the earliest.
   public let index: Int
@@ -22,6 +22,11 @@ public struct ExitEvaluation: Sendable {
   private var negativeLogLikelihood = NegativeLogLikelihood()
   private var brierScore = BrierScore()
   private var classes = ClassTally()
+  private var conventions: [ExpectedCalibrationError]
+  private var classwise: ClasswiseCalibrationError
+  private var topAccuracies = [3, 5].map { TopKAccuracy($0) }
+  private var disagreement = Disagreement()
+  private var hasDraws = false
   private var inDistribution: RowGroup
   private var outOfDistribution: [(name: String, group: RowGroup)]
 
@@ -46,6 +51,9 @@ public struct ExitEvaluation: Sendable {
     self.settings = settings
     self.scores = scores
     calibrationError = ExpectedCalibrationError(binCount: binCount)
+    conventions = BinConvention.allCases.filter { $0 != .standard }
+      .map { ExpectedCalibrationError(binCount: binCount, convention: $0) }
+    classwise = ClasswiseCalibrationError(binCount: binCount)
     inDistribution = RowGroup()
     self.outOfDistribution = outOfDistribution.map { ($0, RowGroup()) }
   }
@@ -68,6 +76,13 @@ public struct ExitEvaluation: Sendable {
     brierScore.update(batch)
     calibrationError.update(batch)
     classes.update(batch)
+    classwise.update(batch)
+    for index in conventions.indices { conventions[index].update(batch) }
+    for index in topAccuracies.indices { topAccuracies[index].update(batch) }
+    if prediction.sampleCount > 1 {
+      hasDraws = true
+      disagreement.update(prediction)
+    }
     losses.update(batch)
   }
 
@@ -100,6 +115,11 @@ public struct ExitEvaluation: Sendable {
     negativeLogLikelihood.merge(other.negativeLogLikelihood)
     brierScore.merge(other.brierScore)
     classes.merge(other.classes)
+    classwise.merge(other.classwise)
+    for index in conventions.indices { conventions[index].merge(other.conventions[index]) }
+    for index in topAccuracies.indices { topAccuracies[index].merge(other.topAccuracies[index]) }
+    hasDraws = hasDraws || other.hasDraws
+    disagreement.merge(other.disagreement)
     inDistribution.merge(other.inDistribution)
     for position in outOfDistribution.indices {
       outOfDistribution[position].group.merge(other.outOfDistribution[position].group)
@@ -134,7 +154,32 @@ public struct ExitEvaluation: Sendable {
           brier: brierScore.interval),
         uncertainty: inDistribution.uncertainty, reliability: calibrationError.reliability,
         confidenceHistogram: try inDistribution.histogram.value, classes: try classes.value, ood: ood,
-        settings: settings)
+        settings: settings, details: try details)
+    }
+  }
+
+  private var details: ExitDetails {
+    get throws(EvaluationError) {
+      let binCount = calibrationError.bins.count
+      var others: [String: Double] = [:]
+      for metric in conventions { others[metric.bins.convention.rawValue] = try metric.value }
+      var top: [TopAccuracy] = []
+      for metric in topAccuracies where try classes.value.count > metric.k {
+        top.append(TopAccuracy(k: metric.k, value: try metric.value, interval: try metric.interval))
+      }
+      return ExitDetails(
+        calibration: CalibrationDetails(
+          maximum: try calibrationError.maximum, rootMeanSquare: try calibrationError.rootMeanSquare,
+          classwise: try classwise.value,
+          equalMass: rowCount < binCount
+            ? nil
+            : EqualMassCalibrationError.value(
+              uncertainties: losses.uncertainties, isCorrect: losses.correct, binCount: binCount),
+          conventions: others),
+        brier: try classwise.brierDecomposition,
+        selection: SelectionResult(
+          RiskCoverageCurve(uncertainties: losses.uncertainties, isWrong: losses.correct.map { !$0 })),
+        topAccuracies: top, disagreement: hasDraws ? try disagreement.value : nil)
     }
   }
 
@@ -198,17 +243,21 @@ private struct RowGroup: Sendable {
   }
 }
 
-/// The losses of each row, kept so that two models can be compared row by row: 9 bytes a row.
+/// The losses of each row, kept so that two models can be compared row by row, and its place among the confident ones: 13
+/// bytes a row.
 struct RowLosses: Sendable, Equatable {
   private(set) var negativeLogLikelihoods: [Float] = []
   private(set) var squaredErrors: [Float] = []
   private(set) var correct: [Bool] = []
+  /// `1 − max p`, which tells apart what lies close to one.
+  private(set) var uncertainties: [Float] = []
 
   mutating func update(_ batch: LabelledProbabilities) {
     for row in 0..<batch.rowCount {
       negativeLogLikelihoods.append(Float(batch.negativeLogLikelihood(row)))
       squaredErrors.append(Float(batch.squaredError(row)))
       correct.append(batch.isCorrect(row))
+      uncertainties.append(Float(1 - batch.probabilities.confidences[row]))
     }
   }
 
@@ -216,5 +265,6 @@ struct RowLosses: Sendable, Equatable {
     negativeLogLikelihoods += other.negativeLogLikelihoods
     squaredErrors += other.squaredErrors
     correct += other.correct
+    uncertainties += other.uncertainties
   }
 }

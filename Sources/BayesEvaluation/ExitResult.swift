@@ -139,4 +139,6 @@ public struct ExitResult: Sendable, Hashable, Codable {
   public var ood: [OODResult]
   /// What was fitted for this exit, by name: `temperature`, `priorPrecision`, ….
   public var settings: [String: Double]
+  /// Absent from reports of earlier versions.
+  public var details: ExitDetails?
 }

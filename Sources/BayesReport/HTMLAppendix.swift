@@ -17,6 +17,24 @@ struct DefinitionsSection: Sendable {
       ("Brier", "The mean over rows of the squared error summed over classes, from 0 to 2."),
       ("ECE", Figures.capitalized(definitions.joined(separator: "; ")) + "."),
       (
+        "Other calibration errors",
+        "MCE: the largest gap of a bin. RMS: the root of the mean squared gap. Classwise: the mean over classes of the "
+          + "error of each class's probability. Equal mass: over bins of equally many rows. By other tools: "
+          + BinConvention.allCases.filter { $0 != .standard }.map { "\($0.rawValue), \($0.definition)" }
+          .joined(separator: "; ") + "."
+      ),
+      (
+        "Parts of the Brier score",
+        "Reliability − resolution + uncertainty + within bins, from bins of each class's probability (Murphy 1973; "
+          + "Stephenson et al. 2008)."
+      ),
+      (
+        "AURC, E-AURC, AUGRC",
+        "Means over coverages 1/n to 1, the most confident rows first: of the share of wrong rows among those kept; of that "
+          + "less an oracle's with the same accuracy; of the share, of all rows, that are kept and wrong."
+      ),
+      ("Disagreement", "The share of pairs of draws that name different classes, the mean over rows."),
+      (
         "Scores",
         "Larger means further from the training data. Maximum probability: 1 − max p. Entropy: of the "
           + "averaged probabilities. Mutual information: of class and weights. Energy: −log Σ exp of the "

@@ -16,6 +16,7 @@ struct ExitSection: Sendable {
     <details class="exit"\(isOpen ? " open" : "" as Markup)>
     <summary><h3>\(exit.title)</h3></summary>
     \(reliability())
+    \(selection())
     \(histograms())
     \(exit.setNames.isEmpty ? "" : curves())
     \(classes())
@@ -23,8 +24,8 @@ struct ExitSection: Sendable {
     """
   }
 
-  private func figure(_ caption: Markup, _ chart: Markup) -> Markup {
-    "<figure>\(chart)<figcaption>\(caption)</figcaption></figure>"
+  private func figure(_ caption: Markup, _ chart: Markup, isWide: Bool = false) -> Markup {
+    "<figure\(isWide ? " class=\"wide\"" : "" as Markup)>\(chart)<figcaption>\(caption)</figcaption></figure>"
   }
 
   private func reliability() -> Markup {
@@ -60,6 +61,7 @@ struct ExitSection: Sendable {
     })
     </tbody></table></div>
     </details>
+    \(otherErrors())
     <details><summary>The numbers: bins</summary>
     <div class="scroll" tabindex="0"><table>
     <thead><tr><th scope="col">Confidence</th><th scope="col">Rows</th><th scope="col">Mean confidence</th>\
@@ -81,6 +83,99 @@ struct ExitSection: Sendable {
     </table></div>
     </details>
     """
+  }
+
+  /// Calibration errors by other definitions, and the parts of the Brier score.
+  private func otherErrors() -> Markup {
+    let rows = exit.rows.compactMap { row in row.exit.details.map { (row.model.name, $0) } }
+    guard !rows.isEmpty else { return "" }
+    let tools = Set(rows.flatMap { $0.1.calibration.conventions.keys }).sorted()
+    let tops = rows[0].1.topAccuracies.map(\.k)
+    return """
+      <details><summary>The numbers: other measures</summary>
+      <div class="scroll" tabindex="0"><table>
+      <thead><tr><th scope="col">Model</th><th scope="col">MCE</th><th scope="col">RMS</th>\
+      <th scope="col">Classwise</th><th scope="col">Equal mass</th>\
+      \(tools.map { "<th scope=\"col\">ECE by \($0)</th>" as Markup })\
+      \(tops.map { "<th scope=\"col\">Top \(String($0))</th>" as Markup })\
+      <th scope="col">Disagreement</th></tr></thead>
+      <tbody>
+      \(rows.map { name, details -> Markup in
+        let errors = details.calibration
+        return """
+          <tr><th scope="row">\(name)</th><td>\(Figures.percent(errors.maximum, decimals: 2))</td>\
+          <td>\(Figures.percent(errors.rootMeanSquare, decimals: 2))</td>\
+          <td>\(Figures.percent(errors.classwise, decimals: 2))</td>\
+          <td>\(errors.equalMass.map { Figures.percent($0, decimals: 2) } ?? "–")</td>\
+          \(tools.map { tool in
+            "<td>\(errors.conventions[tool].map { Figures.percent($0, decimals: 2) } ?? "–")</td>" as Markup
+          })\
+          \(tops.map { k in
+            let top = details.topAccuracies.first { $0.k == k }
+            return "<td>\(top.map { Figures.percent($0.value, decimals: 2) } ?? "–")</td>" as Markup
+          })\
+          <td>\(details.disagreement.map { Figures.percent($0.disagreement, decimals: 2) } ?? "–")</td></tr>
+          """
+      })
+      </tbody></table></div>
+      <div class="scroll" tabindex="0"><table>
+      <thead><tr><th scope="col">Brier score of</th><th scope="col">Reliability</th><th scope="col">Resolution</th>\
+      <th scope="col">Uncertainty</th><th scope="col">Within bins</th></tr></thead>
+      <tbody>
+      \(rows.map { name, details -> Markup in
+        let numbers = [
+          details.brier.reliability, details.brier.resolution, details.brier.uncertainty, details.brier.withinBins,
+        ]
+        return """
+          <tr><th scope="row">\(name)</th>\
+          \(numbers.map { "<td>\(Figures.number($0, decimals: 4))</td>" as Markup })</tr>
+          """
+      })
+      </tbody></table></div>
+      </details>
+      """
+  }
+
+  /// What setting the least confident rows aside gains.
+  private func selection() -> Markup {
+    let rows = exit.rows.compactMap { row in row.exit.details.map { (row, $0.selection) } }
+    guard !rows.isEmpty else { return "" }
+    return """
+      <h4>Which answers can be kept?</h4>
+      <p>Rows are kept by confidence, the most confident first; the line is the share of wrong answers among them. It \
+      falls to the left where confidence tells right answers from wrong ones. Chosen on these rows, a threshold promises \
+      nothing for others.</p>
+      \(legend(rows.map { (name: $0.0.model.name, style: $0.0.position) }))
+      <div class="charts">
+      \(figure(
+        "Wrong answers among the rows kept",
+        RiskCoverageChart(
+          series: rows.map { .init(name: $0.0.model.name, selection: $0.1, style: $0.0.position) },
+          title: "Risk and coverage, \(exit.title)", identifier: "\(prefix)-risk"
+        ).svg(), isWide: true))
+      </div>
+      <details><summary>The numbers: risk and coverage</summary>
+      <div class="scroll" tabindex="0"><table>
+      <thead><tr><th scope="col">Model</th><th scope="col">AURC</th><th scope="col">E-AURC</th>\
+      <th scope="col">AUGRC</th>\
+      \(rows[0].1.risks.map { "<th scope=\"col\">Wrong of \(Figures.percent($0.coverage, decimals: 0))</th>" as Markup })\
+      <th scope="col">Kept at 1, 2, 5 % wrong</th></tr></thead>
+      <tbody>
+      \(rows.map { row, selection -> Markup in
+        let kept = [0.01, 0.02, 0.05].map { risk in
+          selection.coverages.first { $0.risk == risk }.map { Figures.percent($0.coverage) } ?? "none"
+        }
+        return """
+          <tr><th scope="row">\(row.model.name)</th><td>\(Figures.number(selection.aurc, decimals: 4))</td>\
+          <td>\(Figures.number(selection.excessAURC, decimals: 4))</td>\
+          <td>\(Figures.number(selection.augrc, decimals: 4))</td>\
+          \(selection.risks.map { "<td>\(Figures.percent($0.risk, decimals: 2))</td>" as Markup })\
+          <td>\(kept.joined(separator: ", "))</td></tr>
+          """
+      })
+      </tbody></table></div>
+      </details>
+      """
   }
 
   private func histograms() -> Markup {

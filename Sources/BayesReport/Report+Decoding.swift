@@ -141,6 +141,12 @@ private struct ReportCheck {
     for counts in exit.classes {
       try requireCounts([counts.rows, counts.correct, counts.predicted], "\(path).classes")
     }
+    if let selection = exit.details?.selection {
+      for point in selection.curve + selection.risks + selection.coverages {
+        for value in [point.coverage, point.risk] { try requireProportion(value, "\(path).details.selection") }
+      }
+      try require(!selection.curve.isEmpty, "\(path).details.selection.curve", "A curve has at least one point.")
+    }
     for (position, set) in exit.ood.enumerated() {
       let place = "\(path).ood[\(position)]"
       try requireCounts(set.confidenceHistogram, "\(place).confidenceHistogram")

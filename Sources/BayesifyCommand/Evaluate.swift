@@ -10,7 +10,7 @@ struct Evaluate: AsyncParsableCommand {
       network is put before it. With --validation, the network with a fitted temperature is a row of its own.
 
       Where a network answers at every pixel or step, each is measured as a row; neighbours are alike, so intervals come \
-      out narrower than they should. Memory grows by 9 bytes a pixel for each model and exit, with --ood by 4 more for \
+      out narrower than they should. Memory grows by 13 bytes a pixel for each model and exit, with --ood by 4 more for \
       each score, and with --validation by 4 for each class of a validation pixel.
 
       Example: bayesify evaluate model.h5 posterior.h5 --data test.h5 --validation validation.h5 \

@@ -78,7 +78,7 @@ import Testing
     let page = HTMLRenderer().render(try ReportFixture.report())
     let charts = page.matches(of: /role="img"/).count
     // Two exits of three models: reliability and confidence; and four scores on two sets.
-    #expect(charts == 2 * (3 + 3 + 4 * 2))
+    #expect(charts == 2 * (3 + 1 + 3 + 4 * 2))
     #expect(page.matches(of: /<title id=/).count == charts)
     #expect(page.matches(of: /<desc id=/).count == charts)
   }

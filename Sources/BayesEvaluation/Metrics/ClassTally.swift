@@ -50,3 +50,18 @@ public struct ClassTally: Metric, Equatable {
     while counts.count < classCount { counts.append(ClassCounts()) }
   }
 }
+
+extension [ClassCounts] {
+  /// The mean over classes of `TP / (TP + FP + FN)`, pooled over all rows; rows are pixels for segmentation.
+  ///
+  /// Classes that are neither labels nor predictions do not count.
+  ///
+  /// - Range: `0...1`.
+  public var meanIntersectionOverUnion: Double {
+    let ratios = compactMap { counts -> Double? in
+      let union = counts.rows + counts.predicted - counts.correct
+      return union > 0 ? Double(counts.correct) / Double(union) : nil
+    }
+    return ratios.reduce(0, +) / Double(Swift.max(1, ratios.count))
+  }
+}

@@ -13,7 +13,9 @@ public struct ConfidenceHistogram: Metric, Equatable {
   }
 
   public mutating func update(_ batch: ClassProbabilities) {
-    for confidence in batch.confidences { counts[bins.index(of: confidence)] += 1 }
+    for confidence in batch.confidences {
+      if let bin = bins.index(of: confidence) { counts[bin] += 1 }
+    }
   }
 
   /// - Precondition: both have the same bins.

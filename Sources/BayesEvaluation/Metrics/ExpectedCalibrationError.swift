@@ -25,7 +25,7 @@ public struct ReliabilityBin: Sendable, Hashable, Codable {
 ///     ECE = Σ_b (n_b / n) |accuracy_b − confidence_b|
 ///
 /// Confidence is the largest probability (also of a yes-or-no output); bins are those of
-/// `UnitIntervalBins`.
+/// `UnitIntervalBins`, by any of the conventions in use.
 ///
 /// - Range: `0...1`.
 /// - Source: Guo et al. 2017, arXiv:1706.04599, equation 3, whose bins are `(a, b]` too; zero,
@@ -34,18 +34,14 @@ public struct ExpectedCalibrationError: Metric, Equatable {
   /// The number of bins where none is given.
   public static let defaultBinCount = 15
 
-  /// The bins of confidence.
-  public let bins: UnitIntervalBins
-  private var counts: [Int]
-  private var correctCounts: [Int]
-  private var confidenceSums: [Double]
+  private var sums: BinSums
 
-  public init(binCount: Int = ExpectedCalibrationError.defaultBinCount) {
-    bins = UnitIntervalBins(count: binCount)
-    counts = Array(repeating: 0, count: binCount)
-    correctCounts = counts
-    confidenceSums = Array(repeating: 0, count: binCount)
+  public init(binCount: Int = ExpectedCalibrationError.defaultBinCount, convention: BinConvention = .standard) {
+    sums = BinSums(UnitIntervalBins(count: binCount, convention: convention))
   }
+
+  /// The bins of confidence.
+  public var bins: UnitIntervalBins { sums.bins }
 
   public mutating func update(_ batch: LabelledProbabilities) {
     for row in 0..<batch.rowCount {
@@ -55,37 +51,57 @@ public struct ExpectedCalibrationError: Metric, Equatable {
 
   /// Adds one row.
   mutating func update(confidence: Double, isCorrect: Bool) {
-    let bin = bins.index(of: confidence)
-    counts[bin] += 1
-    confidenceSums[bin] += confidence
-    if isCorrect { correctCounts[bin] += 1 }
+    sums.add(probability: confidence, isEvent: isCorrect)
   }
 
   /// - Precondition: both have the same bins.
-  public mutating func merge(_ other: ExpectedCalibrationError) {
-    precondition(bins == other.bins, "Cannot merge \(other.bins.count) bins into \(bins.count).")
-    for bin in 0..<bins.count {
-      counts[bin] += other.counts[bin]
-      correctCounts[bin] += other.correctCounts[bin]
-      confidenceSums[bin] += other.confidenceSums[bin]
+  public mutating func merge(_ other: ExpectedCalibrationError) { sums.merge(other.sums) }
+
+  public var value: Double {
+    get throws(EvaluationError) { try checked().meanGap }
+  }
+
+  /// The largest gap of a bin that holds a row, `max_b |accuracy_b − confidence_b|` (MCE).
+  ///
+  /// - Range: `0...1`; few rows in one bin are enough for a large one.
+  /// - Source: Naeini et al. 2015, doi:10.1609/aaai.v29i1.9602.
+  public var maximum: Double {
+    get throws(EvaluationError) { try checked().gaps.max() ?? 0 }
+  }
+
+  /// The root of the mean squared gap, `√(Σ_b (n_b / n) (accuracy_b − confidence_b)²)`.
+  ///
+  /// - Range: `0...1`, at least the calibration error itself.
+  public var rootMeanSquare: Double {
+    get throws(EvaluationError) {
+      let sums = try checked()
+      let square = zip(sums.filled, sums.gaps).reduce(0) { $0 + Double(sums.counts[$1.0]) * $1.1 * $1.1 }
+      return (square / Double(sums.rowCount)).squareRoot()
     }
   }
 
-  private var rowCount: Int { counts.reduce(0, +) }
-
-  public var value: Double {
+  /// The mean gap of the bins that hold a row, each counting alike (netcal's average calibration error).
+  ///
+  /// - Range: `0...1`.
+  public var unweightedMean: Double {
     get throws(EvaluationError) {
-      guard rowCount > 0 else { throw .noRows("calibration error") }
-      var sum = 0.0
-      for bin in 0..<bins.count { sum += abs(Double(correctCounts[bin]) - confidenceSums[bin]) }
-      return sum / Double(rowCount)
+      let gaps = try checked().gaps
+      return gaps.reduce(0, +) / Double(max(1, gaps.count))
     }
+  }
+
+  private func checked() throws(EvaluationError) -> BinSums {
+    guard sums.rowCount > 0 else { throw .noRows("calibration error") }
+    return sums
   }
 
   /// The definition in words, for reports.
   public var definition: String {
-    "expected calibration error over \(bins.count) equally wide bins (a, b] of the largest probability, "
-      + "0 in the first bin; |accuracy − mean confidence| weighted by rows"
+    bins.convention == .standard
+      ? "expected calibration error over \(bins.count) equally wide bins (a, b] of the largest probability, "
+        + "0 in the first bin; |accuracy − mean confidence| weighted by rows"
+      : "expected calibration error over \(bins.count) equally wide bins of the largest probability; "
+        + "\(bins.convention.definition); |accuracy − mean confidence| weighted by rows"
   }
 
   /// The standard error of the value from the scatter of correctness within bins.
@@ -96,25 +112,23 @@ public struct ExpectedCalibrationError: Metric, Equatable {
   /// biased upwards, this is a guide and not an interval.
   public var standardError: Double {
     get throws(EvaluationError) {
-      let total = Double(rowCount)
-      guard total > 0 else { throw .noRows("calibration error") }
-      var variance = 0.0
-      for bin in 0..<bins.count where counts[bin] > 0 {
-        let accuracy = Double(correctCounts[bin]) / Double(counts[bin])
-        variance += Double(counts[bin]) * accuracy * (1 - accuracy)
+      let sums = try checked()
+      let variance = sums.filled.reduce(0.0) { variance, bin in
+        let accuracy = sums.frequency(bin)
+        return variance + Double(sums.counts[bin]) * accuracy * (1 - accuracy)
       }
-      return variance.squareRoot() / total
+      return variance.squareRoot() / Double(sums.rowCount)
     }
   }
 
   /// All bins in ascending order, for a reliability diagram.
   public var reliability: [ReliabilityBin] {
-    (0..<bins.count).map { bin in
-      let count = counts[bin]
+    sums.counts.indices.map { bin in
+      let count = sums.counts[bin]
       return ReliabilityBin(
         lower: bins.edge(bin), upper: bins.edge(bin + 1), count: count,
-        confidence: count == 0 ? 0 : confidenceSums[bin] / Double(count),
-        accuracy: count == 0 ? 0 : Double(correctCounts[bin]) / Double(count))
+        confidence: count == 0 ? 0 : sums.meanProbability(bin),
+        accuracy: count == 0 ? 0 : sums.frequency(bin))
     }
   }
 }
