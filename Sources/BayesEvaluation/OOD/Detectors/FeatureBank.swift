@@ -1,10 +1,10 @@
-import BayesTensor
+package import BayesTensor
 
 /// Which rows of a stream go into a sample of fixed size, all equally likely.
 ///
 /// - Determinism: depends on the key and the rows' positions, not on the sizes of portions.
 /// - Source: selection sampling (Knuth, The Art of Computer Programming, volume 2, algorithm 3.4.2S).
-struct RowLottery {
+package struct RowLottery {
   /// Numbers are drawn this many at a time.
   private static let blockCount = 1024
 
@@ -17,14 +17,14 @@ struct RowLottery {
   /// - Parameters:
   ///   - wantedCount: the size of the sample; all rows where it is not below `rowCount`.
   ///   - rowCount: the number of rows of the stream.
-  init(_ wantedCount: Int, of rowCount: Int, key: RandomKey) {
+  package init(_ wantedCount: Int, of rowCount: Int, key: RandomKey) {
     self.key = key
     self.rowCount = rowCount
     self.wantedCount = min(wantedCount, rowCount)
   }
 
   /// The rows to be taken of the next `count`, counted from the first of them.
-  mutating func next(_ count: Int) -> [Int] {
+  package mutating func next(_ count: Int) -> [Int] {
     var taken: [Int] = []
     for row in 0..<count {
       let place = position % Self.blockCount

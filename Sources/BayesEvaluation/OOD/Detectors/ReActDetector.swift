@@ -51,7 +51,7 @@ public struct ReActDetector: OODDetector {
 ///
 /// - Parameter sortedCount: as many numbers are kept and sorted at most.
 /// - Throws: `EvaluationError.Code.feature` for a negative feature, naming the row.
-func activationPercentile(
+package func activationPercentile(
   _ percentile: Double, of source: any DetectorRowSource, fitting detector: String, in context: ExecutionContext,
   sortedCount: Int = 1 << 20
 ) async throws -> Double {
