@@ -78,9 +78,9 @@ import _BayesTestSupport
       let error = try await evaluationError { _ = try await fitted.scores(of: records, in: .test()) }
       #expect(
         error?.message
-          == "The detector '\(detector.name)' assumes features that are not negative, as after a ReLU, and feature 1 of "
-          + "row 3 of foreign.h5 is \(Double(Float(-1e-3))); choose a detector that allows both signs, such as 'knn' or "
-          + "'mahalanobis'.")
+          == "The detector '\(detector.name)' assumes features that are not negative, as after a ReLU, and feature 1 "
+          + "of row 3 of foreign.h5 is \(Double(Float(-1e-3))); choose a detector that allows both signs, such as "
+          + "'knn' or 'mahalanobis'.")
     }
   }
 

@@ -66,6 +66,26 @@ import _BayesTestSupport
     #expect(fitted.settings == detector.settings && fitted.choice == nil && fitted.exit == 0)
   }
 
+  @Test func rowsWithoutAnAnswerTeachNothing() async throws {
+    var marked = problem.records(problem.training)
+    var records = marked.records
+    for row in 0..<30 {
+      records.labels?[row] = 255
+      for column in 0..<6 { records.exits[0].features?[row, column] = 1000 }
+    }
+    var description = problem.description()
+    description.ignoredLabel = 255
+    marked = InMemoryExitRecords(records, description: description)
+    let inputs = try await DetectorInputs(exit: 0, of: description, training: marked)
+    var kept = problem
+    kept.training = problem.training.rows(Array(30..<90))
+    for detector in [MahalanobisDetector(), NearestNeighbourDetector(neighbourCount: 3)] as [any OODDetector] {
+      let scores = try await detector.fit(inputs, in: .test()).scores(
+        features: problem.test.features, logits: problem.test.logits, on: ReferenceBackend())
+      #expect(try await kept.scores(detector) == scores)
+    }
+  }
+
   @Test(arguments: smallDetectors.indices)
   func oneLogitIsReadAsTwoClasses(index: Int) async throws {
     let detector = smallDetectors[index]

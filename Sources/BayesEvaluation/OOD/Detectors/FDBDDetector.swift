@@ -28,11 +28,21 @@ public struct FDBDDetector: OODDetector {
       origin = try await meanFeatures(
         of: inputs.requiredTraining(for: name), featureCount: inputs.featureCount, fitting: name, in: context)
     }
-    let vectors = head.weight.transposed()
-    var distances = Tensor<Double>(zeros: [inputs.classCount, inputs.classCount])
-    for a in 0..<inputs.classCount {
-      let differences = squaredNorms(subtracting(vectors.rows([a]), from: vectors))
-      for (b, squared) in differences.enumerated() { distances[a, b] = squared.squareRoot() }
+    // Differences and not products, so that equal weights are at distance zero.
+    let (width, classCount) = (inputs.featureCount, inputs.classCount)
+    var distances = Tensor<Double>(zeros: [classCount, classCount])
+    head.weight.transposed().withSpan { weights in
+      for a in 0..<classCount {
+        for b in 0..<a {
+          var squared = 0.0
+          for column in 0..<width {
+            let difference = weights[a * width + column] - weights[b * width + column]
+            squared += difference * difference
+          }
+          distances[a, b] = squared.squareRoot()
+          distances[b, a] = distances[a, b]
+        }
+      }
     }
     return Scoring(origin: origin, distances: distances)
   }

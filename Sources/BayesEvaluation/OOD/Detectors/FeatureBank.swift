@@ -39,16 +39,13 @@ package struct RowLottery {
   }
 }
 
-/// Rows of numbers, and of each product with a query the smallest few of `offset + factor · product`.
+/// A sample of rows that queries are compared with.
 struct FeatureBank: Sendable {
-  /// A bank holds this many numbers unless told otherwise, 8 bytes each: 268 MB.
-  static let defaultLimit = 1 << 25
-
   /// So many rows of the bank meet so many queries at once.
   private static let blockRowCount = (bank: 4096, queries: 256)
 
-  /// `[rows, features]`
-  let rows: Tensor<Double>
+  /// `[rows, features]` each, one under the other.
+  private let blocks: [Tensor<Double>]
 
   /// Gathers rows, each mapped on its own.
   ///
@@ -59,16 +56,31 @@ struct FeatureBank: Sendable {
     _ wantedCount: Int, of source: any DetectorRowSource, featureCount: Int, limit: Int, fitting detector: String,
     in context: ExecutionContext, _ map: (DetectorRows) -> Tensor<Double>
   ) async throws {
-    let count = min(wantedCount, source.rowCount, max(1, limit / max(1, featureCount)))
+    let count = min(wantedCount, limit / max(1, featureCount))
     var lottery = RowLottery(count, of: source.rowCount, key: context.key)
-    var elements = ContiguousArray<Double>()
-    elements.reserveCapacity(count * featureCount)
+    var blocks: [Tensor<Double>] = []
+    var waiting: [Tensor<Double>] = []
+    var waitingCount = 0
     try await source.forEachRows(fitting: detector, in: context) { portion in
       let taken = lottery.next(portion.rowCount)
-      if !taken.isEmpty { elements.append(contentsOf: map(portion).rows(taken).elements) }
+      guard !taken.isEmpty else { return }
+      waiting.append(map(portion).rows(taken))
+      waitingCount += taken.count
+      if waitingCount >= Self.blockRowCount.bank {
+        blocks.append(.stacking(waiting))
+        waiting.removeAll()
+        waitingCount = 0
+      }
     }
-    rows = Tensor(shape: [elements.count / max(1, featureCount), featureCount], elements: elements)
+    if !waiting.isEmpty { blocks.append(.stacking(waiting)) }
+    self.blocks = blocks
   }
+
+  /// The number of rows.
+  var rowCount: Int { blocks.reduce(0) { $0 + $1.rowCount } }
+
+  /// The squared norm of each row.
+  var norms: [Double] { blocks.flatMap { squaredNorms($0) } }
 
   /// For each query the `count` smallest values of `offset + factor · (query · row)`, the largest of them first and the
   /// others in no order.
@@ -81,21 +93,22 @@ struct FeatureBank: Sendable {
     var best = Tensor<Double>(repeating: .infinity, shape: [queries.rowCount, count])
     for firstQuery in stride(from: 0, to: queries.rowCount, by: Self.blockRowCount.queries) {
       let queryRange = firstQuery..<min(firstQuery + Self.blockRowCount.queries, queries.rowCount)
-      let block = queries.rows(queryRange)
-      for first in stride(from: 0, to: rows.rowCount, by: Self.blockRowCount.bank) {
-        let range = first..<min(first + Self.blockRowCount.bank, rows.rowCount)
-        let products = backend.product(block, rows.rows(range), transposing: .second)
+      let some = queries.rows(queryRange)
+      var first = 0
+      for block in blocks {
+        let products = backend.product(some, block, transposing: .second)
         best.withMutableSpan { best in
           products.withSpan { products in
             for query in 0..<queryRange.count {
               let root = (firstQuery + query) * count
-              for row in 0..<range.count {
-                let value = offsets[first + row] + factor * products[query * range.count + row]
+              for row in 0..<block.rowCount {
+                let value = offsets[first + row] + factor * products[query * block.rowCount + row]
                 if value < best[root] { replaceLargest(of: &best, at: root, count: count, by: value) }
               }
             }
           }
         }
+        first += block.rowCount
       }
     }
     return best

@@ -52,7 +52,7 @@ public struct FittedDetector: Sendable {
     return try scores(of: form.checked(rows) { "Row \(firstRow + $0)" }, file: nil, on: backend)
   }
 
-  /// The scores of all rows of some records.
+  /// The scores of all rows of some records, those that have no answer among them.
   ///
   /// - Cost: one pass; 4 bytes a row are kept.
   /// - Throws: as `scores(features:logits:firstRow:on:)`, naming the file; what the records throw.

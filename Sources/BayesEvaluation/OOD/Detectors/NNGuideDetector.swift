@@ -50,10 +50,10 @@ public struct NNGuideDetector: OODDetector {
     let neighbourCount: Int
     let bank: FeatureBank
 
-    var findings: [String: Double] { ["bankRows": Double(bank.rows.rowCount)] }
+    var findings: [String: Double] { ["bankRows": Double(bank.rowCount)] }
 
     func scores(features: Tensor<Double>, logits: Tensor<Double>, on backend: any Backend) -> [Double] {
-      let offsets = [Double](repeating: 0, count: bank.rows.rowCount)
+      let offsets = [Double](repeating: 0, count: bank.rowCount)
       let best = bank.smallest(
         neighbourCount, queries: unitRows(features), factor: -1, offsets: offsets, on: backend)
       return energies(logits).enumerated().map { row, energy in

@@ -40,7 +40,7 @@ public struct NearestNeighbourDetector: OODDetector {
       training.rowCount, of: training, featureCount: inputs.featureCount, limit: bankLimit, fitting: name, in: context
     ) { unitRows($0.features) }
     try checkBank(bank, neighbourCount: neighbourCount, of: training.file, detector: name)
-    return Scoring(neighbourCount: neighbourCount, bank: bank, norms: squaredNorms(bank.rows))
+    return Scoring(neighbourCount: neighbourCount, bank: bank, norms: bank.norms)
   }
 
   private struct Scoring: DetectorScoring {
@@ -48,7 +48,7 @@ public struct NearestNeighbourDetector: OODDetector {
     let bank: FeatureBank
     let norms: [Double]
 
-    var findings: [String: Double] { ["bankRows": Double(bank.rows.rowCount)] }
+    var findings: [String: Double] { ["bankRows": Double(bank.rowCount)] }
 
     func scores(features: Tensor<Double>, logits: Tensor<Double>, on backend: any Backend) -> [Double] {
       let queries = unitRows(features)
@@ -62,10 +62,10 @@ public struct NearestNeighbourDetector: OODDetector {
 func checkBank(
   _ bank: FeatureBank, neighbourCount: Int, of file: String, detector: String
 ) throws(EvaluationError) {
-  guard bank.rows.rowCount >= neighbourCount else {
+  guard bank.rowCount >= neighbourCount else {
     throw EvaluationError(
       .unsupported,
-      "The detector '\(detector)' looks at \(neighbourCount) neighbours, and its bank has \(bank.rows.rowCount) rows "
+      "The detector '\(detector)' looks at \(neighbourCount) neighbours, and its bank has \(bank.rowCount) rows "
         + "of \(file); ask for fewer neighbours or give more rows.")
   }
 }
