@@ -14,6 +14,8 @@ public struct EvaluationError: Error, Hashable, CustomStringConvertible {
     public static let probability = Code(name: "probability")
     /// A score or a logit is not a number.
     public static let score = Code(name: "score")
+    /// A feature is infinite, not a number, or of a sign that a detector cannot use.
+    public static let feature = Code(name: "feature")
     /// Two things that must have one size do not.
     public static let shape = Code(name: "shape")
     /// The prediction is of a kind for which the quantity is not defined.

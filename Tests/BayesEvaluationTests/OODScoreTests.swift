@@ -36,12 +36,16 @@ private func checkOODScore(_ score: some OODScore) throws {
 }
 
 @Suite struct OODScoreTests {
-  @Test(arguments: standardOODScores.indices)
-  func everyScoreKeepsItsContract(index: Int) throws { try checkOODScore(standardOODScores[index]) }
+  @Test(arguments: allOODScores.indices)
+  func everyScoreKeepsItsContract(index: Int) throws { try checkOODScore(allOODScores[index]) }
 
   @Test func namesAreThoseOfTheReport() {
     #expect(
       standardOODScores.map(\.name) == ["maximumProbability", "entropy", "mutualInformation", "energy"])
+    #expect(
+      allOODScores.map(\.name) == standardOODScores.map(\.name) + [
+        "maximumLogit", "generalizedEntropy", "expectedEntropy", "probabilityVariance",
+      ])
   }
 
   @Test func publishedValuesWithTheirSignTurned() throws {
@@ -58,6 +62,44 @@ private func checkOODScore(_ score: some OODScore) throws {
     expectClose(
       try EnergyScore()(prediction), Tensor(shape: [2], [-1.381012378, -2.253514029]), tolerance: 1e-7)
     #expect(try MutualInformationScore()(prediction) == Tensor(zeros: [2]))
+    expectClose(
+      try MaximumLogitScore()(prediction), Tensor(shape: [2], [-0.58093785, -1.995759644]), tolerance: 1e-7)
+    expectClose(
+      try GeneralizedEntropyScore(exponent: 0.1, classLimit: 3)(prediction),
+      Tensor(shape: [2], [2.562971499, 2.365010496]), tolerance: 1e-7)
+    let temperature = Temperature(value: 1000, nllBefore: 0, nllAfter: 0, isAtSearchBound: false, rowCount: 1)
+    expectClose(
+      try MaximumProbabilityScore()(temperature(prediction)),
+      Tensor(shape: [2], [1 - 0.333452821, 1 - 0.333860867]), tolerance: 1e-9)
+    #expect(try ExpectedEntropyScore()(prediction) == EntropyScore()(prediction))
+    #expect(try ProbabilityVarianceScore()(prediction) == Tensor(zeros: [2]))
+  }
+
+  @Test func generalizedEntropyLooksAtTheLargestProbabilities() throws {
+    let prediction = Prediction(
+      logits: Tensor(shape: [1, 2, 3], [-100, 0, 0, 0, 100, 0]), likelihood: .categorical, exit: 0)
+    let two = try GeneralizedEntropyScore(exponent: 0.5, classLimit: 2)(prediction)
+    // Two halves; one class that is certain.
+    expectClose(two, Tensor(shape: [2], [1, 0]), tolerance: 1e-15)
+  }
+
+  @Test func varianceOfTwoSamplesThatDisagree() throws {
+    let prediction = Prediction(
+      logits: Tensor(shape: [2, 1, 1], [-100, 100]), likelihood: .binary, exit: 0, sampleWeights: [0.25, 0.75])
+    expectClose(try ProbabilityVarianceScore()(prediction)[0], 0.1875, tolerance: 1e-15)
+    expectClose(try MaximumLogitScore()(prediction)[0], -25, tolerance: 1e-15)
+  }
+
+  @Test func varianceRefusesAClosedForm() {
+    let probabilities = Tensor<Double>(shape: [1, 2], [0.5, 0.5])
+    let prediction = Prediction(
+      logits: Tensor(zeros: [1, 1, 2]), likelihood: .categorical, exit: 0,
+      closedForm: Prediction.ClosedForm(
+        probabilities: probabilities, total: Tensor(zeros: [1]), aleatoric: nil))
+    #expect(!ProbabilityVarianceScore().isDefined(for: prediction))
+    #expect { try ProbabilityVarianceScore()(prediction) } throws: {
+      ($0 as? EvaluationError)?.code == .unsupported
+    }
   }
 
   @Test func energyAveragesLogitsWithTheirWeights() throws {
@@ -82,6 +124,10 @@ private func checkOODScore(_ score: some OODScore) throws {
       scale: .logProbabilities)
     #expect(!EnergyScore().isDefined(for: prediction))
     #expect { try EnergyScore()(prediction) } throws: {
+      ($0 as? EvaluationError)?.code == .unsupported
+    }
+    #expect(!MaximumLogitScore().isDefined(for: prediction))
+    #expect { try MaximumLogitScore()(prediction) } throws: {
       ($0 as? EvaluationError)?.code == .unsupported
     }
   }

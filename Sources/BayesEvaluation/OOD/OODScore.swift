@@ -33,12 +33,17 @@ extension OODScore {
 
 /// Refuses a prediction that is not a distribution over classes.
 func checkHasClasses(_ prediction: Prediction) throws(EvaluationError) {
-  switch prediction.likelihood {
+  try checkHasClasses(prediction.likelihood)
+}
+
+/// Refuses a likelihood without a distribution over classes.
+func checkHasClasses(_ likelihood: Likelihood) throws(EvaluationError) {
+  switch likelihood {
   case .categorical, .binary: break
   case .multilabel, .gaussian:
     throw EvaluationError(
       .unsupported,
-      "A \(prediction.likelihood.rawValue) output has no distribution over classes; evaluation needs a "
+      "A \(likelihood.rawValue) output has no distribution over classes; evaluation needs a "
         + "categorical or a binary one.")
   }
 }
@@ -111,32 +116,51 @@ public struct EnergyScore: OODScore {
         "The energy needs logits, and these predictions hold log-probabilities, from which it cannot be "
           + "recovered; give logits or leave the energy out.")
     }
-    let (rowCount, width) = (prediction.rowCount, prediction.logitCount)
-    var means = Tensor<Double>(zeros: [rowCount, width])
-    prediction.logits.withSpan { logits in
+    let logits = prediction.meanClassLogits()
+    let (rowCount, classCount) = (logits.shape[0], logits.shape[1])
+    return Tensor(
+      shape: [rowCount],
+      (0..<rowCount).map { -logSumExp(logits.elements[$0 * classCount..<($0 + 1) * classCount]) })
+  }
+}
+
+extension Prediction {
+  /// The logits averaged over samples with the samples' weights, `[batch, classes]`.
+  ///
+  /// One yes-or-no logit `z` is read as the pair `(−z/2, z/2)`.
+  ///
+  /// - Precondition: the likelihood is categorical or binary.
+  func meanClassLogits() -> Tensor<Double> {
+    var means = Tensor<Double>(zeros: [rowCount, logitCount])
+    logits.withSpan { logits in
       means.withMutableSpan { means in
-        for sample in 0..<prediction.sampleCount {
-          let weight = prediction.sampleWeights?[sample] ?? 1 / Double(prediction.sampleCount)
-          let start = sample * rowCount * width
-          for position in 0..<rowCount * width {
-            means[position] += weight * Double(logits[start + position])
-          }
+        for sample in 0..<sampleCount {
+          let weight = sampleWeights?[sample] ?? 1 / Double(sampleCount)
+          let start = sample * means.count
+          for position in means.indices { means[position] += weight * Double(logits[start + position]) }
         }
       }
     }
-    return Tensor(
-      shape: [rowCount],
-      (0..<rowCount).map { row in
-        switch prediction.likelihood {
-        case .binary: -logSumExp([-means[row] / 2, means[row] / 2])
-        case .categorical, .multilabel, .gaussian:
-          -logSumExp(means.elements[row * width..<(row + 1) * width])
-        }
-      })
+    return likelihood == .binary ? classPair(means) : means
   }
+}
+
+/// Both classes' columns for one yes-or-no column `z`: `(−z/2, z/2)`.
+///
+/// Their difference is `z`, so that probabilities stay, and neither class is preferred.
+///
+/// - Shapes: `[rows, 1]` to `[rows, 2]`.
+func classPair(_ column: Tensor<Double>) -> Tensor<Double> {
+  Tensor(shape: [column.rowCount, 2], column.elements.flatMap { [-$0 / 2, $0 / 2] })
 }
 
 /// The scores of every report: maximum probability, entropy, mutual information and energy.
 public let standardOODScores: [any OODScore] = [
   MaximumProbabilityScore(), EntropyScore(), MutualInformationScore(), EnergyScore(),
 ]
+
+/// All scores that need nothing but a prediction.
+public let allOODScores: [any OODScore] =
+  standardOODScores + [
+    MaximumLogitScore(), GeneralizedEntropyScore(), ExpectedEntropyScore(), ProbabilityVarianceScore(),
+  ]
