@@ -13,6 +13,8 @@ public struct ExitEvaluation: Sendable {
   public let multiplyAdds: Int?
   /// What was fitted for this exit, by name: `temperature`, `priorPrecision`, ….
   public var settings: [String: Double]
+  /// What detectors on features made of the foreign sets.
+  public var detectors: [DetectorResult] = []
 
   /// The losses of each test row, in order, for comparisons with other models.
   private(set) var losses = RowLosses()
@@ -154,7 +156,7 @@ public struct ExitEvaluation: Sendable {
           brier: brierScore.interval),
         uncertainty: inDistribution.uncertainty, reliability: calibrationError.reliability,
         confidenceHistogram: try inDistribution.histogram.value, classes: try classes.value, ood: ood,
-        settings: settings, details: try details)
+        settings: settings, details: try details, detectors: detectors.isEmpty ? nil : detectors)
     }
   }
 

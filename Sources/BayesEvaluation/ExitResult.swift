@@ -141,4 +141,6 @@ public struct ExitResult: Sendable, Hashable, Codable {
   public var settings: [String: Double]
   /// Absent from reports of earlier versions.
   public var details: ExitDetails?
+  /// Detectors on features, where they were asked for.
+  public var detectors: [DetectorResult]?
 }

@@ -263,6 +263,37 @@ struct ExitSection: Sendable {
       <details><summary>The numbers: separation</summary>
       \(separations(scores))
       </details>
+      \(detectors())
+      """
+  }
+
+  /// What detectors on features find, the best on the first set before the others.
+  private func detectors() -> Markup {
+    let rows = exit.rows.flatMap { row in (row.exit.detectors ?? []).map { (row.model.name, $0) } }
+    guard !rows.isEmpty else { return "" }
+    func rank(_ result: DetectorResult) -> Double { exit.setNames.first.flatMap { result.sets[$0]?.auroc } ?? 0 }
+    let ordered = rows.sorted { (rank($0.1), $1.1.name) > (rank($1.1), $0.1.name) }
+    return """
+      <h5>Detectors on features</h5>
+      <p>Fitted to training rows (react to validation rows) with the settings that their sources recommend; nothing was \
+      chosen on these sets. AUROC with its 95 % interval, and FPR95.</p>
+      <div class="scroll" tabindex="0"><table>
+      <thead><tr><th scope="col">Detector</th>\
+      \(exit.setNames.map { "<th scope=\"col\">\($0)</th><th scope=\"col\">FPR95</th>" as Markup })</tr></thead>
+      <tbody>
+      \(ordered.map { model, result -> Markup in
+        """
+        <tr><th scope="row">\(SeparationReading.words(result.name)) <small>\(model)</small></th>\
+        \(exit.setNames.map { set -> Markup in
+          guard let score = result.sets[set] else { return "<td>–</td><td>–</td>" }
+          return """
+            <td>\(Figures.number(score.auroc, decimals: 3)) <small>\(Figures.range(score.aurocInterval))</small></td>\
+            <td>\(Figures.percent(score.fpr95))</td>
+            """
+        })</tr>
+        """
+      })
+      </tbody></table></div>
       """
   }
 

@@ -147,6 +147,13 @@ private struct ReportCheck {
       }
       try require(!selection.curve.isEmpty, "\(path).details.selection.curve", "A curve has at least one point.")
     }
+    for detector in exit.detectors ?? [] {
+      for (name, score) in detector.sets {
+        for value in [score.auroc, score.fpr95] {
+          try requireProportion(value, "\(path).detectors.\(detector.name).\(name)")
+        }
+      }
+    }
     for (position, set) in exit.ood.enumerated() {
       let place = "\(path).ood[\(position)]"
       try requireCounts(set.confidenceHistogram, "\(place).confidenceHistogram")

@@ -44,6 +44,15 @@ struct Evaluate: AsyncParsableCommand {
   @Option(help: "Training rows: data or exit records. Test and validation rows that recur among them are warned of.")
   var reference: String?
 
+  @Option(
+    parsing: .unconditional,
+    help: """
+      With --ood: measure detectors on features of the first checkpoint too, 'all' or names with commas between; they are \
+      fitted to the rows of --reference, react to those of --validation.
+      """,
+    transform: optionValue)
+  var detectors: DetectorsOption?
+
   @Option(help: "The checkpoint of the posteriors, where it has moved.")
   var checkpoint: String?
 
@@ -68,6 +77,7 @@ struct Evaluate: AsyncParsableCommand {
 
   func validate() throws {
     try requireRows(of: validation, for: validationRows, validationLabels)
+    if detectors != nil, ood.isEmpty { throw ValidationError("--detectors are measured on foreign rows; give some with --ood.") }
     guard !models.isEmpty else { throw ValidationError("Name at least one model.") }
     if let json, let html, URL(filePath: json).standardizedFileURL == URL(filePath: html).standardizedFileURL {
       throw ValidationError("--json and --html need names of their own.")
@@ -130,7 +140,10 @@ struct Evaluate: AsyncParsableCommand {
     var ignored: [String: IgnoredLabels] = [:]
     for index in lineup.groups.indices {
       let group = lineup.groups[index]
-      let all = try await records(test, data, group, "test", session)
+      // Detectors go over rows several times; the network goes once.
+      let isForDetectors = detectors != nil && index == 0
+      var all = try await records(test, data, group, "test", session)
+      if isForDetectors { all = try await spooled(all) }
       try session.require([.categorical, .binary], in: all.description)
       guard all.hasLabels else {
         throw test.missingLabels("test", option: "--labels")
@@ -145,12 +158,24 @@ struct Evaluate: AsyncParsableCommand {
       try await measure(&contestants, source, usesLabels: true) { exit, prediction, labels in
         try exit.update(prediction, labels: labels ?? [])
       }
+      var foreignRows: [(name: String, rows: any ExitRecordSource)] = []
       for (named, input) in zip(ood, foreign) {
-        let rows = try await records(input, named.data, group, named.name, session)
+        var rows = try await records(input, named.data, group, named.name, session)
+        if isForDetectors { rows = try await spooled(rows) }
+        foreignRows.append((named.name, rows))
         try source.description.requireSameExits(as: rows.description)
         try await measure(&contestants, rows) { exit, prediction, _ in
           try exit.update(prediction, outOfDistribution: named.name)
         }
+      }
+      if isForDetectors, let detectors {
+        let training = try reference.map { try RowInput($0, labelColumn: column, likelihood: likelihood) }
+        let sets = DetectorRowSets(
+          training: try await detectorRows(training, reference, group, "training", session),
+          validation: try await detectorRows(held, validation, group, "validation", session),
+          test: source, foreign: foreignRows)
+        warnings += try await contestants[0].evaluation.measure(
+          detectors, on: sets, in: execution.context(try execution.backend(), progress))
       }
       evaluations += contestants.map(\.evaluation)
     }
@@ -200,6 +225,20 @@ struct Evaluate: AsyncParsableCommand {
     try await session.records(
       input, specification: specification, checkpoint: { try group.network() }, digest: group.digest,
       stored: group.preprocessing, likelihood: group.likelihood, classNames: group.classNames, stage: stage)
+  }
+
+  /// Records that detectors are fitted to, where there are such rows.
+  private func detectorRows(
+    _ input: RowInput?, _ specification: String?, _ group: Lineup.Group, _ stage: String, _ session: Session
+  ) async throws -> (any ExitRecordSource)? {
+    guard let input, let specification else { return nil }
+    return try await spooled(try await records(input, specification, group, stage, session))
+  }
+
+  /// The records in a file, where a network would have to run anew for each pass.
+  private func spooled(_ records: any ExitRecordSource) async throws -> any ExitRecordSource {
+    guard let network = records as? NetworkRecords else { return records }
+    return try await SpooledRecords(network)
   }
 
   /// The rows of the report that one checkpoint's records serve.
