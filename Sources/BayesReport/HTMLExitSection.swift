@@ -146,14 +146,12 @@ struct ExitSection: Sendable {
       falls to the left where confidence tells right answers from wrong ones. Chosen on these rows, a threshold promises \
       nothing for others.</p>
       \(legend(rows.map { (name: $0.0.model.name, style: $0.0.position) }))
-      <div class="charts">
       \(figure(
         "Wrong answers among the rows kept",
         RiskCoverageChart(
           series: rows.map { .init(name: $0.0.model.name, selection: $0.1, style: $0.0.position) },
           title: "Risk and coverage, \(exit.title)", identifier: "\(prefix)-risk"
         ).svg(), isWide: true))
-      </div>
       <details><summary>The numbers: risk and coverage</summary>
       <div class="scroll" tabindex="0"><table>
       <thead><tr><th scope="col">Model</th><th scope="col">AURC</th><th scope="col">E-AURC</th>\

@@ -11,7 +11,7 @@
 /// | `netcal` | `[a, b)` | steps in double precision | first bin | last bin |
 /// | `torchmetrics` | `[a, b)` | steps in single precision | first bin | a bin of its own |
 ///
-/// - Source: Guo et al. 2017, arXiv:1706.04599, and the code that came with it; netcal 1.3; torchmetrics 1.9, which
+/// - Source: Guo et al. 2017, arXiv:1706.04599, and the code that came with it; netcal 1.4; torchmetrics 1.9, which
 ///   Torch-Uncertainty uses too.
 public enum BinConvention: String, Sendable, Hashable, Codable, CaseIterable {
   case standard
