@@ -88,6 +88,29 @@ import _BayesTestSupport
     }
   }
 
+  /// Labels that call for negative factors give the lowest point with a factor of zero, as SciPy's with bounds.
+  @Test func factorsOfBetaCalibrationsAreNotNegative() throws {
+    var zeros = Set<[Bool]>()
+    for value in try GoldenValue(contentsOf: "Calibrators/constrained-beta.json")["cases"].list {
+      func prediction(_ key: String) -> Prediction {
+        let logits = value[key].numbers
+        return Prediction(
+          logits: Tensor(shape: [1, logits.count, 1], logits.map { Float($0) }), likelihood: .binary, exit: 0)
+      }
+      let calibration = try BetaCalibrator().fit(
+        prediction("logits"), labels: value["labels"].numbers.map { Int($0) })
+      let map = calibration.maps[0]
+      #expect(map.logarithmFactor >= 0 && map.restFactor >= 0 && !calibration.summary.isIdentity)
+      zeros.insert([map.logarithmFactor == 0, map.restFactor == 0])
+      let probabilities = calibration(prediction("fresh")).probabilities()
+      for (row, expected) in value["probabilities"].numbers.enumerated() {
+        expectClose(probabilities[row, 1], expected, tolerance: 5e-7)
+      }
+    }
+    // One, the other, and both of them.
+    #expect(zeros.isSuperset(of: [[true, false], [false, true], [true, true]]), "\(zeros)")
+  }
+
   @Test func regressionIsCalibratedAsBySciPyAndScikitLearn() throws {
     let file = try GoldenValue(contentsOf: "Calibrators/regression.json")
     let (inputs, expected) = (file["inputs"], file["expected"])

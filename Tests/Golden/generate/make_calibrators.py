@@ -202,6 +202,16 @@ def main():
                 "penalties": PENALTIES,
                 "expected": classification(z[:150], y[:150], z[150:]),
             })
+    # Labels that call for a negative factor, of which beta calibration keeps zero.
+    cases = []
+    for slope, curvature in ((-1.0, 0.0), (.6, .4), (-.6, .4), (.6, -.4), (-.6, -.4)):
+        z = (random.normal(size=160) * 1.5).astype(np.float32)
+        y = random.rand(160) < special.expit(slope * z - curvature * (z ** 2 - 2))
+        p = special.expit(z.astype(float))
+        cases.append({
+            "logits": z[:120], "labels": y[:120].astype(int), "fresh": z[120:],
+            "probabilities": beta(p[:120], y[:120], p[120:])})
+    golden.write_json(os.path.join(folder, "constrained-beta.json"), origin | {"cases": cases})
     deviation = random.gamma(2, .5, size=80)
     mean = random.normal(size=80)
     target = mean + deviation * (.3 + .6 * random.standard_t(4, size=80))
