@@ -77,7 +77,9 @@ struct Evaluate: AsyncParsableCommand {
 
   func validate() throws {
     try requireRows(of: validation, for: validationRows, validationLabels)
-    if detectors != nil, ood.isEmpty { throw ValidationError("--detectors are measured on foreign rows; give some with --ood.") }
+    if detectors != nil, ood.isEmpty {
+      throw ValidationError("--detectors are measured on foreign rows; give some with --ood.")
+    }
     guard !models.isEmpty else { throw ValidationError("Name at least one model.") }
     if let json, let html, URL(filePath: json).standardizedFileURL == URL(filePath: html).standardizedFileURL {
       throw ValidationError("--json and --html need names of their own.")

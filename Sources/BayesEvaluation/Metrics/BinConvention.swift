@@ -1,8 +1,8 @@
 /// Whose rule puts a confidence into a bin of a calibration error.
 ///
 /// Rules differ in the side on which bins are closed, in how edges are rounded, and in what becomes of exactly zero and
-/// exactly one; where confidences lie on edges, as those of few draws or of rounded files do, values of two tools differ by
-/// more than what is measured.
+/// exactly one; where confidences lie on edges, as those of few draws or of rounded files do, values of two tools
+/// differ by more than what is measured.
 ///
 /// | | bins | edges | 0 | 1 |
 /// |---|---|---|---|---|

@@ -7,7 +7,9 @@ public struct GaussianForecasts: Sendable, Equatable {
 
   /// - Throws: `EvaluationError.Code.shape` where the counts differ; `.score`, naming the row, for a mean or a target that
   ///   is not finite and a standard deviation that is not positive.
-  public init(means: [Double], standardDeviations: [Double], targets: [Double], firstRow: Int = 0) throws(EvaluationError) {
+  public init(
+    means: [Double], standardDeviations: [Double], targets: [Double], firstRow: Int = 0
+  ) throws(EvaluationError) {
     guard means.count == targets.count, standardDeviations.count == targets.count else {
       throw EvaluationError(
         .shape,

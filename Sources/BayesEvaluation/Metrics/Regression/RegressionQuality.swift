@@ -21,7 +21,9 @@ public struct RegressionQuality: Metric, Equatable {
   private static let widths = (0..<levelCount).map {
     NormalDistribution.quantile(0.5 + Double($0) / Double(levelCount - 1) / 2)
   }
-  private static let quantileLevels = (1...99).map { (level: Double($0) / 100, z: NormalDistribution.quantile(Double($0) / 100)) }
+  private static let quantileLevels = (1...99).map {
+    (level: Double($0) / 100, z: NormalDistribution.quantile(Double($0) / 100))
+  }
   private static let intervalLevels = (1...99).map {
     (level: Double($0) / 100, z: NormalDistribution.quantile(0.5 + Double($0) / 200))
   }
