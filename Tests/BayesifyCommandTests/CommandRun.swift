@@ -82,6 +82,7 @@ final class RunningCommand: Sendable {
   func finish(within limit: Duration = .seconds(300)) async throws -> CommandRun {
     let watch = Task {
       try await Task.sleep(for: limit)
+      guard process.isRunning else { return }
       Issue.record("bayesify \(arguments.joined(separator: " ")) ran for more than \(limit).")
       signal(SIGKILL)
     }

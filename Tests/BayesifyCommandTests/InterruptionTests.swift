@@ -3,8 +3,7 @@ import Testing
 import _BayesTestSupport
 
 /// Ctrl-C in the middle of long work.
-@Suite(.timeLimit(.minutes(2)))
-struct InterruptionTests {
+@Suite struct InterruptionTests {
   /// Rows for a minute of work, in debug.
   private let rowCount = 500_000
 
@@ -63,7 +62,7 @@ struct InterruptionTests {
     _ running: RunningCommand, in folder: TestFolder, leaving names: Set<String>,
     sourceLocation: Testing.SourceLocation = #_sourceLocation
   ) async throws {
-    let run = try await running.finish()
+    let run = try await running.finish(within: .seconds(120))
     #expect(run.exitCode == 130 && !run.wasEndedBySignal, "\(run.testDescription)", sourceLocation: sourceLocation)
     #expect(
       run.errorLines.last == "bayesify: Interrupted; nothing was written.", "\(run.testDescription)",
