@@ -114,6 +114,8 @@ extension Markup {
     svg .series-5 { stroke: var(--s5); }
     svg .series-6 { stroke: var(--s6); stroke-dasharray: 5 2; }
     svg .series-7 { stroke: var(--s7); stroke-dasharray: 1 2; }
+    svg .series-8 { stroke: var(--s1); }
+    svg .series-9 { stroke: var(--s2); stroke-dasharray: 4 2 1 2; }
     @media (max-width: 36rem) {
       dl { grid-template-columns: 1fr; gap: 0.1rem; }
       dd { margin-bottom: 0.6rem; }

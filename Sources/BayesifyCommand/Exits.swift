@@ -166,6 +166,14 @@ extension ExitwisePredictor {
 
 extension InternalEnsemble: ExpressibleByArgument {}
 
+extension ExitScore {
+  /// That next to nothing of the uncertainty is epistemic.
+  static func warning(ofWeight weight: Double, in predictions: String) -> String {
+    "The epistemic part of \(predictions) is 1/\(weight.significantDigits(3)) of the total uncertainty, so that scores tell "
+      + "little that is epistemic; look at the posterior's prior precision."
+  }
+}
+
 extension ExitCosts {
   /// What exits cost by a table of the user's.
   init(table file: String, exitCount: Int) throws {

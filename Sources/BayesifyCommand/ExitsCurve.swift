@@ -124,11 +124,16 @@ struct ExitsCurve: AsyncParsableCommand {
 
     let testSource = try await spooled(test, data, subject, "test", session)
     let heldSource = try await spooled(held, validation, subject, "validation", session)
+    try session.require([.categorical, .binary], in: testSource.description)
     guard testSource.hasLabels else { throw test.missingLabels("test", option: "--labels") }
     guard heldSource.hasLabels else { throw held.missingLabels("validation", option: "--validation-labels") }
     let description = testSource.description
     try description.requireSameExits(as: heldSource.description)
     try description.requireSeveralExits(of: models[0])
+    guard testSource.rowCount > 1 else {
+      throw FileError(
+        .value, file: test.file, "There is one test row or none, and curves compare policies over several; give more.")
+    }
 
     let scores: [ExitScore] = [.entropy, .margin, .patience, .mutualInformation, .logitVariance]
     var study = ExitStudy(scores: scores, combinedWeight: combined, key: RandomKey(seed: execution.seed).child(1))
@@ -179,11 +184,17 @@ struct ExitsCurve: AsyncParsableCommand {
     progress.finishLine()
     try Task.checkCancellation()
 
-    let report = study.report(
+    var report = study.report(
       title: title ?? "Where does compute pay in \(URL(filePath: models[0]).lastPathComponent)?",
       exits: description.exits.map(\.name), comparing: Self.pairs, warnings: warnings,
       provenance: try provenance(subject, description, session))
-    for warning in warnings { progress.warn(warning) }
+    report.warnings += report.variants.compactMap { variant in
+      let weights = variant.policies.compactMap { policy -> Double? in
+        if case .combined(let weight)? = ExitScore(policy.score) { weight } else { nil }
+      }
+      return weights.first.flatMap { $0 > 1e4 ? ExitScore.warning(ofWeight: $0, in: variant.name) : nil }
+    }
+    for warning in report.warnings { progress.warn(warning) }
     var outputs: [(String, Data)] = []
     if let json { outputs.append((json, Data(try report.json().utf8))) }
     if let html { outputs.append((html, Data(report.html().utf8))) }

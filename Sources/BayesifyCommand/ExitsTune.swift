@@ -138,6 +138,7 @@ struct ExitsTune: AsyncParsableCommand {
       specification, labels: validationLabels, labelColumn: options.labelColumn, rows: validationRows?.range,
       likelihood: options.likelihood)
     var source = try await subject.records(input, specification, checkpoint: checkpoint, stage: "validation", session)
+    try session.require([.categorical, .binary], in: source.description)
     guard source.hasLabels else { throw input.missingLabels("validation", option: "--validation-labels") }
     try source.description.requireSeveralExits(of: model)
     let network = source as? NetworkRecords
@@ -164,9 +165,7 @@ struct ExitsTune: AsyncParsableCommand {
     case .balanced:
       score = try await predictor.balancedScore(for: source)
       if case .combined(let weight) = score, weight > 1e4 {
-        progress.warn(
-          "The epistemic part of these predictions is 1/\(weight.significantDigits(3)) of the total uncertainty, so that the "
-            + "score tells little that is epistemic; look at the posterior's prior precision.")
+        progress.warn(ExitScore.warning(ofWeight: weight, in: "these predictions"))
       }
     }
     var tables = ExitTables(exitCount: predictor.exitCount, scores: [score])

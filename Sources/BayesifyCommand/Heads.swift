@@ -114,6 +114,14 @@ struct Heads: AsyncParsableCommand {
         "The penalty of \(exit.name) lies at the edge of the search, \(head.chosen.penalty.significantDigits()); a better one "
           + "may lie beyond it.")
     }
+    for (head, exit) in zip(heads, part.network.exits) {
+      let missing = head.trail.filter { !$0.isFound }
+      guard !missing.isEmpty else { continue }
+      warnings.append(
+        "No head of \(exit.name) was found with the penalty "
+          + missing.map { "\($0.penalty.significantDigits()) after \($0.evaluationCount) passes" }.joined(separator: ", ")
+          + "; it was chosen among the others.")
+    }
     let result = try exits.frozen(frozen, heads: heads.map { ($0.head.weight, $0.head.bias) })
     try write(
       result, exits, heads, checkpoint, description, measured?.description.dataDigest, rowCount: fitted.rowCount)

@@ -72,6 +72,21 @@ private let scores: [ExitScore] = [
     #expect(counts == [[1, 1, 1, 1], [2, 2, 1, 2], [3, 2, 3], [1, 3, 4]])
   }
 
+  /// Draws that are all the same differ by rounding alone, which ranks nothing.
+  @Test func roundingIsNothingEpistemic() throws {
+    let row = randomLogits(rows: 60, classes: 5, seed: 8, spread: 9)
+    let prediction = Prediction(
+      logits: Tensor(shape: [7, 60, 5], Array(repeatElement(row.elements, count: 7).joined())), likelihood: .categorical,
+      exit: 0)
+    #expect(prediction.uncertaintySplit().epistemic.elements.contains { $0 != 0 })
+    for score in [ExitScore.mutualInformation, .logitVariance, .combined(epistemicWeight: 1e15)] {
+      #expect(try readiness(score, prediction).allSatisfy { $0.score == 0 }, "\(score)")
+    }
+    var balance = UncertaintyBalance()
+    balance.add(prediction.uncertaintySplit())
+    #expect(balance.weight == nil)
+  }
+
   @Test func epistemicScoresNeedDraws() throws {
     let prediction = Prediction(logits: Tensor<Float>(zeros: [1, 2, 3]), likelihood: .categorical, exit: 1)
     for score in scores where score.needsEpistemicUncertainty {

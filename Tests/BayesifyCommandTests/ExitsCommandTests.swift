@@ -294,6 +294,9 @@ import _BayesTestSupport
     for needle in ["Kinds of predictions", "oracle", "Laplace, tuned", "AUROC combined", "<svg"] { #expect(page.contains(needle)) }
     #expect(!page.contains("http://") || page.components(separatedBy: "http://").count == page.components(separatedBy: "http://www.w3.org").count)
     try await folder.refuse(
+      "exits", "curve", Digits.checkpoint, "--validation", Digits.validation, "--data", Digits.test, "--rows", "0:1", "--json",
+      "new.json", code: 65, naming: "test.h5", "one test row or none")
+    try await folder.refuse(
       "exits", "curve", Digits.checkpoint, "--validation", Digits.validation, "--data", Digits.test, "--training-rows", "0:9",
       code: 64, naming: "--training-rows is for --training")
   }

@@ -128,13 +128,19 @@ extension ExitScore {
         case .maximumProbability: logOdds[row]
         case .entropy: -split.total[row]
         case .margin: margins[row]
-        case .mutualInformation: -split.epistemic[row]
+        case .mutualInformation: -Self.epistemic(split, row)
         case .logitVariance: -variances[row]
-        case .combined(let weight): -min(split.total[row], weight * split.epistemic[row])
+        case .combined(let weight): -min(split.total[row], weight * Self.epistemic(split, row))
         case .patience: Double(agreements[row])
         }
       return ExitReadiness(score: score, logOdds: logOdds[row])
     }
+  }
+
+  /// The epistemic part of a row's uncertainty; zero where it is rounding, whose order says nothing.
+  private static func epistemic(_ split: UncertaintySplit, _ row: Int) -> Double {
+    let value = split.epistemic[row]
+    return value > 1e-13 * max(1, split.total[row]) ? value : 0
   }
 
   /// The most probable class, the probability of the second, and that of all but the first.
@@ -180,7 +186,9 @@ extension Prediction {
           }
         }
         let explained = sums.reduce(0) { $0 + $1 * $1 }
-        variances[row] = max(0, squares - explained) / Double(logitCount)
+        let variance = squares - explained
+        // Less is rounding, whose order says nothing.
+        variances[row] = variance > 1e-13 * squares ? variance / Double(logitCount) : 0
       }
     }
     return variances

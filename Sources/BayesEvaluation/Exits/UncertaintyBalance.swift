@@ -19,9 +19,9 @@ public struct UncertaintyBalance: Sendable, Equatable {
     }
   }
 
-  /// `Σ H / Σ I`, to three digits; `nil` where nothing is epistemic.
+  /// `Σ H / Σ I`, to three digits; `nil` where nothing is epistemic beyond rounding.
   public var weight: Double? {
-    guard epistemic > 0, total > 0 else { return nil }
+    guard total > 0, epistemic > 1e-13 * total else { return nil }
     return Double((total / epistemic).significantDigits(3))
   }
 }

@@ -33,7 +33,7 @@ public struct LogisticHeads: Sendable, Hashable {
   /// The largest derivative, in coordinates of curvature about one, at which a search ends.
   static let tolerance = 1e-9
   /// A search that rounding ends earlier must have come this close.
-  private static let looseTolerance = 1e-6
+  fileprivate static let looseTolerance = 1e-6
   private static let memoryByteCount = 1 << 30
 
   public var penalty: PenaltyChoice
@@ -84,6 +84,16 @@ public struct LogisticHeads: Sendable, Hashable {
       try await run(&searches[first..<end], scalings, training, in: context)
       first = end
     }
+    // What cannot be found with one penalty may be found with a larger one.
+    for (index, exit) in description.exits.enumerated() {
+      let own = searches.filter { $0.exit == index }.map(\.result)
+      if let last = own.last, !own.contains(where: \.isFound) {
+        throw NumericalError(
+          .notConverged,
+          "The head of exit \(index) ('\(exit.name)') is not found with penalty \(last.penalty) after "
+            + "\(last.evaluationCount) passes; give a larger --penalty.")
+      }
+    }
     let heads = searches.map { search in
       scalings[search.exit].head(search.coordinates.weights(at: search.minimizer.point, on: context.backend))
     }
@@ -91,7 +101,9 @@ public struct LogisticHeads: Sendable, Hashable {
     if let validation { try await measure(heads, searches.map(\.exit), on: validation, &points, in: context) }
     return description.exits.indices.map { exit in
       let own = searches.indices.filter { searches[$0].exit == exit }
-      let chosen = own.min { (points[$0].validationNLL ?? 0, $0) < (points[$1].validationNLL ?? 0, $1) } ?? own[0]
+      let chosen =
+        own.filter { points[$0].isFound }
+        .min { (points[$0].validationNLL ?? 0, $0) < (points[$1].validationNLL ?? 0, $1) } ?? own[0]
       return FittedHead(head: heads[chosen], chosen: points[chosen], trail: own.map { points[$0] })
     }
   }
@@ -140,12 +152,6 @@ public struct LogisticHeads: Sendable, Hashable {
           loss: losses[index] / count, gradient: gradients[index].map { $0 / count }, places[index].weights, on: backend
         )
       }
-    }
-    for search in searches where search.minimizer.gradientSize > Self.looseTolerance {
-      throw NumericalError(
-        .notConverged,
-        "The head of exit \(search.exit) ('\(description.exits[search.exit].name)') is not found with penalty "
-          + "\(search.penalty) after \(search.minimizer.evaluationCount) passes; give a larger --penalty.")
     }
   }
 
@@ -242,6 +248,8 @@ public struct FittedHead: Sendable, Equatable {
     public var evaluationCount: Int
     /// The largest derivative that was left.
     public var gradientSize: Double
+    /// Whether the search came to its end; what it did not is never chosen.
+    public var isFound: Bool { gradientSize <= LogisticHeads.looseTolerance }
   }
 
   public let head: ExitHead

@@ -1,7 +1,7 @@
 /// The look that all charts share; colours are CSS classes, so that one chart serves light, dark and print.
 enum ChartStyle {
   /// The number of line styles; more series than this repeat them.
-  static let seriesCount = 8
+  static let seriesCount = 10
 
   /// The CSS class of a series: a colour of the Okabe-Ito palette and a dash pattern.
   static func series(_ index: Int) -> String { "series-\(index % seriesCount)" }
