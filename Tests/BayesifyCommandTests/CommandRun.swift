@@ -73,9 +73,6 @@ final class RunningCommand: Sendable {
 
   var isRunning: Bool { process.isRunning }
 
-  /// Sends SIGINT, as Ctrl-C does.
-  func interrupt() { process.interrupt() }
-
   func signal(_ number: Int32) { kill(process.processIdentifier, number) }
 
   /// Waits for the end, and brings it about where it does not come by itself.

@@ -21,8 +21,7 @@ import _BayesTestSupport
     let running = try RunningCommand(
       arguments + [Digits.checkpoint, "--data", "many.npy", "--labels", "labels.npy"], in: folder, isSlow: true)
     // The estimate is the last thing said before the pass.
-    try await wait(for: running) { try running.errors.contains("estimate") }
-    running.interrupt()
+    try await signal(SIGINT, to: running) { try running.errors.contains("estimate") }
     try await expectInterruption(running, in: folder, leaving: ["many.npy", "labels.npy"])
   }
 
@@ -31,8 +30,7 @@ import _BayesTestSupport
     let folder = try TestFolder()
     try folder.write([UInt8](repeating: 7, count: rowCount * 64), shape: [rowCount, 8, 8, 1], to: "many.npy")
     let running = try folder.start("extract", Digits.checkpoint, "--data", "many.npy", "-o", "records.h5")
-    try await wait(for: running) { try folder.names.contains { $0.hasSuffix(".part") } }
-    running.signal(number)
+    try await signal(number, to: running) { try folder.names.contains { $0.hasSuffix(".part") } }
     try await expectInterruption(running, in: folder, leaving: ["many.npy"])
   }
 
@@ -42,20 +40,35 @@ import _BayesTestSupport
       "fit", "laplace", Digits.checkpoint, "--data", Digits.training, "--validation", Digits.validation,
       "-o", "posterior.h5")
     // Tuning begins when the records of the validation rows lie among the temporary files.
-    try await wait(for: running) {
+    try await signal(SIGINT, to: running) {
       try folder.names.contains { $0.hasPrefix("temporary/bayesify-") && $0.hasSuffix(".h5") }
     }
-    running.interrupt()
     try await expectInterruption(running, in: folder, leaving: [])
   }
 
-  /// Waits until something is so, which must come about before the command ends.
-  private func wait(for running: RunningCommand, until condition: () throws -> Bool) async throws {
-    while try !condition() {
-      let errors = try running.errors
-      try #require(running.isRunning, "The command ended too early: \(errors)")
-      try await Task.sleep(for: .milliseconds(10))
+  private struct EndedTooEarly: Error {
+    var errors: String
+  }
+
+  /// Sends a signal as soon as something is so, which must come about before the command ends.
+  ///
+  /// The watch has a thread of its own, since a task would wait for other tests' work while the command ends.
+  private func signal(
+    _ number: Int32, to running: RunningCommand, when condition: @escaping @Sendable () throws -> Bool
+  ) async throws {
+    let outcome: Result<Void, any Error> = await withCheckedContinuation { continuation in
+      Thread.detachNewThread {
+        continuation.resume(
+          returning: Result {
+            while try !condition() {
+              guard running.isRunning else { throw EndedTooEarly(errors: try running.errors) }
+              Thread.sleep(forTimeInterval: 0.01)
+            }
+            running.signal(number)
+          })
+      }
     }
+    try outcome.get()
   }
 
   private func expectInterruption(
