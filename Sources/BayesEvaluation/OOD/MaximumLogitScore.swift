@@ -16,12 +16,7 @@ public struct MaximumLogitScore: OODScore {
   public func values(
     of prediction: Prediction, split: UncertaintySplit
   ) throws(EvaluationError) -> Tensor<Double> {
-    guard isDefined(for: prediction) else {
-      throw EvaluationError(
-        .unsupported,
-        "The maximum logit needs logits, and these predictions hold log-probabilities, from which it cannot be "
-          + "recovered; give logits or leave the maximum logit out.")
-    }
+    try requireLogits(of: prediction, for: "maximum logit")
     let logits = prediction.meanClassLogits()
     let (rowCount, classCount) = (logits.shape[0], logits.shape[1])
     return Tensor(

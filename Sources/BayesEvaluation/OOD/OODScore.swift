@@ -31,6 +31,16 @@ extension OODScore {
   }
 }
 
+/// Refuses log-probabilities where a score is of logits.
+func requireLogits(of prediction: Prediction, for score: String) throws(EvaluationError) {
+  guard prediction.scale == .logits else {
+    throw EvaluationError(
+      .unsupported,
+      "The \(score) needs logits, and these predictions hold log-probabilities, from which it cannot be recovered; give "
+        + "logits or leave the \(score) out.")
+  }
+}
+
 /// Refuses a prediction that is not a distribution over classes.
 func checkHasClasses(_ prediction: Prediction) throws(EvaluationError) {
   try checkHasClasses(prediction.likelihood)
@@ -110,12 +120,7 @@ public struct EnergyScore: OODScore {
   public func values(
     of prediction: Prediction, split: UncertaintySplit
   ) throws(EvaluationError) -> Tensor<Double> {
-    guard isDefined(for: prediction) else {
-      throw EvaluationError(
-        .unsupported,
-        "The energy needs logits, and these predictions hold log-probabilities, from which it cannot be "
-          + "recovered; give logits or leave the energy out.")
-    }
+    try requireLogits(of: prediction, for: "energy")
     let logits = prediction.meanClassLogits()
     let (rowCount, classCount) = (logits.shape[0], logits.shape[1])
     return Tensor(
