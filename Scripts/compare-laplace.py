@@ -14,7 +14,7 @@ Each network runs once over each set (`bayesify extract`).  Every row of the pag
 mean negative log-likelihood is computed again from the probabilities that `predict` writes, and the script stops where
 the two differ.
 
-Takes about an hour on two cores.  Build first: make release.  Needs Python 3.10, numpy and h5py.
+Takes ten minutes to an hour on two cores.  Build first: make release.  Needs Python 3.10, numpy and h5py.
 """
 import argparse
 import json

@@ -43,7 +43,15 @@ extension Markup {
       padding: 0.2rem 1rem 0.6rem; margin-top: 1.5rem;
     }
     .warnings h2 { margin-top: 0.8rem; font-size: 1.1rem; }
-    .scroll { overflow-x: auto; border: 1px solid var(--edge); border-radius: 0.4rem; margin: 0.6rem 0; }
+    /* A shadow at an edge behind which there is more; covers that move with the table hide it at the ends. */
+    .scroll {
+      overflow-x: auto; border: 1px solid var(--edge); border-radius: 0.4rem; margin: 0.6rem 0;
+      background:
+        linear-gradient(to right, var(--page) 40%, transparent) left / 2.5rem 100% no-repeat local,
+        linear-gradient(to left, var(--page) 40%, transparent) right / 2.5rem 100% no-repeat local,
+        linear-gradient(to right, var(--edge), transparent) left / 0.9rem 100% no-repeat scroll,
+        linear-gradient(to left, var(--edge), transparent) right / 0.9rem 100% no-repeat scroll;
+    }
     table { border-collapse: collapse; width: 100%; font-variant-numeric: tabular-nums; font-size: 0.93rem; }
     th, td {
       position: relative; padding: 0.45rem 0.8rem; text-align: right; vertical-align: top;
@@ -133,7 +141,7 @@ extension Markup {
       }
       body { font-size: 10pt; print-color-adjust: exact; }
       main { max-width: none; padding: 0; }
-      .scroll { overflow: visible; border: 0; }
+      .scroll { overflow: visible; border: 0; background: none; }
       table { font-size: 8.5pt; }
       th, td { padding: 0.2rem 0.4rem; }
       p, tr, .legend, .warnings { break-inside: avoid; }

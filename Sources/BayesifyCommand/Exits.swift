@@ -167,9 +167,11 @@ extension ExitwisePredictor {
 extension InternalEnsemble: ExpressibleByArgument {}
 
 extension ExitScore {
-  /// That next to nothing of the uncertainty is epistemic.
-  static func warning(ofWeight weight: Double, in predictions: String) -> String {
-    "The epistemic part of \(predictions) is 1/\(weight.significantDigits(3)) of the total uncertainty, so that scores tell "
+  /// That next to nothing of the uncertainty is epistemic, where it is less than a part in ten thousand; which share is
+  /// next to nothing is our choice.
+  static func warning(ofWeight weight: Double, in predictions: String) -> String? {
+    guard weight > 1e4 else { return nil }
+    return "The epistemic part of \(predictions) is 1/\(weight.significantDigits(3)) of the total uncertainty, so that scores tell "
       + "little that is epistemic; look at the posterior's prior precision."
   }
 }
@@ -180,25 +182,16 @@ extension ExitCosts {
     guard let data = FileManager.default.contents(atPath: file) else {
       throw FileError(.cannotOpen, file: file, "The table of costs cannot be read.")
     }
-    struct Table: Decodable {
-      var unit: String
-      var toExit: [Double]
-    }
     let advice = "give {\"unit\": \"millijoules\", \"toExit\": [1.2, 2.4]}, one cost an exit, everything before included"
-    let table: Table
     do {
-      table = try JSONDecoder().decode(Table.self, from: data)
+      self = try JSONDecoder().decode(ExitCosts.self, from: data)
+    } catch let error as EvaluationError {
+      throw FileError(.value, file: file, error.message)
     } catch {
       throw FileError(.malformed, file: file, "It is no table of costs; \(advice).")
     }
-    guard table.toExit.count == exitCount else {
-      throw FileError(
-        .shape, file: file, "It has \(table.toExit.count) cost(s) for \(exitCount) exit(s); \(advice).")
-    }
-    do {
-      try self.init(table.toExit, unit: Unit(rawValue: table.unit))
-    } catch {
-      throw FileError(.value, file: file, error.message)
+    guard toExit.count == exitCount else {
+      throw FileError(.shape, file: file, "It has \(toExit.count) cost(s) for \(exitCount) exit(s); \(advice).")
     }
   }
 

@@ -69,6 +69,9 @@ struct ExitsCurve: AsyncParsableCommand {
     transform: number("a number above 0") { $0 > 0 })
   var combined: Double?
 
+  @Option(help: "The checkpoint of the posteriors, where it has moved and exit records come first.")
+  var checkpoint: String?
+
   @Option(help: "Write the report as JSON to this file.")
   var json: String?
 
@@ -94,11 +97,15 @@ struct ExitsCurve: AsyncParsableCommand {
     try execution.requireWritable(
       json, html,
       apartFrom: models + [
-        data, labels, validation, validationLabels, training, options.classNames, options.checkpoint.architecture,
+        data, labels, validation, validationLabels, training, checkpoint, options.classNames,
+        options.checkpoint.architecture,
       ])
     let progress = execution.progress()
     let session = Session(options, execution, progress)
     let subject = try ExitsSubject(models[0], options)
+    guard checkpoint == nil || subject.model == nil else {
+      throw ValidationError("--checkpoint is for exit records; the checkpoint is named already, leave it out.")
+    }
     guard !subject.isPosterior else {
       throw FileError(
         .unsupported, file: models[0],
@@ -161,7 +168,7 @@ struct ExitsCurve: AsyncParsableCommand {
     for file in models.dropFirst() {
       let model = try ModelInput(file, reading: options.checkpoint.reading)
       let own = try session.predictor(model, for: description) {
-        try model.checkpoint(named: subject.model == nil ? nil : models[0], reading: options.checkpoint.reading)
+        try model.checkpoint(named: subject.model == nil ? checkpoint : models[0], reading: options.checkpoint.reading)
       }
       let predictor = try ExitwisePredictor(own, for: description)
       var costs = try ExitCosts(multiplyAddsOf: predictor)
@@ -192,7 +199,7 @@ struct ExitsCurve: AsyncParsableCommand {
       let weights = variant.policies.compactMap { policy -> Double? in
         if case .combined(let weight)? = ExitScore(policy.score) { weight } else { nil }
       }
-      return weights.first.flatMap { $0 > 1e4 ? ExitScore.warning(ofWeight: $0, in: variant.name) : nil }
+      return weights.first.flatMap { ExitScore.warning(ofWeight: $0, in: variant.name) }
     }
     for warning in report.warnings { progress.warn(warning) }
     var outputs: [(String, Data)] = []

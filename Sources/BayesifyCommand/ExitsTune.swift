@@ -164,8 +164,8 @@ struct ExitsTune: AsyncParsableCommand {
     case .known(let known): score = known
     case .balanced:
       score = try await predictor.balancedScore(for: source)
-      if case .combined(let weight) = score, weight > 1e4 {
-        progress.warn(ExitScore.warning(ofWeight: weight, in: "these predictions"))
+      if case .combined(let weight) = score, let warning = ExitScore.warning(ofWeight: weight, in: "these predictions") {
+        progress.warn(warning)
       }
     }
     var tables = ExitTables(exitCount: predictor.exitCount, scores: [score])

@@ -193,7 +193,7 @@ struct Heads: AsyncParsableCommand {
     throw FileError(
       .unsupported, file: checkpoint.file,
       "With exits at \(exits.nodeNames.map { "'\($0)'" }.joined(separator: ", ")) the outputs would change in their last bits, for "
-        + "one of these nodes is computed in one step with the normalisation behind it; name the node behind that.")
+        + "one of these nodes is computed in one step with those behind it; name the last of them.")
   }
 
   private func write(

@@ -206,6 +206,9 @@ import _BayesTestSupport
     try await refuse(["--budget", "50%", "--cost", "missing.json"], 74, "cannot be read")
     try Data(#"{"unit": "millijoules", "toExit": [1, 4]}"#.utf8).write(to: folder.files.appending(path: "short.json"))
     try await refuse(["--budget", "2", "--cost", "short.json"], 65, "2 cost(s) for 3 exit(s)")
+    try Data(#"{"unit": "millijoules", "toExit": [1, 4, 5], "overheadToExit": [1]}"#.utf8)
+      .write(to: folder.files.appending(path: "short.json"))
+    try await refuse(["--budget", "2", "--cost", "short.json"], 65, "It is no table of costs")
     try await folder.refuse(
       "exits", "tune", golden("SampledNetworks/one-exit.keras"), "--validation", golden("SampledNetworks/rows.h5"), "--budget",
       "50%", "-o", "new.json", code: 65, naming: "has one exit", "'heads'")
@@ -245,6 +248,39 @@ import _BayesTestSupport
       "exits", "run", Digits.checkpoint, "--policy", "policy.json", "--data", Digits.test, "-o", "routed.h5")
     #expect(routed.errors.contains("No row met a threshold"))
     #expect(try RoutedRows(folder.path("routed.h5")).exits.allSatisfy { $0 == 2 })
+  }
+
+  /// Where all draws of a posterior are nearly one, scores that weigh what is epistemic are told to be of no use.
+  @Test func posteriorsThatArePointsAreTold() async throws {
+    let folder = try TestFolder()
+    try await folder.succeed(
+      "fit", "laplace", Digits.checkpoint, "--data", Digits.training, "--prior-precision", "1e12", "--temperature", "1", "-o",
+      "point.h5", "--quiet")
+    let tuned = try await folder.succeed(
+      "exits", "tune", "point.h5", "--validation", Digits.validation, "--score", "combined", "--budget", "50%", "-o",
+      "policy.json")
+    #expect(tuned.errors.contains("The epistemic part of these predictions is 1/"))
+    let curve = try await folder.succeed(
+      "exits", "curve", Digits.checkpoint, "point.h5", "--validation", Digits.validation, "--validation-rows", "0:60", "--data",
+      Digits.test, "--rows", "0:100")
+    #expect(curve.errors.contains("The epistemic part of point is 1/"))
+  }
+
+  /// Rows leave by how sure a class is; networks that tell no classes apart are refused.
+  @Test func networksWithoutClassesAreRefused() async throws {
+    let folder = try TestFolder()
+    for likelihood in [Likelihood.multilabel, .gaussian] {
+      try FitOptionTests.write(
+        likelihood, to: folder.path("rows.h5"),
+        answers: likelihood == .gaussian ? FitOptionTests.writeTargets : FitOptionTests.writeLabels)
+      try await folder.refuse(
+        "exits", "tune", "rows.h5", "--budget", "50%", "-o", "new.json", code: 65, naming: "rows.h5", likelihood.rawValue,
+        "categorical, binary")
+      try await folder.refuse(
+        "exits", "curve", "rows.h5", "--validation", "rows.h5", "--data", "rows.h5", code: 65, naming: "rows.h5",
+        likelihood.rawValue, "categorical, binary")
+      try FileManager.default.removeItem(atPath: folder.path("rows.h5"))
+    }
   }
 
   /// Equal inputs give equal numbers at any number of threads; without training rows there is no Laplace.
@@ -299,5 +335,8 @@ import _BayesTestSupport
     try await folder.refuse(
       "exits", "curve", Digits.checkpoint, "--validation", Digits.validation, "--data", Digits.test, "--training-rows", "0:9",
       code: 64, naming: "--training-rows is for --training")
+    try await folder.refuse(
+      "exits", "curve", Digits.checkpoint, "--checkpoint", Digits.checkpoint, "--validation", Digits.validation, "--data",
+      Digits.test, code: 64, naming: "--checkpoint is for exit records")
   }
 }
