@@ -15,6 +15,8 @@ public struct ExitEvaluation: Sendable {
   public var settings: [String: Double]
   /// What detectors on features made of the foreign sets.
   public var detectors: [DetectorResult] = []
+  /// Which rows a rule trusts, where one was tuned for this exit.
+  public var trust: TrustTally?
 
   /// The losses of each test row, in order, for comparisons with other models.
   private(set) var losses = RowLosses()
@@ -72,6 +74,7 @@ public struct ExitEvaluation: Sendable {
     // Scores tell foreign rows apart; without any there is nothing to keep them for.
     let probabilities = try group.update(prediction, scores: outOfDistribution.isEmpty ? [] : scores)
     let batch = try LabelledProbabilities(probabilities, labels: labels, firstRow: rowCount)
+    try trust?.update(prediction, labels: labels)
     inDistribution = group
     accuracy.update(batch)
     negativeLogLikelihood.update(batch)
@@ -100,6 +103,7 @@ public struct ExitEvaluation: Sendable {
     }
     var group = outOfDistribution[position].group
     _ = try group.update(prediction, scores: scores)
+    try trust?.update(prediction, outOfDistribution: name)
     outOfDistribution[position].group = group
   }
 
@@ -122,6 +126,7 @@ public struct ExitEvaluation: Sendable {
     for index in topAccuracies.indices { topAccuracies[index].merge(other.topAccuracies[index]) }
     hasDraws = hasDraws || other.hasDraws
     disagreement.merge(other.disagreement)
+    if let shard = other.trust { trust?.merge(shard) }
     inDistribution.merge(other.inDistribution)
     for position in outOfDistribution.indices {
       outOfDistribution[position].group.merge(other.outOfDistribution[position].group)
@@ -156,7 +161,8 @@ public struct ExitEvaluation: Sendable {
           brier: brierScore.interval),
         uncertainty: inDistribution.uncertainty, reliability: calibrationError.reliability,
         confidenceHistogram: try inDistribution.histogram.value, classes: try classes.value, ood: ood,
-        settings: settings, details: try details, detectors: detectors.isEmpty ? nil : detectors)
+        settings: settings, details: try details, detectors: detectors.isEmpty ? nil : detectors,
+        trust: trust?.value)
     }
   }
 

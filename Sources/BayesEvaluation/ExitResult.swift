@@ -143,4 +143,6 @@ public struct ExitResult: Sendable, Hashable, Codable {
   public var details: ExitDetails?
   /// Detectors on features, where they were asked for.
   public var detectors: [DetectorResult]?
+  /// What a policy of trust does, where one was given for this model.
+  public var trust: TrustResult?
 }

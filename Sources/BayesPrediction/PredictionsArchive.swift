@@ -66,6 +66,16 @@ public struct PredictionsWriter: Sendable {
     }
   }
 
+  /// Appends which rows that were appended before are trusted at an exit, by a score: `/exits/<k>/trusted`, 1 or 0, and
+  /// `/exits/<k>/trustScore`.
+  public mutating func append(trusted: [Bool], scores: [Double], exit: Int) throws(FileError) {
+    try append(Tensor(shape: [scores.count], scores), to: "/exits/\(exit)/trustScore")
+    let path = "/exits/\(exit)/trusted"
+    if let whole = doubles.adding(Tensor(shape: [trusted.count], trusted.map { $0 ? 1 : 0 }), to: path) {
+      try archive.append(whole.elements.map { Int($0) }, shape: whole.shape, to: path)
+    }
+  }
+
   private func requireFinite(_ prediction: Prediction) throws(FileError) {
     let numbers = [
       prediction.logits.firstNonFinite.map { $0 / prediction.logitCount % prediction.rowCount },

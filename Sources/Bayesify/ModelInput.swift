@@ -115,6 +115,12 @@ public enum ModelInput: Sendable {
     return model
   }
 
+  /// The digest of the posterior's file; `nil` for a checkpoint.
+  public func posteriorDigest() throws(FileError) -> String? {
+    guard case .posterior(_, let file, _) = self else { return nil }
+    return try FileDigest.sha256(ofFile: file)
+  }
+
   /// The checkpoints whose networks make this model's predictions: the one to run and, of an ensemble, the others, each
   /// looked for where it was when the posterior was made, then beside the posterior.
   ///

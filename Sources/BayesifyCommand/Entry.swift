@@ -35,6 +35,7 @@ enum Entry {
   private static func end(with error: any Error) -> Never {
     let (code, sentence): (Int32, String)
     switch error {
+    case let error as FailedCondition: (code, sentence) = (1, error.message)
     case is CancellationError: (code, sentence) = (130, "Interrupted; nothing was written.")
     case let error as FileError:
       let isSystem = error.code == .cannotOpen || error.code == .cannotWrite
@@ -89,12 +90,12 @@ struct BayesifyCommand: AsyncParsableCommand {
 
       DATA is a file: HDF5 (x, y, or file.h5:images,labels), .npz, .npy and IDX (labels by --labels), .csv \
       (--label-column), exit records that 'extract' wrote, or a folder of .png and .jpg images: its sub-folders, \
-      by name, are the classes. Exit codes: 0 done, 64 usage, 65 bad content, 70 numerical, 74 a file that \
+      by name, are the classes. Exit codes: 0 done, 1 a --fail-if holds, 64 usage, 65 bad content, 70 numerical, 74 a file that \
       cannot be opened or written, 130 interrupted.
       """,
     version: bayesifyVersion,
     subcommands: [
-      Inspect.self, Extract.self, Heads.self, Fit.self, Predict.self, Evaluate.self, Exits.self, Export.self,
-      RenderReport.self,
+      Inspect.self, Extract.self, Heads.self, Fit.self, Predict.self, Evaluate.self, Exits.self, Trust.self,
+      Export.self, RenderReport.self,
     ])
 }

@@ -53,6 +53,9 @@ struct Evaluate: AsyncParsableCommand {
     transform: optionValue)
   var detectors: DetectorsOption?
 
+  @Option(help: "A policy of 'trust tune': which test and foreign rows it trusts, and how many of these are wrong.")
+  var policy: String?
+
   @Option(help: "The checkpoint of the posteriors, where it has moved.")
   var checkpoint: String?
 
@@ -65,6 +68,17 @@ struct Evaluate: AsyncParsableCommand {
 
   @Option(help: "Write the report as a self-contained page to this file.")
   var html: String?
+
+  @Option(help: "Write the report's summary as Markdown, for pull requests, to this file.")
+  var markdown: String?
+
+  @Option(
+    help: """
+      End with exit code 1 where this holds of the last model named, at its deepest exit: 'ece>0.03', 'accuracy<0.9', \
+      'auroc:letters<0.95'; of another model by its name and a slash before. May be repeated; reports are written all the same.
+      """,
+    transform: optionValue)
+  var failIf: [ReportCondition] = []
 
   @Option(help: "The report's title.")
   var title: String?
@@ -81,8 +95,14 @@ struct Evaluate: AsyncParsableCommand {
       throw ValidationError("--detectors are measured on foreign rows; give some with --ood.")
     }
     guard !models.isEmpty else { throw ValidationError("Name at least one model.") }
-    if let json, let html, URL(filePath: json).standardizedFileURL == URL(filePath: html).standardizedFileURL {
-      throw ValidationError("--json and --html need names of their own.")
+    let reports = [json, html, markdown].compactMap { $0.map { URL(filePath: $0).standardizedFileURL } }
+    guard Set(reports).count == reports.count else {
+      throw ValidationError("--json, --html and --markdown need names of their own.")
+    }
+    if let condition = failIf.first(where: { condition in
+      condition.set.map { set in !ood.contains { $0.name == set } } ?? false
+    }) {
+      throw ValidationError("--fail-if '\(condition.text)' names a set that no --ood does.")
     }
     guard Set(ood.map(\.name)).count == ood.count else {
       throw ValidationError("Every --ood needs a name of its own.")
@@ -92,12 +112,13 @@ struct Evaluate: AsyncParsableCommand {
   func run() async throws {
     try options.requireTable(among: data, labels, validation, validationLabels)
     try execution.requireWritable(
-      json, html,
+      json, html, markdown,
       apartFrom: models + ood.map(\.data)
         + [
-          data, labels, validation, validationLabels, reference, checkpoint, options.classNames,
+          data, labels, validation, validationLabels, reference, checkpoint, policy, options.classNames,
           options.checkpoint.architecture,
         ])
+    let trust = try policy.map { try TrustPolicyFile(option: $0) }
     let progress = execution.progress()
     let session = Session(options, execution, progress)
     let clock = ContinuousClock()
@@ -127,7 +148,7 @@ struct Evaluate: AsyncParsableCommand {
     {
       try options.checkpoint.requireNetwork(becauseOf: "exit records and last-layer posteriors")
     }
-    try execution.requireWritable(json, html, apartFrom: lineup.inputs.map(\.recordedCheckpoint))
+    try execution.requireWritable(json, html, markdown, apartFrom: lineup.inputs.map(\.recordedCheckpoint))
     for index in lineup.groups.indices {
       let group = lineup.groups[index]
       let rows = ([test] + foreign + [held].compactMap { $0 }).filter {
@@ -157,6 +178,7 @@ struct Evaluate: AsyncParsableCommand {
       }
       description = description ?? source.description
       var contestants = try await contestants(of: group, source, held, session, &warnings, &ignored)
+      if let trust, let policy { try judge(&contestants, by: trust, policy, group, source.description, session) }
       try await measure(&contestants, source, usesLabels: true) { exit, prediction, labels in
         try exit.update(prediction, labels: labels ?? [])
       }
@@ -185,6 +207,13 @@ struct Evaluate: AsyncParsableCommand {
     try Task.checkCancellation()
 
     guard let description else { preconditionFailure("There is at least one model.") }
+    if let trust, let policy, !evaluations.contains(where: { $0.exits.contains { $0.trust != nil } }) {
+      let bound = trust.posterior ?? trust.checkpoint
+      throw FileError(
+        .value, file: policy,
+        "None of the models is the one it was tuned for\(bound.file.map { ", \($0)" } ?? ""); name that too, or tune a "
+          + "policy for one of these with 'trust tune'.")
+    }
     let report = Report(
       title: title ?? "Can \(URL(filePath: models[0]).lastPathComponent) be trusted?",
       evaluation: try Evaluation(of: evaluations), warnings: warnings, classNames: description.classNames,
@@ -194,9 +223,13 @@ struct Evaluate: AsyncParsableCommand {
     var outputs: [(String, Data)] = []
     if let json { outputs.append((json, Data(try JSONRenderer().render(report).utf8))) }
     if let html { outputs.append((html, Data(HTMLRenderer().render(report).utf8))) }
+    if let markdown { outputs.append((markdown, Data(MarkdownRenderer().render(report).utf8))) }
     try AtomicFile.write(outputs, replacing: execution.force)
     let notes = ignored.sorted { $0.key < $1.key }.map { "ignored \($0.key) labels: \($0.value)" }
     try printAnswer(([summary(report)] + notes).joined(separator: "\n") + "\n\n" + report.verdict)
+    let subject = lineup.names[lineup.names.count - 1]
+    let violations = try failIf.compactMap { try $0.violation(in: report, of: subject) }
+    if !violations.isEmpty { throw FailedCondition(message: violations.joined(separator: " ")) }
   }
 
   /// Warnings of rows that appear in more than one of the training, validation and test sets.
@@ -227,6 +260,22 @@ struct Evaluate: AsyncParsableCommand {
     try await session.records(
       input, specification: specification, checkpoint: { try group.network() }, digest: group.digest,
       stored: group.preprocessing, likelihood: group.likelihood, classNames: group.classNames, stage: stage)
+  }
+
+  /// Gives the policy to the model it was tuned for, where that is one of the contestants.
+  private func judge(
+    _ contestants: inout [Contestant], by trust: TrustPolicyFile, _ policy: String, _ group: Lineup.Group,
+    _ description: RecordsDescription, _ session: Session
+  ) throws {
+    guard trust.checkpoint.digest == nil || group.digest == nil || trust.checkpoint.digest == group.digest else { return }
+    for index in contestants.indices where try contestants[index].isBound(to: trust) {
+      _ = try session.agreedPreprocessing([
+        (policy, trust.preprocessing), (description.file, description.preprocessing),
+      ])
+      contestants[index].evaluation.exits[try trust.exit(in: description, policy: policy)].trust = trust.rule.map {
+        TrustTally($0)
+      }
+    }
   }
 
   /// Records that detectors are fitted to, where there are such rows.
@@ -287,7 +336,7 @@ struct Evaluate: AsyncParsableCommand {
             evaluation: evaluation(entry.name + " + temperature", .temperature) {
               ["temperature": temperatures[$0].value]
             }))
-      case .posterior(let posterior, _, _)?:
+      case .posterior(let posterior, let file, _)?:
         guard let model = entry.model else { continue }
         if posterior.needsRows, ignored["test"] != nil {
           throw FileError(
@@ -300,7 +349,8 @@ struct Evaluate: AsyncParsableCommand {
           Contestant(
             predictor: try session.predictor(model, for: source.description, checkpoint: group.network),
             evaluation: evaluation(
-              entry.name, ModelKind(posterior.method), costs: posterior.costs, posterior.settings)))
+              entry.name, ModelKind(posterior.method), costs: posterior.costs, posterior.settings),
+            posterior: file))
       }
     }
     return contestants
@@ -370,6 +420,9 @@ struct Evaluate: AsyncParsableCommand {
         "scale \(preprocessing.scale), mean \(NumberList(preprocessing.mean)), std "
         + "\(NumberList(preprocessing.standardDeviation))"
     }
+    if let policy {
+      inputs.append(InputDigest(role: "policy", file: policy, digest: try FileDigest.sha256(ofFile: policy)))
+    }
     return Provenance(
       version: bayesifyVersion, command: ["bayesify"] + CommandLine.arguments.dropFirst(), seed: execution.seed,
       likelihood: description.exits[0].likelihood.rawValue, backend: try execution.backend().name,
@@ -397,10 +450,23 @@ struct Evaluate: AsyncParsableCommand {
   }
 }
 
+/// A number is what `--fail-if` was to fail at.
+struct FailedCondition: Error {
+  var message: String
+}
+
 /// One row of the report while it is fed.
 private struct Contestant {
   var predictor: Predictor
   var evaluation: ModelEvaluation
+  /// The posterior's file.
+  var posterior: String?
+
+  /// Whether a policy was tuned for these predictions, given that it was for this checkpoint.
+  func isBound(to trust: TrustPolicyFile) throws -> Bool {
+    guard let bound = trust.posterior else { return evaluation.kind == .map }
+    return try posterior.map { try FileDigest.sha256(ofFile: $0) == bound.digest } ?? false
+  }
 }
 
 /// The models of an evaluation, grouped by the checkpoint whose records serve them.
@@ -424,6 +490,8 @@ private struct Lineup {
   }
 
   let inputs: [ModelInput]
+  /// What the inputs are called in the report.
+  let names: [String]
   var groups: [Group] = []
 
   init(_ inputs: [ModelInput], checkpoint: String?, reading: CheckpointReading) throws {
@@ -435,7 +503,8 @@ private struct Lineup {
       names.insert(name)
       return name
     }
-    for input in inputs {
+    self.names = inputs.map { unique($0.file) }
+    for (input, name) in zip(inputs, self.names) {
       let position: Int
       if let known = groups.firstIndex(where: { $0.digest == input.checkpointDigest }) {
         position = known
@@ -465,7 +534,7 @@ private struct Lineup {
         groups[position].likelihood = input.likelihood
         groups[position].classNames = input.classNames
       }
-      groups[position].entries.append(Entry(name: unique(input.file), model: input))
+      groups[position].entries.append(Entry(name: name, model: input))
     }
   }
 }

@@ -1,16 +1,26 @@
 import Bayesify
 import Foundation
 
-extension ExitPolicyFile {
-  /// Reads a policy; `nil` for a file that is none.
+extension PolicyFile {
+  /// Reads a policy; `nil` for a file that is none of this kind.
   init?(recognizing file: String) throws(FileError) {
     // Policies are JSON and small; what is larger, or does not name the format, is something else.
     guard file.lowercased().hasSuffix(".json"), let data = FileManager.default.contents(atPath: file),
-      data.count < 1 << 20, String(decoding: data, as: UTF8.self).contains("\"\(Self.format)\"")
+      data.count < 1 << 20, String(decoding: data, as: UTF8.self).contains("\"\(Self.formatName)\"")
     else { return nil }
     try self.init(json: data, file: file)
   }
 
+  /// Reads the policy that an option names.
+  init(option file: String) throws(FileError) {
+    guard let data = FileManager.default.contents(atPath: file) else {
+      throw FileError(.cannotOpen, file: file, "The policy cannot be read; check the path.")
+    }
+    try self.init(json: data, file: file)
+  }
+}
+
+extension ExitPolicyFile {
   /// What was chosen, exit by exit.
   var summary: String {
     let costs = policy.costs

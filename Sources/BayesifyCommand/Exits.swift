@@ -46,7 +46,7 @@ struct ExitsSubject {
   var isPosterior: Bool { if case .posterior? = model { true } else { false } }
 
   /// The digest of the posterior's file.
-  func posteriorDigest() throws(FileError) -> String? { isPosterior ? try FileDigest.sha256(ofFile: file) : nil }
+  func posteriorDigest() throws(FileError) -> String? { try model?.posteriorDigest() }
 
   /// The checkpoint behind it.
   func checkpoint(named: String?, _ options: ModelOptions) throws(FileError) -> CheckpointModel {

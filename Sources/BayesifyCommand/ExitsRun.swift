@@ -55,10 +55,7 @@ struct ExitsRun: AsyncParsableCommand {
   func run() async throws {
     try options.requireTable(among: data, labels)
     try execution.requireWritable(output, apartFrom: [model, policy, data, labels, checkpoint, options.classNames])
-    guard let content = FileManager.default.contents(atPath: policy) else {
-      throw FileError(.cannotOpen, file: policy, "The policy cannot be read.")
-    }
-    let file = try ExitPolicyFile(json: content, file: policy)
+    let file = try ExitPolicyFile(option: policy)
     let progress = execution.progress()
     let session = Session(options, execution, progress)
     let subject = try ExitsSubject(model, options)

@@ -183,11 +183,11 @@ struct ExitsTune: AsyncParsableCommand {
     let description = source.description
     let file = ExitPolicyFile(
       madeBy: "bayesify " + bayesifyVersion,
-      checkpoint: ExitPolicyFile.Bound(
+      checkpoint: BoundFile(
         file: checkpoint ?? (subject.isPosterior ? subject.model?.recordedCheckpoint : subject.model?.file),
         digest: subject.model?.checkpointDigest ?? description.checkpointDigest),
-      posterior: subject.isPosterior ? ExitPolicyFile.Bound(file: model, digest: try subject.posteriorDigest()) : nil,
-      validation: ExitPolicyFile.Bound(file: specification, digest: try session.digest(of: specification)),
+      posterior: subject.isPosterior ? BoundFile(file: model, digest: try subject.posteriorDigest()) : nil,
+      validation: BoundFile(file: specification, digest: try session.digest(of: specification)),
       seed: execution.seed, preprocessing: description.preprocessing, exits: description.exits.map(\.name),
       temperatures: temperatures, ensemble: ensemble,
       measuredRowCount: measuredRowCount, policy: policy)

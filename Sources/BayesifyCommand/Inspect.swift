@@ -68,6 +68,10 @@ struct Inspect: AsyncParsableCommand {
       try refuseCount()
       try printAnswer(
         json ? String(decoding: try policy.json(), as: UTF8.self).trimmingCharacters(in: .newlines) : policy.summary)
+    } else if let policy = try TrustPolicyFile(recognizing: file) {
+      try refuseCount()
+      try printAnswer(
+        json ? String(decoding: try policy.json(), as: UTF8.self).trimmingCharacters(in: .newlines) : policy.summary)
     } else {
       try describe(openCheckpoint(file))
     }

@@ -28,6 +28,9 @@ struct Predict: AsyncParsableCommand {
   @Option(help: "The checkpoint of a posterior, where it has moved.")
   var checkpoint: String?
 
+  @Option(help: "A policy of 'trust tune' for this model: its exit's rows are marked as trusted (1) or not (0).")
+  var policy: String?
+
   @Option(name: .shortAndLong, help: "The predictions, HDF5 or, by suffix, .npz.")
   var output: String
 
@@ -52,8 +55,9 @@ struct Predict: AsyncParsableCommand {
     try execution.requireWritable(
       output,
       apartFrom: [
-        model, data, labels, checkpoint, options.classNames, options.checkpoint.architecture,
+        model, data, labels, checkpoint, policy, options.classNames, options.checkpoint.architecture,
       ])
+    let trust = try policy.map { try TrustPolicyFile(option: $0) }
     let progress = execution.progress()
     let session = Session(options, execution, progress)
     let model = try ModelInput(model, reading: options.checkpoint.reading)
@@ -61,11 +65,18 @@ struct Predict: AsyncParsableCommand {
     try execution.requireWritable(output, apartFrom: [model.recordedCheckpoint])
     let input = try RowInput(
       data, labels: labels, labelColumn: options.labelColumn, rows: rows?.range, likelihood: options.likelihood)
+    if let trust, let policy {
+      try trust.requireSame(
+        file: policy, model: model.file, checkpointDigest: model.checkpointDigest ?? input.checkpointDigest,
+        posteriorDigest: try model.posteriorDigest())
+    }
     let source = try await session.records(
       input, specification: data,
       checkpoint: { try model.checkpoint(named: checkpoint, reading: options.checkpoint.reading) },
       digest: model.checkpointDigest,
-      stored: session.agreedPreprocessing([(model.file, model.preprocessing), (input.file, input.preprocessing)]),
+      stored: session.agreedPreprocessing(
+        [(model.file, model.preprocessing), (input.file, input.preprocessing)]
+          + (policy.map { [($0, trust?.preprocessing)] } ?? [])),
       likelihood: model.likelihood,
       classNames: model.classNames, stage: "predict")
     if case .records = input, case .posterior(.lastLayer, _, _) = model {
@@ -75,6 +86,7 @@ struct Predict: AsyncParsableCommand {
     let predictor = try session.predictor(model, for: source.description) {
       try model.checkpoint(named: checkpoint, reading: options.checkpoint.reading)
     }
+    var tally = try trust.flatMap { try $0.tally(for: source.description, policy: policy ?? "") }
     var joint = jointCovariance ? try JointCovariances(model, of: source) : nil
     let archive = try archiveWriter(output, replacing: execution.force)
     var writer = try PredictionsWriter(source.description, to: archive)
@@ -82,6 +94,12 @@ struct Predict: AsyncParsableCommand {
       try await predictor.predictions(for: source) { block, predictions in
         try Task.checkCancellation()
         try writer.append(predictions, labels: block.labels)
+        if let trust {
+          for prediction in predictions where prediction.exit == trust.exit {
+            let marks = try tally?.update(prediction, labels: block.labels) ?? []
+            try writer.append(trusted: marks.map(\.isTrusted), scores: marks.map(\.score), exit: trust.exit)
+          }
+        }
         joint?.append(block)
       }
       try Task.checkCancellation()
@@ -92,7 +110,9 @@ struct Predict: AsyncParsableCommand {
       throw error
     }
     progress.finishLine()
-    try RowsSummary(output: output, of: source).show(asJSON: json, progress)
+    var summary = RowsSummary(output: output, of: source)
+    summary.trust = tally?.value
+    try summary.show(asJSON: json, progress)
   }
 }
 
@@ -151,6 +171,8 @@ struct RowsSummary: Encodable {
   /// The extents at whose positions every row has an answer, where it has several.
   var positions: [Int]?
   var exits: [String]
+  /// What a policy of trust made of them.
+  var trust: TrustResult?
 
   init(output: String, of source: any ExitRecordSource) {
     let description = source.description
@@ -164,6 +186,7 @@ struct RowsSummary: Encodable {
     if asJSON { return try printAnswer(try jsonText(self)) }
     let answers = positions.map { " of \(Shape($0)) answers" } ?? ""
     progress.note("wrote \(output): \(rows) rows\(answers), \(exits.count) exit(s)")
+    if let trust { progress.note(trust.sentence) }
   }
 }
 

@@ -186,3 +186,8 @@ struct NamedData: OptionValue {
     data = String(argument[argument.index(after: equals)...])
   }
 }
+
+extension ReportCondition: OptionValue {
+  static var validValues: String { form }
+  init?(argument: String) { self.init(argument) }
+}

@@ -1,0 +1,74 @@
+import BayesEvaluation
+
+/// Which rows a policy trusts, where one was given.
+struct TrustSection: Sendable {
+  var report: Report
+
+  private var results: [(model: String, exit: ExitResult, trust: TrustResult)] {
+    report.models.flatMap { model in
+      model.exits.compactMap { exit in exit.trust.map { (model.name, exit, $0) } }
+    }
+  }
+
+  /// The section with a table for each model and exit that has a policy.
+  func html() -> Markup {
+    """
+      <section aria-labelledby="trust">
+      <h2 id="trust">Rows to trust</h2>
+      \(results.map { model, exit, trust -> Markup in
+        """
+        <p>\(trust.reading(of: model, at: exit.name))</p>
+        <div class="scroll" tabindex="0" role="region" aria-labelledby="trust">
+        <table>
+        <thead><tr><th scope="col">Rows</th><th scope="col">Count</th><th scope="col">Trusted</th>\
+        <th scope="col">95 %</th><th scope="col">Wrong of these</th><th scope="col">95 %</th></tr></thead>
+        <tbody>
+        \(row("test", trust.test))
+        \(trust.foreign.map { row($0.name, $0.counts) })
+        </tbody>
+        </table>
+        </div>
+        """
+      })
+      </section>
+      """
+  }
+
+  private func row(_ name: String, _ counts: TrustCounts) -> Markup {
+    func percent(_ value: Double?) -> String { value.map { Figures.percent($0, decimals: 2) } ?? "–" }
+    return """
+      <tr><th scope="row">\(name)</th><td>\(Figures.count(counts.rowCount))</td>\
+      <td>\(percent(counts.coverage))</td><td>\(Figures.range(counts.coverageInterval))</td>\
+      <td>\(percent(counts.risk))</td><td>\(Figures.range(counts.riskInterval))</td></tr>
+      """
+  }
+}
+
+extension TrustResult {
+  /// What the policy does, in plain sentences.
+  func reading(of model: String, at exit: String) -> String {
+    let percent = { (value: Double) in Figures.percent(value) }
+    let words = SeparationReading.words(score)
+    var sentences = [
+      "The policy trusts \(model) at \(exit) "
+        + (threshold.map { "where its \(words) is below \(Figures.scientific($0))" } ?? "on every row")
+        + ", so that at most \(percent(maximumRisk)) of the trusted rows are wrong, with a probability of at least "
+        + "\(percent(1 - delta))."
+    ]
+    if let coverage = test.coverage, let risk = test.risk, let interval = test.riskInterval {
+      let verdict =
+        risk <= maximumRisk
+        ? "the promise is kept here"
+        : interval.low <= maximumRisk
+          ? "more than promised, by what chance may do to these rows"
+          : "more than promised and more than chance explains: these rows are not like those it was tuned on"
+      sentences.append(
+        "Of the test rows it trusts \(percent(coverage)), of which \(Figures.percent(risk, decimals: 2)) are wrong: \(verdict).")
+    }
+    if !foreign.isEmpty {
+      let parts = foreign.map { "\(percent($0.counts.coverage ?? 0)) of \($0.name)" }
+      sentences.append("It trusts \(parts.joined(separator: ", ")), of which every answer is wrong by definition.")
+    }
+    return sentences.joined(separator: " ")
+  }
+}
