@@ -21,7 +21,7 @@ struct TrustTune: AsyncParsableCommand {
     abstract: "Chooses up to which uncertainty answers are trusted.",
     discussion: """
       The share of wrong answers among the rows trusted exceeds --max-risk with a probability of at most --delta, over \
-      draws of the validation rows: exact binomial tests in eight fixed sequences, corrected for their number. The promise \
+      draws of the validation rows: exact binomial tests in ten fixed sequences, corrected for their number. The promise \
       is for new rows that come as these did, whatever the score and however wrong its probabilities; rows from elsewhere \
       have none. The validation rows must have tuned nothing else of the model: neither weights nor a temperature.
 

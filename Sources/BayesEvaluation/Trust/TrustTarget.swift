@@ -6,8 +6,8 @@
 /// rows from elsewhere.
 ///
 /// Candidates are the scores at 200 equal steps of coverage.  Given its threshold, the rows below it are a sample of all
-/// rows below it, so that the number of wrong ones among them is binomial and tested exactly.  Eight fixed sequences of
-/// tests, each with `delta / 8` and each up to its first failure, go from starts at 5, 15, 30, 45, 60, 75, 85 and 95 % to
+/// rows below it, so that the number of wrong ones among them is binomial and tested exactly.  Ten fixed sequences of tests,
+/// each with `delta / 10` and each up to its first failure, go from starts at 5, 10, 15, 20, 30, 40, 50, 60, 75 and 90 % to
 /// higher coverage; the widest threshold that any of them accepts is taken.  Which starts, is our choice.
 ///
 /// - Determinism: equal rows in any order give equal thresholds.
@@ -20,7 +20,7 @@ public struct TrustTarget: Sendable, Hashable, Codable {
   public var delta: Double
 
   private static let stepCount = 200
-  private static let starts = [10, 30, 60, 90, 120, 150, 170, 190]
+  private static let starts = [10, 20, 30, 40, 60, 80, 100, 120, 150, 180]
 
   /// - Precondition: both lie between 0 and 1.
   public init(maximumRisk: Double, delta: Double) {
