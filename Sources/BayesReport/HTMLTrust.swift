@@ -44,16 +44,36 @@ struct TrustSection: Sendable {
   }
 }
 
+/// Where a row is trusted, for readers.
+public struct TrustCondition: Sendable, Hashable {
+  /// The name of a score.
+  public var score: String
+  /// Below it rows are trusted; infinite where all are.
+  public var threshold: Double
+
+  public init(score: String, threshold: Double) {
+    self.score = score
+    self.threshold = threshold
+  }
+
+  /// `where the largest probability is above 0.97000`
+  public var words: String {
+    guard threshold.isFinite else { return "everywhere" }
+    if score == "maximumProbability" {
+      return "where the largest probability is above \(Figures.number(1 - threshold, decimals: 5))"
+    }
+    return "where the \(SeparationReading.words(score)) is below \(Figures.scientific(threshold))"
+  }
+}
+
 extension TrustResult {
   /// What the policy does, in plain sentences.
   func reading(of model: String, at exit: String) -> String {
     let percent = { (value: Double) in Figures.percent(value) }
-    let words = SeparationReading.words(score)
+    let condition = TrustCondition(score: score, threshold: threshold ?? .infinity)
     var sentences = [
-      "The policy trusts \(model) at \(exit) "
-        + (threshold.map { "where its \(words) is below \(Figures.scientific($0))" } ?? "on every row")
-        + ", so that at most \(percent(maximumRisk)) of the trusted rows are wrong, with a probability of at least "
-        + "\(percent(1 - delta))."
+      "The policy trusts \(model) at \(exit) \(condition.words), so that at most \(percent(maximumRisk)) of the "
+        + "trusted rows are wrong, with a probability of at least \(percent(1 - delta))."
     ]
     if let coverage = test.coverage, let risk = test.risk, let interval = test.riskInterval {
       let verdict =

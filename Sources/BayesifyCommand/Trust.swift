@@ -157,10 +157,8 @@ extension TrustPolicyFile {
   var summary: String {
     let trusted = Double(threshold.trustedCount)
     let percent = { (value: Double) in "\((value * 100).significantDigits(3)) %" }
-    let limit =
-      threshold.value.isFinite
-      ? "where \(TrustScoreOption.words(score)) is below \(threshold.value.significantDigits(6))" : "all"
-    return "exit \(exit) (\(exitName)): rows are trusted \(limit)\n"
+    let condition = TrustCondition(score: score, threshold: threshold.value)
+    return "exit \(exit) (\(exitName)): rows are trusted \(condition.words)\n"
       + "trusted \(threshold.trustedCount) of \(threshold.rowCount) rows (\(percent(trusted / Double(threshold.rowCount)))), of "
       + "which \(threshold.wrongCount) are wrong (\(percent(Double(threshold.wrongCount) / trusted)))\n"
       + "on new rows at most \(percent(target.maximumRisk)) of the trusted are wrong, with a probability of at least "
