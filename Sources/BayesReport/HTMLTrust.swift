@@ -36,10 +36,13 @@ struct TrustSection: Sendable {
 
   private func row(_ name: String, _ counts: TrustCounts) -> Markup {
     func percent(_ value: Double?) -> String { value.map { Figures.percent($0, decimals: 2) } ?? "–" }
+    func range(_ interval: Interval?) -> String {
+      interval.map { "\(Figures.number($0.low * 100, decimals: 2)) to \(Figures.percent($0.high, decimals: 2))" } ?? "–"
+    }
     return """
       <tr><th scope="row">\(name)</th><td>\(Figures.count(counts.rowCount))</td>\
-      <td>\(percent(counts.coverage))</td><td>\(Figures.range(counts.coverageInterval))</td>\
-      <td>\(percent(counts.risk))</td><td>\(Figures.range(counts.riskInterval))</td></tr>
+      <td>\(percent(counts.coverage))</td><td>\(range(counts.coverageInterval))</td>\
+      <td>\(percent(counts.risk))</td><td>\(range(counts.riskInterval))</td></tr>
       """
   }
 }
