@@ -17,6 +17,8 @@ public struct ExitEvaluation: Sendable {
   public var detectors: [DetectorResult] = []
   /// Which rows a rule trusts, where one was tuned for this exit.
   public var trust: TrustTally?
+  /// The rows to look at first, where they are asked for.
+  public var examples: ExampleTally?
 
   /// The losses of each test row, in order, for comparisons with other models.
   private(set) var losses = RowLosses()
@@ -72,10 +74,11 @@ public struct ExitEvaluation: Sendable {
   public mutating func update(_ prediction: Prediction, labels: [Int]) throws(EvaluationError) {
     var group = inDistribution
     // Scores tell foreign rows apart; without any there is nothing to keep them for.
-    let probabilities = try group.update(prediction, scores: outOfDistribution.isEmpty ? [] : scores)
+    let (probabilities, split) = try group.update(prediction, scores: outOfDistribution.isEmpty ? [] : scores)
     let batch = try LabelledProbabilities(probabilities, labels: labels, firstRow: rowCount)
     try trust?.update(prediction, labels: labels)
     inDistribution = group
+    examples?.update(batch, entropies: split.total)
     accuracy.update(batch)
     negativeLogLikelihood.update(batch)
     brierScore.update(batch)
@@ -127,6 +130,7 @@ public struct ExitEvaluation: Sendable {
     hasDraws = hasDraws || other.hasDraws
     disagreement.merge(other.disagreement)
     if let shard = other.trust { trust?.merge(shard) }
+    if let shard = other.examples { examples?.merge(shard) }
     inDistribution.merge(other.inDistribution)
     for position in outOfDistribution.indices {
       outOfDistribution[position].group.merge(other.outOfDistribution[position].group)
@@ -162,7 +166,7 @@ public struct ExitEvaluation: Sendable {
         uncertainty: inDistribution.uncertainty, reliability: calibrationError.reliability,
         confidenceHistogram: try inDistribution.histogram.value, classes: try classes.value, ood: ood,
         settings: settings, details: try details, detectors: detectors.isEmpty ? nil : detectors,
-        trust: trust?.value)
+        trust: trust?.value, examples: examples?.value)
     }
   }
 
@@ -218,10 +222,10 @@ private struct RowGroup: Sendable {
     MeanUncertainty(total: total.mean, aleatoric: aleatoric.mean, epistemic: epistemic.mean)
   }
 
-  /// Adds a batch and gives back its probabilities.
+  /// Adds a batch and gives back its probabilities and uncertainty.
   mutating func update(
     _ prediction: Prediction, scores definitions: [any OODScore]
-  ) throws(EvaluationError) -> ClassProbabilities {
+  ) throws(EvaluationError) -> (ClassProbabilities, UncertaintySplit) {
     try checkHasClasses(prediction)
     let split = prediction.uncertaintySplit()
     let probabilities = try ClassProbabilities(split.probabilities, firstRow: rowCount)
@@ -235,7 +239,7 @@ private struct RowGroup: Sendable {
       aleatoric.add(split.aleatoric[row])
       epistemic.add(split.epistemic[row])
     }
-    return probabilities
+    return (probabilities, split)
   }
 
   mutating func merge(_ other: RowGroup) {

@@ -145,4 +145,6 @@ public struct ExitResult: Sendable, Hashable, Codable {
   public var detectors: [DetectorResult]?
   /// What a policy of trust does, where one was given for this model.
   public var trust: TrustResult?
+  /// Rows to look at, at a model's deepest exit.
+  public var examples: Examples?
 }

@@ -60,6 +60,9 @@ public struct HTMLRenderer: ReportRenderer {
       \(exits.map { ExitSection(report: report, exit: $0, isOpen: $0.index == report.deepestExitIndex).html() })
       </section>
       """)
+    if report.models.contains(where: { $0.exits.contains { $0.examples != nil } }) {
+      sections.append(ExamplesSection(report: report).html())
+    }
     sections.append(DefinitionsSection(report: report).html())
     sections.append(ProvenanceSection(provenance: report.provenance, timing: report.timing ?? [:]).html())
     return sections

@@ -95,6 +95,10 @@ extension Markup {
     figcaption { text-align: center; font-size: 0.93rem; font-weight: 600; overflow-wrap: anywhere; }
     .legend { list-style: none; display: flex; flex-wrap: wrap; gap: 0.2rem 1.3rem; margin: 0.5rem 0; padding: 0; }
     .legend li { display: flex; align-items: center; gap: 0.5rem; font-size: 0.92rem; }
+    .examples { list-style: none; display: flex; flex-wrap: wrap; gap: 0.9rem 1.1rem; margin: 0.4rem 0; padding: 0; }
+    .examples li { width: 7.5rem; font-size: 0.9rem; line-height: 1.35; break-inside: avoid; }
+    .examples li > * { display: block; }
+    .examples img { width: 5.5rem; height: auto; image-rendering: pixelated; border: 1px solid var(--edge); }
     .swatch { width: 34px; height: 14px; flex: none; }
     dl { display: grid; grid-template-columns: minmax(6rem, 11rem) 1fr; gap: 0.35rem 1.2rem; }
     dt { font-weight: 600; }

@@ -178,6 +178,9 @@ struct Evaluate: AsyncParsableCommand {
       }
       description = description ?? source.description
       var contestants = try await contestants(of: group, source, held, session, &warnings, &ignored)
+      if source.description.positions.isEmpty, ignored["test"] == nil {
+        for index in contestants.indices { contestants[index].keepsExamples() }
+      }
       if let trust, let policy { try judge(&contestants, by: trust, policy, group, source.description, session) }
       try await measure(&contestants, source, usesLabels: true) { exit, prediction, labels in
         try exit.update(prediction, labels: labels ?? [])
@@ -214,9 +217,11 @@ struct Evaluate: AsyncParsableCommand {
         "None of the models is the one it was tuned for\(bound.file.map { ", \($0)" } ?? ""); name that too, or tune a "
           + "policy for one of these with 'trust tune'.")
     }
+    var evaluation = try Evaluation(of: evaluations)
+    try evaluation.illustrateExamples(from: test, firstRow: rows?.range.lowerBound ?? 0)
     let report = Report(
       title: title ?? "Can \(URL(filePath: models[0]).lastPathComponent) be trusted?",
-      evaluation: try Evaluation(of: evaluations), warnings: warnings, classNames: description.classNames,
+      evaluation: evaluation, warnings: warnings, classNames: description.classNames,
       provenance: try provenance(lineup, description, test, held, foreign, ignored, session),
       timing: timing ? ["evaluate": seconds(clock.now - start)] : nil)
     for warning in warnings { progress.warn(warning) }
@@ -461,6 +466,11 @@ private struct Contestant {
   var evaluation: ModelEvaluation
   /// The posterior's file.
   var posterior: String?
+
+  /// Keeps the rows to look at, at the deepest exit.
+  mutating func keepsExamples() {
+    evaluation.exits[evaluation.exits.count - 1].examples = ExampleTally()
+  }
 
   /// Whether a policy was tuned for these predictions, given that it was for this checkpoint.
   func isBound(to trust: TrustPolicyFile) throws -> Bool {

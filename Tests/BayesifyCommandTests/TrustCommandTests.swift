@@ -113,6 +113,36 @@ struct TrustCommandTests {
     }
   }
 
+  /// The page shows rows to look at as pictures, at their places in the file; rows of records have none.
+  @Test func rowsToLookAtAreShown() async throws {
+    let folder = try TestFolder()
+    try await folder.succeed(
+      "evaluate", Digits.checkpoint, "--data", Digits.test, "--rows", "300:600", "--json", "report.json", "--html",
+      "report.html", "--quiet")
+    let report = try Report(json: folder.bytes("report.json"), file: "report.json")
+    #expect(report.models[0].exits[0].examples == nil)
+    let examples = try #require(report.models[0].exits[2].examples)
+    #expect(examples.mostUncertain.count == 8 && examples.mostConfidentlyWrong.count == 8)
+    let labels = try HDF5Archive(Digits.test).read("/y", as: Double.self).elements
+    for example in examples.mostUncertain + examples.mostConfidentlyWrong {
+      #expect((300..<600).contains(example.row) && Int(labels[example.row]) == example.label)
+    }
+    let page = String(decoding: try folder.bytes("report.html"), as: UTF8.self)
+    #expect(page.components(separatedBy: "<img src=\"data:image/png;base64,").count == 17)
+    // A report from elsewhere cannot make the page ask for anything.
+    let text = String(decoding: try folder.bytes("report.json"), as: UTF8.self)
+    try Data(text.replacingOccurrences(of: "data:image/png;base64,", with: "https://example.org/").utf8)
+      .write(to: folder.files.appending(path: "other.json"))
+    try await folder.succeed("report", "other.json", "-o", "other.html")
+    #expect(!String(decoding: try folder.bytes("other.html"), as: UTF8.self).contains("example.org"))
+    try await folder.succeed("extract", Digits.checkpoint, "--data", Digits.test, "-o", "records.h5")
+    try await folder.succeed("evaluate", Digits.checkpoint, "--data", "records.h5", "--rows", "300:600", "--json", "two.json")
+    let second = try Report(json: folder.bytes("two.json"), file: "two.json")
+    let rows = try #require(second.models[0].exits[2].examples)
+    #expect(rows.mostUncertain.map(\.row) == examples.mostUncertain.map(\.row))
+    #expect(rows.mostUncertain.allSatisfy { $0.image == nil })
+  }
+
   /// Reports are written, and the exit code says that a number is not what it should be.
   @Test func pipelinesStopWhereAConditionHolds() async throws {
     let folder = try TestFolder()
