@@ -96,7 +96,7 @@ struct ProvenanceSection: Sendable {
     return """
       <section aria-labelledby="provenance">
       <h2 id="provenance">Provenance</h2>
-      <div class="scroll" tabindex="0" role="region" aria-labelledby="provenance">
+      <div class="scroll" tabindex="0" role="group" aria-labelledby="provenance">
       <table class="provenance"><tbody>
       \(rows.map { "<tr><th scope=\"row\">\($0.0)</th><td>\($0.1)</td></tr>" as Markup })
       </tbody></table>

@@ -30,7 +30,7 @@ struct GainsTable: Sendable {
     <h2 id="gains">Gains</h2>
     <p>Each model next to the baseline, \(report.models.first?.name ?? ""), on the same rows. \
     ✓ is better, ✗ is worse, ≈ is within noise: the 95 % interval of the difference includes zero.</p>
-    <div class="scroll" tabindex="0" role="region" aria-labelledby="gains">
+    <div class="scroll" tabindex="0" role="group" aria-labelledby="gains">
     <table>
     <thead><tr><th scope="col">Model</th><th scope="col">Accuracy</th>\
     <th scope="col">NLL <small>nats</small></th><th scope="col">Brier</th><th scope="col">ECE</th>\
@@ -130,7 +130,7 @@ struct SeparationTable: Sendable {
       #"<th scope="col">\#(Figures.capitalized(SeparationReading.words(name)))</th>"#
     }
     return """
-      <div class="scroll" tabindex="0" role="region" aria-labelledby="\(label)">
+      <div class="scroll" tabindex="0" role="group" aria-labelledby="\(label)">
       <table>
       <thead><tr><th scope="col">Model</th>\
       \(headings)</tr></thead>

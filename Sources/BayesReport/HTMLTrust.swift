@@ -18,7 +18,7 @@ struct TrustSection: Sendable {
       \(results.map { model, exit, trust -> Markup in
         """
         <p>\(trust.reading(of: model, at: exit.name))</p>
-        <div class="scroll" tabindex="0" role="region" aria-labelledby="trust">
+        <div class="scroll" tabindex="0" role="group" aria-labelledby="trust">
         <table>
         <thead><tr><th scope="col">Rows</th><th scope="col">Count</th><th scope="col">Trusted</th>\
         <th scope="col">95 %</th><th scope="col">Wrong of these</th><th scope="col">95 %</th></tr></thead>

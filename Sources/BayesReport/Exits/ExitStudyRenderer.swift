@@ -42,7 +42,7 @@ extension ExitStudyReport {
 
   private func table(_ label: String, _ header: [String], _ rows: [[Markup]]) -> Markup {
     """
-    <div class="scroll" tabindex="0" role="region" aria-labelledby="\(label)">
+    <div class="scroll" tabindex="0" role="group" aria-labelledby="\(label)">
     <table>
     <thead><tr>\(header.map { "<th scope=\"col\">\($0)</th>" as Markup })</tr></thead>
     <tbody>
