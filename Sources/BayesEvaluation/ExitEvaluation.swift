@@ -15,6 +15,8 @@ public struct ExitEvaluation: Sendable {
   public var settings: [String: Double]
   /// What detectors on features made of the foreign sets.
   public var detectors: [DetectorResult] = []
+  /// What prediction sets hold of the test rows.
+  public var conformal: [ConformalResult] = []
 
   /// The losses of each test row, in order, for comparisons with other models.
   private(set) var losses = RowLosses()
@@ -156,7 +158,8 @@ public struct ExitEvaluation: Sendable {
           brier: brierScore.interval),
         uncertainty: inDistribution.uncertainty, reliability: calibrationError.reliability,
         confidenceHistogram: try inDistribution.histogram.value, classes: try classes.value, ood: ood,
-        settings: settings, details: try details, detectors: detectors.isEmpty ? nil : detectors)
+        settings: settings, details: try details, detectors: detectors.isEmpty ? nil : detectors,
+        conformal: conformal.isEmpty ? nil : conformal)
     }
   }
 

@@ -143,4 +143,6 @@ public struct ExitResult: Sendable, Hashable, Codable {
   public var details: ExitDetails?
   /// Detectors on features, where they were asked for.
   public var detectors: [DetectorResult]?
+  /// Prediction sets, where they were asked for.
+  public var conformal: [ConformalResult]?
 }

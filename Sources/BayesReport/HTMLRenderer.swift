@@ -33,6 +33,9 @@ public struct HTMLRenderer: ReportRenderer {
     if exits.contains(where: { !$0.setNames.isEmpty }) {
       sections.append(SeparationTable(report: report, exits: exits).html())
     }
+    if exits.contains(where: { $0.rows.contains { $0.exit.conformal != nil } }) {
+      sections.append(ConformalSection(report: report, exits: exits).html())
+    }
     let readings = report.models.dropFirst().filter { !report.readings(of: $0).isEmpty }
     if !readings.isEmpty {
       sections.append(

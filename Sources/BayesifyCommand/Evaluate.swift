@@ -11,7 +11,8 @@ struct Evaluate: AsyncParsableCommand {
 
       Where a network answers at every pixel or step, each is measured as a row; neighbours are alike, so intervals come \
       out narrower than they should. Memory grows by 13 bytes a pixel for each model and exit, with --ood by 4 more for \
-      each score, and with --validation by 4 for each class of a validation pixel.
+      each score, and with --validation by 4 for each class of a validation pixel; with --calibrators by some 40, with \
+      --conformal by 48 for each validation pixel, model and exit.
 
       Example: bayesify evaluate model.h5 posterior.h5 --data test.h5 --validation validation.h5 \
       --ood letters=letters.h5 --json report.json --html report.html
@@ -53,6 +54,8 @@ struct Evaluate: AsyncParsableCommand {
     transform: optionValue)
   var detectors: DetectorsOption?
 
+  @OptionGroup var calibration: CalibrationOptions
+
   @Option(help: "The checkpoint of the posteriors, where it has moved.")
   var checkpoint: String?
 
@@ -77,6 +80,7 @@ struct Evaluate: AsyncParsableCommand {
 
   func validate() throws {
     try requireRows(of: validation, for: validationRows, validationLabels)
+    try calibration.requireValidation(validation)
     if detectors != nil, ood.isEmpty {
       throw ValidationError("--detectors are measured on foreign rows; give some with --ood.")
     }
@@ -156,10 +160,13 @@ struct Evaluate: AsyncParsableCommand {
         try session.requireExits(of: model, in: source.description)
       }
       description = description ?? source.description
-      var contestants = try await contestants(of: group, source, held, session, &warnings, &ignored)
+      let heldRows = try await validationRows(held, of: group, like: source.description, session, &ignored)
+      var contestants = try await contestants(of: group, source, heldRows, session, &warnings, ignored)
+      try await calibrateSets(of: &contestants, on: heldRows, file: validation ?? data)
       try await measure(&contestants, source, usesLabels: true) { exit, prediction, labels in
         try exit.update(prediction, labels: labels ?? [])
       }
+      for index in contestants.indices { try contestants[index].finishSets() }
       var foreignRows: [(name: String, rows: any ExitRecordSource)] = []
       for (named, input) in zip(ood, foreign) {
         var rows = try await records(input, named.data, group, named.name, session)
@@ -185,6 +192,7 @@ struct Evaluate: AsyncParsableCommand {
     try Task.checkCancellation()
 
     guard let description else { preconditionFailure("There is at least one model.") }
+    warnings += warningsOfUnboundedSets(evaluations, classNames: description.classNames)
     let report = Report(
       title: title ?? "Can \(URL(filePath: models[0]).lastPathComponent) be trusted?",
       evaluation: try Evaluation(of: evaluations), warnings: warnings, classNames: description.classNames,
@@ -196,7 +204,8 @@ struct Evaluate: AsyncParsableCommand {
     if let html { outputs.append((html, Data(HTMLRenderer().render(report).utf8))) }
     try AtomicFile.write(outputs, replacing: execution.force)
     let notes = ignored.sorted { $0.key < $1.key }.map { "ignored \($0.key) labels: \($0.value)" }
-    try printAnswer(([summary(report)] + notes).joined(separator: "\n") + "\n\n" + report.verdict)
+    let tables = [summary(report), setsSummary(report)].compactMap { $0 }
+    try printAnswer((tables + notes).joined(separator: "\n") + "\n\n" + report.verdict)
   }
 
   /// Warnings of rows that appear in more than one of the training, validation and test sets.
@@ -221,7 +230,7 @@ struct Evaluate: AsyncParsableCommand {
     Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
   }
 
-  private func records(
+  func records(
     _ input: RowInput, _ specification: String, _ group: Lineup.Group, _ stage: String, _ session: Session
   ) async throws -> any ExitRecordSource {
     try await session.records(
@@ -238,15 +247,15 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   /// The records in a file, where a network would have to run anew for each pass.
-  private func spooled(_ records: any ExitRecordSource) async throws -> any ExitRecordSource {
+  func spooled(_ records: any ExitRecordSource) async throws -> any ExitRecordSource {
     guard let network = records as? NetworkRecords else { return records }
     return try await SpooledRecords(network)
   }
 
   /// The rows of the report that one checkpoint's records serve.
   private func contestants(
-    of group: Lineup.Group, _ source: any ExitRecordSource, _ held: RowInput?, _ session: Session,
-    _ warnings: inout [String], _ ignored: inout [String: IgnoredLabels]
+    of group: Lineup.Group, _ source: any ExitRecordSource, _ held: ValidationRows?, _ session: Session,
+    _ warnings: inout [String], _ ignored: [String: IgnoredLabels]
   ) async throws -> [Contestant] {
     let exits = source.description.exits
     func evaluation(
@@ -265,16 +274,9 @@ struct Evaluate: AsyncParsableCommand {
       switch entry.model {
       case .checkpoint, nil:
         contestants.append(Contestant(predictor: .map, evaluation: evaluation(entry.name, .map) { _ in [:] }))
-        guard let held, let validation else { continue }
-        let all = try await records(held, validation, group, "validation", session)
-        let records: any ExitRecordSource
-        (records, ignored["validation"]) = try await session.answered(all)
-        try source.description.requireSameExits(as: records.description)
-        guard records.hasLabels else {
-          throw held.missingLabels("validation", option: "--validation-labels")
-        }
-        let temperatures = try await naming(held.file) {
-          try await TemperatureScaling().fit(exits: Array(exits.indices), of: records)
+        guard let held else { continue }
+        let temperatures = try await naming(held.tuning.description.file) {
+          try await TemperatureScaling().fit(exits: Array(exits.indices), of: held.tuning)
         }
         for (index, temperature) in temperatures.enumerated() where temperature.isAtSearchBound {
           warnings.append(
@@ -287,6 +289,9 @@ struct Evaluate: AsyncParsableCommand {
             evaluation: evaluation(entry.name + " + temperature", .temperature) {
               ["temperature": temperatures[$0].value]
             }))
+        contestants += try await calibrated(entry.name, on: held.tuning, session.progress, &warnings) {
+          evaluation($0, $1, $2)
+        }
       case .posterior(let posterior, _, _)?:
         guard let model = entry.model else { continue }
         if posterior.needsRows, ignored["test"] != nil {
@@ -322,6 +327,9 @@ struct Evaluate: AsyncParsableCommand {
         for prediction in predictions {
           try namingExit(prediction.exit, description) {
             try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
+            if usesLabels, !fed[index].sets.isEmpty {
+              try fed[index].sets[prediction.exit].update(prediction, labels: block.labels ?? [])
+            }
           }
         }
       }
@@ -330,7 +338,7 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   /// Says at which exit of which file the rows are that an evaluation refuses.
-  private func namingExit(_ exit: Int, _ description: RecordsDescription, _ body: () throws -> Void) throws {
+  func namingExit(_ exit: Int, _ description: RecordsDescription, _ body: () throws -> Void) throws {
     do {
       try body()
     } catch let error as EvaluationError {
@@ -364,6 +372,9 @@ struct Evaluate: AsyncParsableCommand {
     if let validationRows {
       details["validation rows"] = "\(validationRows.range.lowerBound):\(validationRows.range.upperBound)"
     }
+    if let apart = calibration.conformalRows?.range {
+      details["conformal rows"] = "\(apart.lowerBound):\(apart.upperBound)"
+    }
     for (name, labels) in ignored { details["ignored \(name) labels"] = labels.description }
     if let preprocessing = description.preprocessing, preprocessing != .identity {
       details["preprocessing"] =
@@ -392,19 +403,21 @@ struct Evaluate: AsyncParsableCommand {
       ["exit", "model", "accuracy", "NLL", "Brier", "ECE"] + names.map { "AUROC \($0)" }, rows, leading: 2)
   }
 
-  private func fixed(_ value: Double) -> String {
+  func fixed(_ value: Double) -> String {
     value.formatted(.number.precision(.fractionLength(4)).grouping(.never).locale(Locale(identifier: "en_US_POSIX")))
   }
 }
 
 /// One row of the report while it is fed.
-private struct Contestant {
+struct Contestant {
   var predictor: Predictor
   var evaluation: ModelEvaluation
+  /// The prediction sets of each exit, where they are measured.
+  var sets: [ConformalEvaluation] = []
 }
 
 /// The models of an evaluation, grouped by the checkpoint whose records serve them.
-private struct Lineup {
+struct Lineup {
   struct Entry {
     var name: String
     /// `nil` for the untouched network of a posterior's checkpoint.
@@ -421,6 +434,13 @@ private struct Lineup {
     var classNames: [String]?
     /// Opens the checkpoint, when rows must be run.
     var network: () throws -> CheckpointModel
+
+    /// Whether the network as it is is among the models.
+    var hasPlainNetwork: Bool { entries.contains { if case .posterior? = $0.model { false } else { true } } }
+    /// Whether a posterior needs rows, and not only what left the network's exits.
+    var needsRows: Bool {
+      entries.contains { if case .posterior(let posterior, _, _)? = $0.model { posterior.needsRows } else { false } }
+    }
   }
 
   let inputs: [ModelInput]
