@@ -70,15 +70,15 @@ extension Evaluate {
         progress.report(
           StageProgress(
             stage: "calibrators", completed: place * description.exits.count + index,
-            total: methods.count * description.exits.count))
+            total: methods.count * description.exits.count, unit: "fits"))
         let logits = kept.records.exits[index].logits
         let prediction = Prediction(
           logits: logits.reshaped(to: logits.shape.batched(1)), likelihood: exit.likelihood, exit: index)
         try namingExit(index, description) {
           chosen.append(try method.fit(prediction, labels: kept.records.labels ?? [], by: validation))
         }
-        warnings += chosen[index].warnings(of: method, for: name).map { "Exit \(index) ('\(exit.name)'): \($0)" }
       }
+      warnings += method.warnings(of: chosen, for: name, at: description.exits.map(\.name))
       contestants.append(
         Contestant(
           predictor: .calibrated(chosen.map(\.calibration)),
@@ -98,21 +98,39 @@ extension ChosenCalibration {
     if let heldOut { settings["crossValidatedNLL"] = heldOut.nll }
     return settings
   }
+}
 
-  /// What the user should know, in sentences.
-  fileprivate func warnings(of method: CalibrationMethod, for name: String) -> [String] {
-    if let reason = summary?.reason { return ["\(method.title) leaves '\(name)' as it is. \(reason)"] }
-    var warnings: [String] = []
-    if let affine = calibration as? AffineCalibration, !affine.isConverged {
-      warnings.append(
-        "the search of \(method.title) for '\(name)' did not end; it has no end where validation rows are told apart "
-          + "without an error.")
+extension CalibrationMethod {
+  /// What the user should know of the calibrations of all exits, in sentences.
+  fileprivate func warnings(of chosen: [ChosenCalibration], for name: String, at exits: [String]) -> [String] {
+    func places(_ indices: [Int], _ words: (Int) -> String) -> String {
+      indices.map { "exit \($0) ('\(exits[$0])')\(words($0))" }.joined(separator: ", ")
     }
-    if let heldOut, heldOut.nll > heldOut.untouchedNLL {
+    func figure(_ nll: Double) -> String { nll == .infinity ? "infinite" : nll.significantDigits() }
+    let beginning = title.prefix(1).uppercased() + title.dropFirst()
+    var warnings: [String] = []
+    let left = chosen.indices.filter { chosen[$0].summary?.isIdentity == true }
+    if !left.isEmpty {
       warnings.append(
-        "\(method.title) may do '\(name)' harm: the negative log-likelihood of validation rows that were held out in "
-          + "turn is " + (heldOut.nll == .infinity ? "infinite" : heldOut.nll.significantDigits())
-          + " with it, \(heldOut.untouchedNLL.significantDigits()) without.")
+        "\(beginning) leaves '\(name)' as it is at \(places(left) { _ in "" }): the negative log-likelihood of the "
+          + "validation rows would rise.")
+    }
+    let endless = chosen.indices.filter { (chosen[$0].calibration as? AffineCalibration)?.isConverged == false }
+    if !endless.isEmpty {
+      warnings.append(
+        "The search of \(title) for '\(name)' did not end at \(places(endless) { _ in "" }); it has no end where "
+          + "validation rows are told apart without an error.")
+    }
+    let harmful = chosen.indices.filter { index in
+      !left.contains(index) && (chosen[index].heldOut.map { $0.nll > $0.untouchedNLL } ?? false)
+    }
+    if !harmful.isEmpty {
+      let numbers = places(harmful) { index in
+        chosen[index].heldOut.map { " \(figure($0.nll)) with it, \(figure($0.untouchedNLL)) without" } ?? ""
+      }
+      warnings.append(
+        "\(beginning) may do '\(name)' harm; the negative log-likelihood of validation rows that were held out in turn: "
+          + "\(numbers).")
     }
     return warnings
   }

@@ -202,17 +202,16 @@ import _BayesTestSupport
       let best = try #require(losses.candidates.min())
       let heldOut = try #require(chosen.heldOut)
       #expect(heldOut.nll == best && heldOut.untouchedNLL == losses.untouched)
-      let candidate = try #require(
-        zip(method.candidates, losses.candidates).last { $0.1 == best && $0.0.settings == chosen.settings }
-      ).0
-      let fitted = try candidate.calibrator.fit(prediction, labels: labels)
+      let index = try #require(losses.candidates.lastIndex(of: best))
+      #expect(method.candidates[index].settings == chosen.settings)
+      let fitted = try method.candidates[index].calibrator.fit(prediction, labels: labels)
       #expect(chosen.calibration(prediction) == fitted(prediction), "\(method)")
       #expect(chosen.summary?.rowCount == 83)
     }
-    // Labels that have nothing to do with the logits want the strongest penalty of a matrix.
+    // Where no row can be held out the strongest penalty is taken.
     let few = prediction.rows([0, 1, 2, 3])
     let chosen = try CalibrationMethod.matrix.fit(few, labels: [0, 1, 2, 0], by: validation)
-    #expect(chosen.heldOut == nil && chosen.settings["interceptPenalty"] == 10)
+    #expect(chosen.heldOut == nil && chosen.settings["interceptPenalty"] == 100)
   }
 
   @Test func whatCalibratorsRefuseIsRefused() throws {

@@ -1,4 +1,5 @@
 import BayesEvaluation
+import BayesTensor
 import Foundation
 import Testing
 
@@ -18,7 +19,8 @@ import Testing
       meanSize: size, emptyShare: empty, singletonShare: 0.8,
       classes: ConformalClasses(
         calibrationRowCounts: [990, 3, 7], rowCounts: [100, 20, 0], coverages: [0.95, isByClass ? 1 : 0.65, nil],
-        meanSizes: [1, 2.2, nil], bands: isByClass ? [Interval(low: 0.8, high: 1), Interval(low: 1, high: 1), nil] : nil))
+        meanSizes: [1, 2.2, nil],
+        bands: isByClass ? [Interval(low: 0.8, high: 1), Interval(low: 1, high: 1), nil] : nil))
   }
 
   /// The standard methods, for every exit of every model.
@@ -61,8 +63,9 @@ import Testing
       guard var results = broken.models[0].exits[1].conformal else { return nil }
       change(&results[2])
       broken.models[0].exits[1].conformal = results
+      let text = try JSONRenderer().render(broken)
       do throws(FileError) {
-        _ = try Report(json: Data(try JSONRenderer().render(broken).utf8), file: "report.json")
+        _ = try Report(json: Data(text.utf8), file: "report.json")
         return nil
       } catch {
         return error.object
@@ -87,14 +90,14 @@ import Testing
     ])
     #expect(
       all == [
-        "At alpha 0.1, 90.0 % are promised: of 3 combinations of model and method, coverage lies inside the 95 % band in 1, "
-          + "above it in 1, below it in 1. Below: B by LAC (86.10 %); one in forty is expected there by chance, as are more "
-          + "where calibration and test rows differ. APS and RAPS without randomness cover more than promised, which their "
-          + "larger sets pay for.",
-        "The smallest sets at alpha 0.1 that need no randomness and do not fall below the band are those of A by LAC: 1.200 "
-          + "classes on average, one class in 80.0 % of rows.",
-        "One threshold for all covers classes unequally: of A, LAC at alpha 0.1 covers dog in 65.0 % of its 20 rows, with a "
-          + "threshold of its own in 100.0 %.",
+        "At alpha 0.1, 90.0 % are promised: of 3 combinations of model and method, coverage lies inside the 95 % band "
+          + "in 1, above it in 1, below it in 1. Below: B by LAC (86.10 %); one in forty is expected there by chance, as "
+          + "are more where calibration and test rows differ. APS and RAPS without randomness cover more than promised, "
+          + "which their larger sets pay for.",
+        "The smallest sets at alpha 0.1 that need no randomness and do not fall below the band are those of A by LAC: "
+          + "1.200 classes on average, one class in 80.0 % of rows.",
+        "One threshold for all covers classes unequally: of A, LAC at alpha 0.1 covers dog in 65.0 % of its 20 rows, "
+          + "with a threshold of its own in 100.0 %.",
       ])
     let inside = sentences([("A", result("lac", empty: 0.02))])
     #expect(inside.count == 2 && inside[0].hasSuffix("above it in 0, below it in 0."))

@@ -77,9 +77,16 @@ import _BayesTestSupport
         #expect(nll.isFinite == result.nll.isFinite && result.ood.first?.scores["maximumProbability"] != nil)
         let heldOut = try #require(result.settings["crossValidatedNLL"])
         let untouched = quality(fitted, labels).nll
-        #expect(
-          (heldOut > untouched)
-            == report.warnings.contains { $0.hasPrefix("Exit \(exit) ") && $0.contains("\(method.title) may do") })
+        let isLeft = (calibration as? any SummarizedCalibration)?.summary.isIdentity == true
+        for (words, isSaid) in [("leaves", isLeft), ("may do", !isLeft && heldOut > untouched)] {
+          let beginning = "\(method.title) \(words) 'digits'".lowercased()
+          #expect(
+            isSaid
+              == report.warnings.contains {
+                $0.lowercased().hasPrefix(beginning) && $0.contains("exit \(exit) ('exit_")
+              }, "\(method), \(exit), \(words)")
+        }
+        if isLeft { #expect(result.nll == report.models[0].exits[exit].nll) }
       }
     }
     let page = String(decoding: try folder.bytes("report.html"), as: UTF8.self)

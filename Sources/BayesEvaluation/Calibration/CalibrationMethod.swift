@@ -30,14 +30,14 @@ public enum CalibrationMethod: String, Sendable, Hashable, CaseIterable {
     case .vector:
       [0, 0.01, 0.1, 1].map { (VectorScaling(interceptPenalty: $0), ["interceptPenalty": $0]) }
     case .matrix:
-      [0.01, 0.1, 1, 10].map {
+      [0.01, 0.1, 1, 10, 100].map {
         (
           MatrixScaling(offDiagonalPenalty: $0, interceptPenalty: $0),
           ["offDiagonalPenalty": $0, "interceptPenalty": $0]
         )
       }
     case .dirichlet:
-      [0.01, 0.1, 1, 10].map {
+      [0.01, 0.1, 1, 10, 100].map {
         (
           DirichletCalibrator(offDiagonalPenalty: $0, interceptPenalty: $0),
           ["offDiagonalPenalty": $0, "interceptPenalty": $0]

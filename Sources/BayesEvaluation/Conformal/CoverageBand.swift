@@ -1,8 +1,8 @@
 import RealModule
 
 extension ConformalThreshold {
-  /// Where the share of covered rows lies in 95 of 100 draws of fitted and new rows, whatever the model: the central part
-  /// of a beta-binomial distribution.
+  /// Where the share of covered rows lies in 95 of 100 draws of fitted and new rows, whatever the model: the central
+  /// part of a beta-binomial distribution.
   ///
   ///     hits ~ BetaBinomial(m, r, n + 1 − r),   r the rank of the threshold among n scores
   ///

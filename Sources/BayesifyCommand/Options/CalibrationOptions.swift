@@ -59,8 +59,8 @@ struct CalibrationOptions: ParsableArguments {
   @Option(
     parsing: .unconditional,
     help: """
-      With --conformal: rows of the validation data, first:end, from which thresholds are taken and on which nothing is \
-      tuned; they begin or end the validation rows. (default: all, also those of the temperature)
+      With --conformal: rows of the validation data, first:end, from which thresholds are taken and on which nothing \
+      is tuned; they begin or end the validation rows. (default: all, also those of the temperature)
       """,
     transform: optionValue)
   var conformalRows: RowRange?
@@ -86,8 +86,8 @@ struct CalibrationOptions: ParsableArguments {
     else {
       throw FileError(
         .value, file: file,
-        "The rows that --conformal-rows keeps apart, \(apart.lowerBound):\(apart.upperBound), must be some and not all of "
-          + "the validation rows, \(rows.lowerBound):\(rows.upperBound), and begin or end them.")
+        "The rows that --conformal-rows keeps apart, \(apart.lowerBound):\(apart.upperBound), must be some and not "
+          + "all of the validation rows, \(rows.lowerBound):\(rows.upperBound), and begin or end them.")
     }
     let tuning =
       apart.lowerBound == rows.lowerBound ? apart.upperBound..<rows.upperBound : rows.lowerBound..<apart.lowerBound
