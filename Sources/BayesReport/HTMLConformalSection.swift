@@ -20,12 +20,12 @@ struct ConformalSection: Sendable {
       <ul>
       \(sentences(of: deepest).map { "<li>\($0)</li>" as Markup })
       </ul>
-      \(table(of: deepest))
+      \(tables(of: deepest))
       \(classes(of: deepest))
       \(groups.dropLast().map { group -> Markup in
         """
         <details><summary>\(group.title)</summary>
-        \(table(of: group))
+        \(tables(of: group))
         \(classes(of: group))
         </details>
         """
@@ -55,14 +55,26 @@ struct ConformalSection: Sendable {
     } + ConformalReading.tuning(of: rows.map { ($0.model.name, $0.results.first?.isTunedOnCalibrationRows) })
   }
 
-  private func table(of group: ExitGroup) -> Markup {
+  /// The first two models in the open, which mostly are the network and its temperature; many others folded.
+  private func tables(of group: ExitGroup) -> Markup {
+    let rows = rows(of: group)
+    guard rows.count > 4 else { return table(rows, label: group.title) }
+    return """
+      \(table(Array(rows.prefix(2)), label: group.title))
+      <details><summary>The \(rows.count - 2) other models</summary>
+      \(table(Array(rows.dropFirst(2)), label: "\(group.title), other models"))
+      </details>
+      """
+  }
+
+  private func table(_ rows: [Row], label: String) -> Markup {
     """
-    <div class="scroll" tabindex="0" role="region" aria-label="Prediction sets, \(group.title)">
+    <div class="scroll" tabindex="0" role="region" aria-label="Prediction sets, \(label)">
     <table>
     <thead><tr><th scope="col">Method</th><th scope="col">Alpha</th><th scope="col">Coverage</th>\
     <th scope="col">95 % band</th><th scope="col">Mean size</th><th scope="col">Singletons</th>\
     <th scope="col">Empty</th></tr></thead>
-    \(rows(of: group).map { row -> Markup in
+    \(rows.map { row -> Markup in
       """
       <tbody>
       <tr class="group"><th scope="rowgroup" colspan="7">\(row.model.name)</th></tr>
@@ -90,9 +102,8 @@ struct ConformalSection: Sendable {
   private static func mark(_ verdict: ConformalReading.Verdict) -> Markup {
     switch verdict {
     case .below: #"<span class="delta worse">✗ below the band</span>"#
-    case .within: #"<span class="delta">within the band</span>"#
     case .above: #"<span class="delta">above the band</span>"#
-    case .unknown: ""
+    case .within, .unknown: ""
     }
   }
 
@@ -156,7 +167,8 @@ struct ConformalSection: Sendable {
       threshold of each class's own, from its calibration rows alone.</dd>
       <dt>APS</dt><dd>Classes by falling probability until their sum passes a threshold (Romano et al. 2020). \
       Randomised, the last class counts by a share that is drawn for each row from the seed, which makes the promise \
-      exact; without, sets are the same every time and may cover more.</dd>
+      exact; without, sets are the same every time and may cover more. Where most rows are nearly certain, scores \
+      without randomness crowd at one, and sets are empty or very large.</dd>
       <dt>RAPS</dt><dd>APS with a penalty for further classes\(weights ?? "") (Angelopoulos et al. 2021).</dd>
       <dt>Threshold</dt><dd>Of n calibration rows' scores the ⌈(n + 1)(1 − alpha)⌉-th smallest; where there is none, \
       no class is left out.</dd>
@@ -223,18 +235,22 @@ struct ConformalReading: Sendable {
           + "; one in forty is expected there by chance, as are more where calibration and test rows differ."
       }
       if above.contains(where: { !$0.result.isRandomized && $0.result.method.hasSuffix("aps") }) {
-        sentence += " APS and RAPS without randomness cover more than promised, which their larger sets pay for."
+        sentence += " APS and RAPS without randomness may cover more than promised."
       }
       sentences.append(sentence)
     }
     let kept = judged.filter { Self.verdict(of: $0.result) != .below && !$0.result.isRandomized }
-    if let smallest = kept.min(by: { $0.result.meanSize < $1.result.meanSize }) {
-      let result = smallest.result
+    // The mean size says less: empty sets make it small, and help nobody.
+    if let largest = kept.map(\.result.singletonShare).max(),
+      let best = kept.first(where: { $0.result.singletonShare == largest })
+    {
+      let result = best.result
       sentences.append(
-        "The smallest sets at alpha \(alpha) that need no randomness and do not fall below the band are those of "
-          + "\(smallest.model) by \(Self.title(result.method)): \(Figures.number(result.meanSize, decimals: 3)) "
-          + "classes on average, one class in \(Figures.percent(result.singletonShare)) of rows"
-          + (result.emptyShare > 0 ? ", none in \(Figures.percent(result.emptyShare))" : "") + ".")
+        "Of those at alpha \(alpha) that need no randomness and do not fall below the band, \(best.model) by "
+          + "\(Self.title(result.method)) gives exactly one class most often: in "
+          + "\(Figures.percent(result.singletonShare)) of rows"
+          + (result.emptyShare > 0 ? ", none in \(Figures.percent(result.emptyShare))" : "")
+          + " (\(Figures.number(result.meanSize, decimals: 3)) classes on average).")
     }
     if let sentence = classSentence { sentences.append(sentence) }
     return sentences
@@ -251,14 +267,15 @@ struct ConformalReading: Sendable {
       own.result.classes.coverages.indices.contains(index), let alone = own.result.classes.coverages[index]
     else { return nil }
     return "One threshold for all covers classes unequally: of \(first.model), LAC at alpha \(alpha) covers "
-      + "\(classNames(index)) in \(Figures.percent(coverage)) of its \(Figures.count(classes.rowCounts[index])) rows, "
+      + "class \(classNames(index)) in \(Figures.percent(coverage)) of its \(Figures.count(classes.rowCounts[index])) rows, "
       + "with a threshold of its own in \(Figures.percent(alone))."
   }
 
   /// Which models were tuned on the rows that thresholds are from, in sentences.
   static func tuning(of models: [(name: String, isTuned: Bool?)]) -> [String] {
     func names(_ isTuned: Bool?) -> String {
-      models.filter { $0.isTuned == isTuned }.map(\.name).joined(separator: ", ")
+      let names = models.filter { $0.isTuned == isTuned }.map(\.name)
+      return names.prefix(3).joined(separator: ", ") + (names.count > 3 ? " and \(names.count - 3) more" : "")
     }
     var sentences: [String] = []
     if !names(true).isEmpty {

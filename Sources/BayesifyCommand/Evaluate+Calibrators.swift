@@ -91,11 +91,11 @@ extension Evaluate {
 }
 
 extension ChosenCalibration {
-  /// What was chosen and what rows say of it, by name.
+  /// What was chosen and the negative log-likelihood of fitted and of held-out rows, by name.
   fileprivate var reportedSettings: [String: Double] {
     var settings = settings
-    if let summary { settings["validationNLL"] = summary.nllAfter }
-    if let heldOut { settings["crossValidatedNLL"] = heldOut.nll }
+    if let summary { settings["fittedLoss"] = summary.nllAfter }
+    if let heldOut { settings["heldOutLoss"] = heldOut.nll }
     return settings
   }
 }

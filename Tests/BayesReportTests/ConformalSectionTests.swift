@@ -92,16 +92,16 @@ import Testing
       all == [
         "At alpha 0.1, 90.0 % are promised: of 3 combinations of model and method, coverage lies inside the 95 % band "
           + "in 1, above it in 1, below it in 1. Below: B by LAC (86.10 %); one in forty is expected there by chance, as "
-          + "are more where calibration and test rows differ. APS and RAPS without randomness cover more than promised, "
-          + "which their larger sets pay for.",
-        "The smallest sets at alpha 0.1 that need no randomness and do not fall below the band are those of A by LAC: "
-          + "1.200 classes on average, one class in 80.0 % of rows.",
-        "One threshold for all covers classes unequally: of A, LAC at alpha 0.1 covers dog in 65.0 % of its 20 rows, "
+          + "are more where calibration and test rows differ. APS and RAPS without randomness may cover more than "
+          + "promised.",
+        "Of those at alpha 0.1 that need no randomness and do not fall below the band, A by LAC gives exactly one class "
+          + "most often: in 80.0 % of rows (1.200 classes on average).",
+        "One threshold for all covers classes unequally: of A, LAC at alpha 0.1 covers class dog in 65.0 % of its 20 rows, "
           + "with a threshold of its own in 100.0 %.",
       ])
     let inside = sentences([("A", result("lac", empty: 0.02))])
     #expect(inside.count == 2 && inside[0].hasSuffix("above it in 0, below it in 0."))
-    #expect(inside[1].hasSuffix("one class in 80.0 % of rows, none in 2.0 %."))
+    #expect(inside[1].hasSuffix("in 80.0 % of rows, none in 2.0 % (1.200 classes on average)."))
     #expect(sentences([("A", result("lacByClass"))]).isEmpty)
   }
 
