@@ -19,6 +19,8 @@ public struct ExitEvaluation: Sendable {
   public var trust: TrustTally?
   /// The rows to look at first, where they are asked for.
   public var examples: ExampleTally?
+  /// What prediction sets hold of the test rows.
+  public var conformal: [ConformalResult] = []
 
   /// The losses of each test row, in order, for comparisons with other models.
   private(set) var losses = RowLosses()
@@ -166,7 +168,7 @@ public struct ExitEvaluation: Sendable {
         uncertainty: inDistribution.uncertainty, reliability: calibrationError.reliability,
         confidenceHistogram: try inDistribution.histogram.value, classes: try classes.value, ood: ood,
         settings: settings, details: try details, detectors: detectors.isEmpty ? nil : detectors,
-        trust: trust?.value, examples: examples?.value)
+        trust: trust?.value, examples: examples?.value, conformal: conformal.isEmpty ? nil : conformal)
     }
   }
 

@@ -147,4 +147,6 @@ public struct ExitResult: Sendable, Hashable, Codable {
   public var trust: TrustResult?
   /// Rows to look at, at a model's deepest exit.
   public var examples: Examples?
+  /// Prediction sets, where they were asked for.
+  public var conformal: [ConformalResult]?
 }

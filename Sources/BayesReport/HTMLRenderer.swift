@@ -33,6 +33,9 @@ public struct HTMLRenderer: ReportRenderer {
     if exits.contains(where: { !$0.setNames.isEmpty }) {
       sections.append(SeparationTable(report: report, exits: exits).html())
     }
+    if exits.contains(where: { $0.rows.contains { $0.exit.conformal != nil } }) {
+      sections.append(ConformalSection(report: report, exits: exits).html())
+    }
     if report.models.contains(where: { $0.exits.contains { $0.trust != nil } }) {
       sections.append(TrustSection(report: report).html())
     }

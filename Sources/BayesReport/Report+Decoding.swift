@@ -154,6 +154,7 @@ private struct ReportCheck {
         }
       }
     }
+    try check(exit.conformal ?? [], at: "\(path).conformal")
     for (position, set) in exit.ood.enumerated() {
       let place = "\(path).ood[\(position)]"
       try requireCounts(set.confidenceHistogram, "\(place).confidenceHistogram")
@@ -163,6 +164,26 @@ private struct ReportCheck {
           try requireProportion(value, "\(place).scores.\(name)")
         }
       }
+    }
+  }
+
+  private func check(_ results: [ConformalResult], at path: String) throws(FileError) {
+    for (position, result) in results.enumerated() {
+      let place = "\(path)[\(position)]"
+      for value in [result.alpha, result.coverage, result.emptyShare, result.singletonShare] {
+        try requireProportion(value, place)
+      }
+      let classes = result.classes
+      try requireCounts(
+        classes.calibrationRowCounts + classes.rowCounts + [result.rowCount, result.calibrationRowCount], place)
+      for value in classes.coverages { try requireProportion(value ?? 0, "\(place).classes.coverages") }
+      let counts = [
+        classes.calibrationRowCounts.count, classes.coverages.count, classes.meanSizes.count,
+        classes.bands?.count ?? classes.rowCounts.count,
+      ]
+      try require(
+        counts.allSatisfy { $0 == classes.rowCounts.count }, "\(place).classes",
+        "There must be one entry a class everywhere.")
     }
   }
 

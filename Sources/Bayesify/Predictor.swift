@@ -4,12 +4,14 @@ public import BayesPosterior
 public import BayesPrediction
 import BayesTensor
 
-/// A way from what left a network to predictions: the network's own, tempered, or a posterior's.
+/// A way from what left a network to predictions: the network's own, calibrated, or a posterior's.
 public enum Predictor: Sendable {
   /// The logits as they are.
   case map
   /// The logits divided by one temperature an exit.
   case temperature([Temperature])
+  /// The logits changed by one calibration an exit.
+  case calibrated([any Calibration])
   case laplace(LastLayerLaplacePredictor)
   /// Needs the rows themselves beside their records.
   case weights(WeightLaplacePredictor)
@@ -53,6 +55,8 @@ public enum Predictor: Sendable {
     case .map: try body(records, Self.plain(records, description))
     case .temperature(let temperatures):
       try body(records, zip(temperatures, Self.plain(records, description)).map { $0($1) })
+    case .calibrated(let calibrations):
+      try body(records, zip(calibrations, Self.plain(records, description)).map { $0($1) })
     case .laplace(let predictor):
       try await predictor.predictions(for: records, body)
     case .weights(let predictor):

@@ -11,7 +11,8 @@ struct Evaluate: AsyncParsableCommand {
 
       Where a network answers at every pixel or step, each is measured as a row; neighbours are alike, so intervals come \
       out narrower than they should. Memory grows by 13 bytes a pixel for each model and exit, with --ood by 4 more for \
-      each score, and with --validation by 4 for each class of a validation pixel.
+      each score, and with --validation by 4 for each class of a validation pixel; with --calibrators by some 40, with \
+      --conformal by 48 for each validation pixel, model and exit.
 
       Example: bayesify evaluate model.h5 posterior.h5 --data test.h5 --validation validation.h5 \
       --ood letters=letters.h5 --json report.json --html report.html
@@ -55,6 +56,7 @@ struct Evaluate: AsyncParsableCommand {
 
   @Option(help: "A policy of 'trust tune': which test and foreign rows it trusts, and how many of these are wrong.")
   var policy: String?
+  @OptionGroup var calibration: CalibrationOptions
 
   @Option(help: "The checkpoint of the posteriors, where it has moved.")
   var checkpoint: String?
@@ -91,6 +93,7 @@ struct Evaluate: AsyncParsableCommand {
 
   func validate() throws {
     try requireRows(of: validation, for: validationRows, validationLabels)
+    try calibration.requireValidation(validation)
     if detectors != nil, ood.isEmpty {
       throw ValidationError("--detectors are measured on foreign rows; give some with --ood.")
     }
@@ -177,7 +180,9 @@ struct Evaluate: AsyncParsableCommand {
         try session.requireExits(of: model, in: source.description)
       }
       description = description ?? source.description
-      var contestants = try await contestants(of: group, source, held, session, &warnings, &ignored)
+      let heldRows = try await validationRows(held, of: group, like: source.description, session, &ignored)
+      var contestants = try await contestants(of: group, source, heldRows, session, &warnings, ignored)
+      try await calibrateSets(of: &contestants, on: heldRows, file: validation ?? data)
       if source.description.positions.isEmpty, ignored["test"] == nil {
         for index in contestants.indices { contestants[index].keepsExamples() }
       }
@@ -185,6 +190,7 @@ struct Evaluate: AsyncParsableCommand {
       try await measure(&contestants, source, usesLabels: true) { exit, prediction, labels in
         try exit.update(prediction, labels: labels ?? [])
       }
+      for index in contestants.indices { try contestants[index].finishSets() }
       var foreignRows: [(name: String, rows: any ExitRecordSource)] = []
       for (named, input) in zip(ood, foreign) {
         var rows = try await records(input, named.data, group, named.name, session)
@@ -219,6 +225,7 @@ struct Evaluate: AsyncParsableCommand {
     }
     var evaluation = try Evaluation(of: evaluations)
     try evaluation.illustrateExamples(from: test, firstRow: rows?.range.lowerBound ?? 0)
+    warnings += warningsOfUnboundedSets(evaluations, classNames: description.classNames)
     let report = Report(
       title: title ?? "Can \(URL(filePath: models[0]).lastPathComponent) be trusted?",
       evaluation: evaluation, warnings: warnings, classNames: description.classNames,
@@ -231,7 +238,8 @@ struct Evaluate: AsyncParsableCommand {
     if let markdown { outputs.append((markdown, Data(MarkdownRenderer().render(report).utf8))) }
     try AtomicFile.write(outputs, replacing: execution.force)
     let notes = ignored.sorted { $0.key < $1.key }.map { "ignored \($0.key) labels: \($0.value)" }
-    try printAnswer(([summary(report)] + notes).joined(separator: "\n") + "\n\n" + report.verdict)
+    let tables = [summary(report), setsSummary(report)].compactMap { $0 }
+    try printAnswer((tables + notes).joined(separator: "\n") + "\n\n" + report.verdict)
     let subject = lineup.names[lineup.names.count - 1]
     let violations = try failIf.compactMap { try $0.violation(in: report, of: subject) }
     if !violations.isEmpty { throw FailedCondition(message: violations.joined(separator: " ")) }
@@ -259,7 +267,7 @@ struct Evaluate: AsyncParsableCommand {
     Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
   }
 
-  private func records(
+  func records(
     _ input: RowInput, _ specification: String, _ group: Lineup.Group, _ stage: String, _ session: Session
   ) async throws -> any ExitRecordSource {
     try await session.records(
@@ -292,15 +300,15 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   /// The records in a file, where a network would have to run anew for each pass.
-  private func spooled(_ records: any ExitRecordSource) async throws -> any ExitRecordSource {
+  func spooled(_ records: any ExitRecordSource) async throws -> any ExitRecordSource {
     guard let network = records as? NetworkRecords else { return records }
     return try await SpooledRecords(network)
   }
 
   /// The rows of the report that one checkpoint's records serve.
   private func contestants(
-    of group: Lineup.Group, _ source: any ExitRecordSource, _ held: RowInput?, _ session: Session,
-    _ warnings: inout [String], _ ignored: inout [String: IgnoredLabels]
+    of group: Lineup.Group, _ source: any ExitRecordSource, _ held: ValidationRows?, _ session: Session,
+    _ warnings: inout [String], _ ignored: [String: IgnoredLabels]
   ) async throws -> [Contestant] {
     let exits = source.description.exits
     func evaluation(
@@ -319,16 +327,9 @@ struct Evaluate: AsyncParsableCommand {
       switch entry.model {
       case .checkpoint, nil:
         contestants.append(Contestant(predictor: .map, evaluation: evaluation(entry.name, .map) { _ in [:] }))
-        guard let held, let validation else { continue }
-        let all = try await records(held, validation, group, "validation", session)
-        let records: any ExitRecordSource
-        (records, ignored["validation"]) = try await session.answered(all)
-        try source.description.requireSameExits(as: records.description)
-        guard records.hasLabels else {
-          throw held.missingLabels("validation", option: "--validation-labels")
-        }
-        let temperatures = try await naming(held.file) {
-          try await TemperatureScaling().fit(exits: Array(exits.indices), of: records)
+        guard let held else { continue }
+        let temperatures = try await naming(held.tuning.description.file) {
+          try await TemperatureScaling().fit(exits: Array(exits.indices), of: held.tuning)
         }
         for (index, temperature) in temperatures.enumerated() where temperature.isAtSearchBound {
           warnings.append(
@@ -341,6 +342,9 @@ struct Evaluate: AsyncParsableCommand {
             evaluation: evaluation(entry.name + " + temperature", .temperature) {
               ["temperature": temperatures[$0].value]
             }))
+        contestants += try await calibrated(entry.name, on: held.tuning, session.progress, &warnings) {
+          evaluation($0, $1, $2)
+        }
       case .posterior(let posterior, let file, _)?:
         guard let model = entry.model else { continue }
         if posterior.needsRows, ignored["test"] != nil {
@@ -377,6 +381,9 @@ struct Evaluate: AsyncParsableCommand {
         for prediction in predictions {
           try namingExit(prediction.exit, description) {
             try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
+            if usesLabels, !fed[index].sets.isEmpty {
+              try fed[index].sets[prediction.exit].update(prediction, labels: block.labels ?? [])
+            }
           }
         }
       }
@@ -385,7 +392,7 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   /// Says at which exit of which file the rows are that an evaluation refuses.
-  private func namingExit(_ exit: Int, _ description: RecordsDescription, _ body: () throws -> Void) throws {
+  func namingExit(_ exit: Int, _ description: RecordsDescription, _ body: () throws -> Void) throws {
     do {
       try body()
     } catch let error as EvaluationError {
@@ -419,6 +426,9 @@ struct Evaluate: AsyncParsableCommand {
     if let validationRows {
       details["validation rows"] = "\(validationRows.range.lowerBound):\(validationRows.range.upperBound)"
     }
+    if let apart = calibration.conformalRows?.range {
+      details["conformal rows"] = "\(apart.lowerBound):\(apart.upperBound)"
+    }
     for (name, labels) in ignored { details["ignored \(name) labels"] = labels.description }
     if let preprocessing = description.preprocessing, preprocessing != .identity {
       details["preprocessing"] =
@@ -450,7 +460,7 @@ struct Evaluate: AsyncParsableCommand {
       ["exit", "model", "accuracy", "NLL", "Brier", "ECE"] + names.map { "AUROC \($0)" }, rows, leading: 2)
   }
 
-  private func fixed(_ value: Double) -> String {
+  func fixed(_ value: Double) -> String {
     value.formatted(.number.precision(.fractionLength(4)).grouping(.never).locale(Locale(identifier: "en_US_POSIX")))
   }
 }
@@ -461,11 +471,14 @@ struct FailedCondition: Error {
 }
 
 /// One row of the report while it is fed.
-private struct Contestant {
+struct Contestant {
   var predictor: Predictor
   var evaluation: ModelEvaluation
   /// The posterior's file.
   var posterior: String?
+
+  /// The prediction sets of each exit, where they are measured.
+  var sets: [ConformalEvaluation] = []
 
   /// Keeps the rows to look at, at the deepest exit.
   mutating func keepsExamples() {
@@ -480,7 +493,7 @@ private struct Contestant {
 }
 
 /// The models of an evaluation, grouped by the checkpoint whose records serve them.
-private struct Lineup {
+struct Lineup {
   struct Entry {
     var name: String
     /// `nil` for the untouched network of a posterior's checkpoint.
@@ -497,6 +510,13 @@ private struct Lineup {
     var classNames: [String]?
     /// Opens the checkpoint, when rows must be run.
     var network: () throws -> CheckpointModel
+
+    /// Whether the network as it is is among the models.
+    var hasPlainNetwork: Bool { entries.contains { if case .posterior? = $0.model { false } else { true } } }
+    /// Whether a posterior needs rows, and not only what left the network's exits.
+    var needsRows: Bool {
+      entries.contains { if case .posterior(let posterior, _, _)? = $0.model { posterior.needsRows } else { false } }
+    }
   }
 
   let inputs: [ModelInput]

@@ -1,3 +1,4 @@
+import BayesReport
 import Bayesify
 import Foundation
 import Testing
@@ -163,15 +164,22 @@ struct SegmentationTests {
     #expect(posteriors[0].exits == posteriors[1].exits)
     #expect(posteriors[0].source.positions == [8, 6] && posteriors[0].exits[0].rowCount == 192 - void)
 
+    let sets = ["--conformal", "0.2", "--calibrators", "vector,isotonic"]
     try await folder.succeed(
-      "evaluate", network, "posterior.h5", "--data", "test.h5", "--validation", "validation.h5", "--ignore-label", "255",
-      "--json", "report.json")
+      [
+        "evaluate", network, "posterior.h5", "--data", "test.h5", "--validation", "validation.h5", "--ignore-label",
+        "255", "--json", "report.json",
+      ] + sets)
     try await folder.succeed(
-      "evaluate", network, "posterior.h5", "--data", "test-records.h5", "--validation", "validation-records.h5", "--json",
-      "report-of-records.json")
+      [
+        "evaluate", network, "posterior.h5", "--data", "test-records.h5", "--validation", "validation-records.h5",
+        "--json", "report-of-records.json",
+      ] + sets)
     #expect(try models("report.json", in: folder) == models("report-of-records.json", in: folder))
     let report = String(decoding: try folder.bytes("report.json"), as: UTF8.self)
     #expect(report.contains("ignored test labels"))
+    let exits = try Report(json: folder.bytes("report.json"), file: "report.json").models.map { $0.exits[0] }
+    #expect(exits.count == 5 && exits.allSatisfy { $0.conformal?.first?.rowCount == $0.rowCount })
 
     try await folder.succeed(
       "predict", "posterior.h5", "--data", "test.h5", "--ignore-label", "255", "-o", "predictions.h5")

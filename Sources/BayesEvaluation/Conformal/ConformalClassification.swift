@@ -142,11 +142,11 @@ public struct ConformalClassSets: Sendable, Hashable {
 }
 
 /// The number `u` of a row: one without a key.
-private func rowUniform(_ key: RandomKey?, row: Int) -> Double { key.map { $0.child(row).uniforms(1)[0] } ?? 1 }
+func rowUniform(_ key: RandomKey?, row: Int) -> Double { key.map { $0.child(row).uniforms(1)[0] } ?? 1 }
 
 extension ClassProbabilities {
   /// The probabilities of a row.
-  fileprivate func row(_ row: Int) -> ArraySlice<Double> {
+  func row(_ row: Int) -> ArraySlice<Double> {
     values.elements[row * classCount..<(row + 1) * classCount]
   }
 }

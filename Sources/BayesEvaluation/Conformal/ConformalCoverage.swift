@@ -5,6 +5,8 @@ public struct SetCoverage: Metric, Equatable {
   private var counts: [Int]
   private var hits: [Int]
   private var sizes: [Int]
+  private var emptyCount = 0
+  private var singletonCount = 0
 
   /// - Precondition: there is a class at least.
   public init(classCount: Int) {
@@ -20,6 +22,8 @@ public struct SetCoverage: Metric, Equatable {
       counts[label] += 1
       sizes[label] += set.count
       if set.contains(label) { hits[label] += 1 }
+      if set.isEmpty { emptyCount += 1 }
+      if set.count == 1 { singletonCount += 1 }
     }
   }
 
@@ -30,6 +34,8 @@ public struct SetCoverage: Metric, Equatable {
       hits[index] += other.hits[index]
       sizes[index] += other.sizes[index]
     }
+    emptyCount += other.emptyCount
+    singletonCount += other.singletonCount
   }
 
   public var value: SetCoverageResult {
@@ -37,8 +43,9 @@ public struct SetCoverage: Metric, Equatable {
       let count = counts.reduce(0, +)
       guard count > 0 else { throw .noRows("coverage") }
       return SetCoverageResult(
-        rowCount: count, coverage: Double(hits.reduce(0, +)) / Double(count),
-        meanSize: Double(sizes.reduce(0, +)) / Double(count),
+        rowCount: count, hitCount: hits.reduce(0, +), coverage: Double(hits.reduce(0, +)) / Double(count),
+        meanSize: Double(sizes.reduce(0, +)) / Double(count), emptyShare: Double(emptyCount) / Double(count),
+        singletonShare: Double(singletonCount) / Double(count),
         classes: counts.indices.map { index in
           let rows = counts[index]
           return SetCoverageResult.Class(
@@ -59,9 +66,15 @@ public struct SetCoverageResult: Sendable, Hashable, Codable {
   }
 
   public var rowCount: Int
+  /// The number of rows whose set holds their class.
+  public var hitCount: Int
   public var coverage: Double
   /// In classes.
   public var meanSize: Double
+  /// The share of sets without any class.
+  public var emptyShare: Double
+  /// The share of sets with one class.
+  public var singletonShare: Double
   public var classes: [Class]
 }
 

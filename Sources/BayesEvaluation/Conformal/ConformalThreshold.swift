@@ -58,7 +58,7 @@ public struct ConformalThreshold: Sendable, Hashable {
   }
 
   /// The fewest rows whose threshold is finite.
-  static func rowsNeeded(alpha: Double) -> Int {
+  public static func rowsNeeded(alpha: Double) -> Int {
     guard alpha > 1e-15 else { return Int.max }
     var count = max(1, Int(1 / alpha) - 2)
     while rank(alpha: alpha, rowCount: count) > count { count += 1 }

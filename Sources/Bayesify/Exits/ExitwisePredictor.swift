@@ -125,6 +125,7 @@ public struct ExitwisePredictor: Sendable {
     switch predictor {
     case .map: return plain
     case .temperature(let temperatures): return temperatures[exit](plain)
+    case .calibrated(let calibrations): return calibrations[exit](plain)
     case .laplace(let posterior):
       return try await posterior.ownPrediction(of: records, exit: exit, rows: rows, fillsBlocks: fillsBlocks)
     case .weights, .sampled: preconditionFailure("Rows leave one network.")

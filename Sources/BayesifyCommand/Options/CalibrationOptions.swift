@@ -1,0 +1,96 @@
+import ArgumentParser
+import Bayesify
+
+/// Which calibrators are fitted beside the temperature.
+struct CalibratorsOption: OptionValue {
+  static let validValues =
+    "'all' or names with commas between: " + CalibrationMethod.allCases.map(\.rawValue).joined(separator: ", ")
+  var methods: [CalibrationMethod]
+
+  init?(argument: String) {
+    guard argument != "all" else {
+      methods = CalibrationMethod.allCases
+      return
+    }
+    methods = []
+    for word in argument.split(separator: ",", omittingEmptySubsequences: false) {
+      guard let method = CalibrationMethod(rawValue: word.lowercased()), !methods.contains(method) else { return nil }
+      methods.append(method)
+    }
+  }
+}
+
+/// Shares of rows that prediction sets may miss.
+struct AlphaList: OptionValue {
+  static let validValues = "shares between 0 and 1 with commas between, as 0.1 or 0.05,0.1"
+  var alphas: [Double]
+
+  init?(argument: String) {
+    alphas = []
+    for word in argument.split(separator: ",", omittingEmptySubsequences: false) {
+      guard let alpha = Double(word), alpha > 0, alpha < 1, !alphas.contains(alpha) else { return nil }
+      alphas.append(alpha)
+    }
+  }
+}
+
+/// What validation rows are used for beside the temperature.
+struct CalibrationOptions: ParsableArguments {
+  @Option(
+    parsing: .unconditional,
+    help: """
+      Fit calibrators beside the temperature, each a row of its own: 'all' or names with commas between, of vector, \
+      matrix, dirichlet, histogram, isotonic, beta and venn-abers. Penalties are chosen by five-fold cross-validation \
+      among the validation rows, whose logits are kept meanwhile.
+      """,
+    transform: optionValue)
+  var calibrators: CalibratorsOption?
+
+  @Option(
+    parsing: .unconditional,
+    help: """
+      Measure prediction sets that may miss the true class in this share of rows, as 0.1 or 0.05,0.1: LAC, LAC with a \
+      threshold a class, APS and RAPS, the last two with and without randomness (from --seed). Thresholds are from the \
+      validation rows.
+      """,
+    transform: optionValue)
+  var conformal: AlphaList?
+
+  @Option(
+    parsing: .unconditional,
+    help: """
+      With --conformal: rows of the validation data, first:end, from which thresholds are taken and on which nothing \
+      is tuned; they begin or end the validation rows. (default: all, also those of the temperature)
+      """,
+    transform: optionValue)
+  var conformalRows: RowRange?
+
+  /// Refuses options without what they need.
+  func requireValidation(_ validation: String?) throws {
+    if conformalRows != nil, conformal == nil {
+      throw ValidationError("--conformal-rows are for prediction sets; ask for some with --conformal, or leave it out.")
+    }
+    guard validation == nil, let name = calibrators != nil ? "--calibrators" : conformal != nil ? "--conformal" : nil
+    else { return }
+    throw ValidationError("\(name) needs labelled rows that the network was not trained on; give --validation DATA.")
+  }
+
+  /// The rows that are tuned on, and those that thresholds are taken from.
+  ///
+  /// - Parameter rows: the validation rows, as they stand in their file.
+  /// - Throws: `FileError` for rows to keep apart that do not begin or end these, or are all of them.
+  func parts(of rows: Range<Int>, in file: String) throws(FileError) -> (tuning: Range<Int>, conformal: Range<Int>) {
+    guard let apart = conformalRows?.range else { return (rows, rows) }
+    guard rows.lowerBound <= apart.lowerBound, apart.upperBound <= rows.upperBound, apart != rows,
+      apart.lowerBound == rows.lowerBound || apart.upperBound == rows.upperBound
+    else {
+      throw FileError(
+        .value, file: file,
+        "The rows that --conformal-rows keeps apart, \(apart.lowerBound):\(apart.upperBound), must be some and not "
+          + "all of the validation rows, \(rows.lowerBound):\(rows.upperBound), and begin or end them.")
+    }
+    let tuning =
+      apart.lowerBound == rows.lowerBound ? apart.upperBound..<rows.upperBound : rows.lowerBound..<apart.lowerBound
+    return (tuning, apart)
+  }
+}
