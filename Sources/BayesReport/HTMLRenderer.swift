@@ -57,6 +57,7 @@ public struct HTMLRenderer: ReportRenderer {
       \(exits.map { ExitSection(report: report, exit: $0, isOpen: $0.index == report.deepestExitIndex).html() })
       </section>
       """)
+    if let shift = report.shift { sections.append(ShiftSection(report: report, shift: shift).html()) }
     sections.append(DefinitionsSection(report: report).html())
     sections.append(ProvenanceSection(provenance: report.provenance, timing: report.timing ?? [:]).html())
     return sections

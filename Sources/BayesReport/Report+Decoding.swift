@@ -110,6 +110,7 @@ private struct ReportCheck {
           names.contains(name), "comparisons[\(position)]", "There is no model named '\(name)'.")
       }
     }
+    try check(report.shift)
   }
 
   private func check(_ model: ModelResult, at path: String) throws(FileError) {
@@ -161,6 +162,20 @@ private struct ReportCheck {
         guard let score = set.scores[name] else { continue }
         for value in [score.auroc, score.auprOut, score.auprIn, score.fpr95] {
           try requireProportion(value, "\(place).scores.\(name)")
+        }
+      }
+    }
+  }
+
+  private func check(_ shift: ShiftStudy?) throws(FileError) {
+    for (position, corruption) in (shift?.corruptions ?? []).enumerated() {
+      let path = "shift.corruptions[\(position)]"
+      try require(!corruption.severities.isEmpty, "\(path).severities", "A corruption has at least one severity.")
+      for severity in corruption.severities {
+        try require(
+          (1...5).contains(severity.severity), "\(path).severities", "Severities are 1 to 5; got \(severity.severity).")
+        for exit in severity.models.flatMap(\.exits) {
+          for value in [exit.accuracy, exit.ece] { try requireProportion(value, "\(path).severities") }
         }
       }
     }

@@ -13,6 +13,10 @@ struct Evaluate: AsyncParsableCommand {
       out narrower than they should. Memory grows by 13 bytes a pixel for each model and exit, with --ood by 4 more for \
       each score, and with --validation by 4 for each class of a validation pixel.
 
+      With --shift, the test images are corrupted too, in every way named and at five severities, and every model is \
+      measured on each: five passes more for each way. Strengths are those of Hendrycks and Dietterich (2019) for small \
+      images; rotations, by 15 to 75 degrees, those of Ovadia et al. (2019).
+
       Example: bayesify evaluate model.h5 posterior.h5 --data test.h5 --validation validation.h5 \
       --ood letters=letters.h5 --json report.json --html report.html
       """)
@@ -53,6 +57,24 @@ struct Evaluate: AsyncParsableCommand {
     transform: optionValue)
   var detectors: DetectorsOption?
 
+  @Option(
+    parsing: .unconditional,
+    help: """
+      Measure on corrupted test images too: 'all' or names with commas between, of noise, blur, contrast, brightness, jpeg, \
+      rotation.
+      """,
+    transform: optionValue)
+  var shift: ShiftOption?
+
+  @Option(
+    parsing: .unconditional,
+    help: """
+      With --shift: the stored values of a black and a full pixel. (default: from 0 to 1 where no value is larger, to the \
+      largest where that is at most 127, else to 255)
+      """,
+    transform: optionValue)
+  var pixelRange: PixelRangeOption?
+
   @Option(help: "The checkpoint of the posteriors, where it has moved.")
   var checkpoint: String?
 
@@ -79,6 +101,9 @@ struct Evaluate: AsyncParsableCommand {
     try requireRows(of: validation, for: validationRows, validationLabels)
     if detectors != nil, ood.isEmpty {
       throw ValidationError("--detectors are measured on foreign rows; give some with --ood.")
+    }
+    if pixelRange != nil, shift == nil {
+      throw ValidationError("--pixel-range is for corrupted images, and none are asked for; add --shift, or leave it out.")
     }
     guard !models.isEmpty else { throw ValidationError("Name at least one model.") }
     if let json, let html, URL(filePath: json).standardizedFileURL == URL(filePath: html).standardizedFileURL {
@@ -138,6 +163,8 @@ struct Evaluate: AsyncParsableCommand {
           + rows.map { ($0.file, $0.preprocessing) })
     }
     var evaluations: [ModelEvaluation] = []
+    var plan = try shift.map { try ShiftPlan($0, pixelRange, of: test, seed: execution.seed) }
+    var shiftRuns: [ShiftRun] = []
     var description: RecordsDescription?
     var ignored: [String: IgnoredLabels] = [:]
     for index in lineup.groups.indices {
@@ -145,6 +172,8 @@ struct Evaluate: AsyncParsableCommand {
       // Detectors go over rows several times; the network goes once.
       let isForDetectors = detectors != nil && index == 0
       var all = try await records(test, data, group, "test", session)
+      let network = all as? NetworkRecords
+      if let network { try plan?.adapt(to: network.description) }
       if isForDetectors { all = try await spooled(all) }
       try session.require([.categorical, .binary], in: all.description)
       guard all.hasLabels else {
@@ -180,23 +209,31 @@ struct Evaluate: AsyncParsableCommand {
           detectors, on: sets, in: execution.context(try execution.backend(), progress))
       }
       evaluations += contestants.map(\.evaluation)
+      if let network, plan != nil { shiftRuns.append(ShiftRun(network: network, contestants: contestants)) }
+    }
+    var shifted: ShiftStudy?
+    if let plan {
+      shifted = try await study(plan, of: shiftRuns, session)
+      warnings += plan.warnings
     }
     progress.finishLine()
     try Task.checkCancellation()
 
     guard let description else { preconditionFailure("There is at least one model.") }
-    let report = Report(
+    var report = Report(
       title: title ?? "Can \(URL(filePath: models[0]).lastPathComponent) be trusted?",
       evaluation: try Evaluation(of: evaluations), warnings: warnings, classNames: description.classNames,
       provenance: try provenance(lineup, description, test, held, foreign, ignored, session),
       timing: timing ? ["evaluate": seconds(clock.now - start)] : nil)
+    report.shift = shifted
     for warning in warnings { progress.warn(warning) }
     var outputs: [(String, Data)] = []
     if let json { outputs.append((json, Data(try JSONRenderer().render(report).utf8))) }
     if let html { outputs.append((html, Data(HTMLRenderer().render(report).utf8))) }
     try AtomicFile.write(outputs, replacing: execution.force)
     let notes = ignored.sorted { $0.key < $1.key }.map { "ignored \($0.key) labels: \($0.value)" }
-    try printAnswer(([summary(report)] + notes).joined(separator: "\n") + "\n\n" + report.verdict)
+    let parts = [[summary(report)] + notes, [report.verdict], report.shiftSummary]
+    try printAnswer(parts.filter { !$0.isEmpty }.map { $0.joined(separator: "\n") }.joined(separator: "\n\n"))
   }
 
   /// Warnings of rows that appear in more than one of the training, validation and test sets.
@@ -307,7 +344,7 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   /// Feeds every contestant with the predictions for some rows.
-  private func measure(
+  func measure(
     _ contestants: inout [Contestant], _ source: any ExitRecordSource, usesLabels: Bool = false,
     _ update: (inout ExitEvaluation, Prediction, [Int]?) throws -> Void
   ) async throws {
@@ -398,7 +435,7 @@ struct Evaluate: AsyncParsableCommand {
 }
 
 /// One row of the report while it is fed.
-private struct Contestant {
+struct Contestant {
   var predictor: Predictor
   var evaluation: ModelEvaluation
 }
