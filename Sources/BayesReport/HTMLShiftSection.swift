@@ -47,9 +47,10 @@ struct ShiftSection: Sendable {
       <section aria-labelledby="shift">
       <h2 id="shift">Under shift</h2>
       <p>The same test rows with their images corrupted by this program, in \(shift.corruptions.count) way(s) and at \
-      severities 1 to 5; severity 0 are the untouched rows. Nothing was fitted anew: temperatures and posteriors are those of \
-      clean rows. An honest model loses confidence as it loses accuracy, so that its calibration error stays low. \
-      Numbers here are of \(deepest.title)\(exits.count > 1 ? "; other exits are folded below each corruption" : "").</p>
+      severities 1 to 5; severity 0 are the untouched rows. Nothing was fitted anew: temperatures and posteriors are \
+      those of clean rows. An honest model loses confidence as it loses accuracy, so that its calibration error stays \
+      low. Numbers here are of \(deepest.title)\
+      \(exits.count > 1 ? "; other exits are folded below each corruption" : "").</p>
       <ul>
       \(readings(deepest.index).summary.map { "<li>\($0)</li>" as Markup })
       </ul>
@@ -184,12 +185,13 @@ struct ShiftSection: Sendable {
   private func strengths() -> Markup {
     """
     <details><summary>What was done to the images</summary>
-    <p>Values from \(Self.plain(shift.pixelLow)) (black) to \(Self.plain(shift.pixelHigh)) (full) were corrupted before any \
-    preprocessing, kept in that range and, where they are stored as bytes, rounded to bytes. Strengths are those of \
-    Hendrycks and Dietterich (2019) for images of 32 x 32 pixels; angles those of Ovadia et al. (2019). Noise is Gaussian and \
-    of each row's own; blur is Gaussian; contrast is drawn to the mean of each channel; brightness is added to the value in \
-    HSV; JPEG has chroma at half the resolution; rotations are anticlockwise about the centre, with linear interpolation and \
-    black outside. Rotation of images whose class depends on which way is up tests more than calibration.</p>
+    <p>Values from \(Self.plain(shift.pixelLow)) (black) to \(Self.plain(shift.pixelHigh)) (full) were corrupted \
+    before any preprocessing, kept in that range and, where they are stored as bytes, rounded to bytes. Strengths are \
+    those of Hendrycks and Dietterich (2019) for images of 32 x 32 pixels; angles those of Ovadia et al. (2019). Noise \
+    is Gaussian and of each row's own; blur is Gaussian; contrast is drawn to the mean of each channel; brightness is \
+    added to the value in HSV; JPEG has chroma at half the resolution; rotations are anticlockwise about the centre, \
+    with linear interpolation and black outside. Rotation of images whose class depends on which way is up tests more \
+    than calibration.</p>
     <div class="scroll" tabindex="0"><table>
     <thead><tr><th scope="col">Corruption</th><th scope="col">Strength</th>\
     \((1...5).map { "<th scope=\"col\">Severity \($0)</th>" as Markup })</tr></thead>

@@ -29,8 +29,8 @@ struct ShiftReadings: Sendable {
       let (from, to) = Figures.percents(untouched.ece.value, mean.ece)
       let (right, left) = Figures.percents(untouched.accuracy, mean.accuracy)
       let over = shift.corruptions.count > 1 ? "On average over the \(shift.corruptions.count) corruptions, at" : "At"
-      return "\(over) severity \(severity), \(model.name) has an ECE of \(to), untouched \(from), and is right in \(left), "
-        + "untouched \(right)."
+      return "\(over) severity \(severity), \(model.name) has an ECE of \(to), untouched \(from), and is right in "
+        + "\(left), untouched \(right)."
     }
     if shift.corruptions.count > 1,
       let worst = shift.corruptions.max(by: { ece($0, baseline.name) < ece($1, baseline.name) }),
@@ -48,14 +48,17 @@ struct ShiftReadings: Sendable {
   func sentences(_ corruption: ShiftedCorruption) -> [String] {
     guard let strongest = corruption.strongest else { return [] }
     return report.models.compactMap { model in
-      guard let untouched = untouched(model.name), let shifted = strongest.exit(exit, of: model.name) else { return nil }
+      guard let untouched = untouched(model.name), let shifted = strongest.exit(exit, of: model.name) else {
+        return nil
+      }
       let (from, to) = Figures.percents(untouched.ece.value, shifted.ece)
       let change = shifted.change.ece
       var sentence = "At severity \(strongest.severity) the ECE of \(model.name) "
       if from == to {
         sentence += "stays at \(to)"
       } else {
-        sentence += (change.value > 0 ? "rises" : "falls") + " from \(from) to \(to), by \(Self.points(change, isSigned: false))"
+        sentence += (change.value > 0 ? "rises" : "falls") + " from \(from) to \(to), by "
+        sentence += Self.points(change, isSigned: false)
         if change.isWithinNoise { sentence += ", which is within noise" }
       }
       let (right, left) = Figures.percents(untouched.accuracy, shifted.accuracy)

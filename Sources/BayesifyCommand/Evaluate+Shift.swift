@@ -7,7 +7,8 @@ enum ShiftOption: OptionValue {
   case all
   case some([Corruption])
 
-  static let validValues = "'all' or names with commas between: " + Corruption.allCases.map(\.rawValue).joined(separator: ", ")
+  static let validValues =
+    "'all' or names with commas between: " + Corruption.allCases.map(\.rawValue).joined(separator: ", ")
 
   init?(argument: String) {
     if argument == "all" {
@@ -16,7 +17,9 @@ enum ShiftOption: OptionValue {
     }
     var corruptions: [Corruption] = []
     for word in argument.split(separator: ",", omittingEmptySubsequences: false) {
-      guard let corruption = Corruption(rawValue: word.lowercased()), !corruptions.contains(corruption) else { return nil }
+      guard let corruption = Corruption(rawValue: word.lowercased()), !corruptions.contains(corruption) else {
+        return nil
+      }
       corruptions.append(corruption)
     }
     self = .some(corruptions)
@@ -50,8 +53,8 @@ struct ShiftPlan {
     guard case .dataset(let dataset) = test else {
       throw FileError(
         .unsupported, file: test.file,
-        "These are exit records, and --shift corrupts the images before the network sees them; give the images that they "
-          + "were extracted from with --data.")
+        "These are exit records, and --shift corrupts the images before the network sees them; give the images that "
+          + "they were extracted from with --data.")
     }
     _ = try ImageSize(dataset.rowShape, file: dataset.file)
     switch option {
@@ -65,8 +68,8 @@ struct ShiftPlan {
       self.range = try PixelRange(of: dataset)
       if ![.bytes, .unit].contains(self.range) {
         warnings.append(
-          "No pixel of \(dataset.file) is above \(self.range.high.significantDigits()), so images were corrupted within "
-            + "\(self.range); where a full pixel is another value, say so with --pixel-range.")
+          "No pixel of \(dataset.file) is above \(self.range.high.significantDigits()), so images were corrupted "
+            + "within \(self.range); where a full pixel is another value, say so with --pixel-range.")
       }
     }
   }
@@ -77,7 +80,8 @@ struct ShiftPlan {
     guard isAll else {
       throw FileError(
         .unsupported, file: description.file,
-        "The network answers at every pixel, and rotated images would need rotated labels; leave rotation out of --shift.")
+        "The network answers at every pixel, and rotated images would need rotated labels; leave rotation out of "
+          + "--shift.")
     }
     corruptions.removeAll { $0 == .rotation }
     warnings.append("Test images were not rotated, for the labels of their pixels would have to turn with them.")

@@ -14,8 +14,8 @@ struct Evaluate: AsyncParsableCommand {
       each score, and with --validation by 4 for each class of a validation pixel.
 
       With --shift, the test images are corrupted too, in every way named and at five severities, and every model is \
-      measured on each: five passes more for each way. Strengths are those of Hendrycks and Dietterich (2019) for small \
-      images; rotations, by 15 to 75 degrees, those of Ovadia et al. (2019).
+      measured on each: five passes more for each way. Strengths are those of Hendrycks and Dietterich (2019) for \
+      small images; rotations, by 15 to 75 degrees, those of Ovadia et al. (2019).
 
       Example: bayesify evaluate model.h5 posterior.h5 --data test.h5 --validation validation.h5 \
       --ood letters=letters.h5 --json report.json --html report.html
@@ -60,8 +60,8 @@ struct Evaluate: AsyncParsableCommand {
   @Option(
     parsing: .unconditional,
     help: """
-      Measure on corrupted test images too: 'all' or names with commas between, of noise, blur, contrast, brightness, jpeg, \
-      rotation.
+      Measure on corrupted test images too: 'all' or names with commas between, of noise, blur, contrast, brightness, \
+      jpeg, rotation.
       """,
     transform: optionValue)
   var shift: ShiftOption?
@@ -69,8 +69,8 @@ struct Evaluate: AsyncParsableCommand {
   @Option(
     parsing: .unconditional,
     help: """
-      With --shift: the stored values of a black and a full pixel. (default: from 0 to 1 where no value is larger, to the \
-      largest where that is at most 127, else to 255)
+      With --shift: the stored values of a black and a full pixel, LOW:HIGH. (default: from 0 to 1 where no value is \
+      larger, to the largest where that is at most 127, else to 255)
       """,
     transform: optionValue)
   var pixelRange: PixelRangeOption?
@@ -103,7 +103,8 @@ struct Evaluate: AsyncParsableCommand {
       throw ValidationError("--detectors are measured on foreign rows; give some with --ood.")
     }
     if pixelRange != nil, shift == nil {
-      throw ValidationError("--pixel-range is for corrupted images, and none are asked for; add --shift, or leave it out.")
+      throw ValidationError(
+        "--pixel-range is for corrupted images, and none are asked for; add --shift, or leave it out.")
     }
     guard !models.isEmpty else { throw ValidationError("Name at least one model.") }
     if let json, let html, URL(filePath: json).standardizedFileURL == URL(filePath: html).standardizedFileURL {

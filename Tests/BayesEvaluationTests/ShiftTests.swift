@@ -8,8 +8,10 @@ import Testing
 @Suite struct ShiftTests {
   private let labels = (0..<60).map { $0 % 3 }
 
-  /// A model that is right in some rows, with a margin of its logits.
-  private func model(_ name: String, rightInOneOf period: Int, margin: Float, rows: Int = 60) throws -> ModelEvaluation {
+  /// A model that is wrong in one of so many rows, with a margin of its logits.
+  private func model(
+    _ name: String, wrongInOneOf period: Int, margin: Float, rows: Int = 60
+  ) throws -> ModelEvaluation {
     var exit = ExitEvaluation(index: 2, name: "dense")
     let logits = (0..<rows * 3).map { position -> Float in
       let (row, kind) = (position / 3, position % 3)
@@ -23,8 +25,8 @@ import Testing
   }
 
   @Test func changesAreDifferencesOfPairedRows() throws {
-    let clean = [try model("a", rightInOneOf: 10, margin: 4), try model("b", rightInOneOf: 12, margin: 2)]
-    let shifted = [try model("a", rightInOneOf: 3, margin: 3), try model("b", rightInOneOf: 4, margin: 2)]
+    let clean = [try model("a", wrongInOneOf: 10, margin: 4), try model("b", wrongInOneOf: 12, margin: 2)]
+    let shifted = [try model("a", wrongInOneOf: 3, margin: 3), try model("b", wrongInOneOf: 4, margin: 2)]
     let results = try ShiftReference(clean).results(of: shifted)
     #expect(results.map(\.name) == ["a", "b"] && results[0].exits[0].againstBaseline == nil)
     for (position, result) in results.enumerated() {
@@ -52,7 +54,7 @@ import Testing
   }
 
   @Test func untouchedRowsDoNotChange() throws {
-    let clean = [try model("a", rightInOneOf: 10, margin: 4)]
+    let clean = [try model("a", wrongInOneOf: 10, margin: 4)]
     let change = try ShiftReference(clean).results(of: clean)[0].exits[0].change
     for difference in [change.accuracy, change.nll, change.brier, change.ece] {
       #expect(difference.value == 0 && difference.isWithinNoise)
@@ -60,8 +62,8 @@ import Testing
   }
 
   @Test func otherNumbersOfRowsAreRefused() throws {
-    let clean = [try model("a", rightInOneOf: 10, margin: 4)]
-    let fewer = [try model("a", rightInOneOf: 10, margin: 4, rows: 40)]
+    let clean = [try model("a", wrongInOneOf: 10, margin: 4)]
+    let fewer = [try model("a", wrongInOneOf: 10, margin: 4, rows: 40)]
     let error = #expect(throws: EvaluationError.self) { try ShiftReference(clean).results(of: fewer) }
     #expect(error?.code == .shape)
     let empty = [ModelEvaluation(name: "a", kind: .map, exits: [ExitEvaluation(index: 2, name: "dense")])]

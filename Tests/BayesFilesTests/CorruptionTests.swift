@@ -78,8 +78,8 @@ private struct ImageRows: Dataset {
       let bytes = RowBatch(shape: shape, values: .bytes(ContiguousArray(pixels.elements.map { UInt8($0) })))
       let rounded = try corrupted(corruption, bytes, severity.level)
       #expect(rounded.values == .bytes(ContiguousArray(own.values.map { UInt8(($0 * 255).rounded()) })))
-      let single = try corrupted(
-        corruption, RowBatch(Tensor(shape: shape, pixels.elements.map { Float($0 / 255) })), severity.level, range: .unit)
+      let floats = RowBatch(Tensor(shape: shape, pixels.elements.map { Float($0 / 255) }))
+      let single = try corrupted(corruption, floats, severity.level, range: .unit)
       expectClose(single.tensor, Tensor(shape: shape, own.values.map { Float($0) }), tolerance: 1e-6)
     }
   }
@@ -150,7 +150,8 @@ private struct ImageRows: Dataset {
     }
     #expect(try corrupted(corruption, batch, 3, firstRow: 7) == whole)
     // Only noise depends on the key and the row.
-    #expect((try corrupted(corruption, batch, 3, firstRow: 7, key: RandomKey(seed: 4)) == whole) == (corruption != .noise))
+    let other = try corrupted(corruption, batch, 3, firstRow: 7, key: RandomKey(seed: 4))
+    #expect((other == whole) == (corruption != .noise))
     #expect((try corrupted(corruption, batch, 3, firstRow: 8) == whole) == (corruption != .noise))
   }
 

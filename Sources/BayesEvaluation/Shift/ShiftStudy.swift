@@ -143,7 +143,8 @@ public struct ShiftReference: Sendable {
 
   /// The numbers of the same models on the same rows, corrupted in one way.
   ///
-  /// - Throws: `EvaluationError.Code.shape` where a model has seen another number of rows; `.empty` where it has seen none.
+  /// - Throws: `EvaluationError.Code.shape` where a model has seen another number of rows; `.empty` where it has seen
+  ///   none.
   /// - Precondition: the models and their exits are those of the untouched rows, in the same order.
   public func results(of shifted: [ModelEvaluation]) throws(EvaluationError) -> [ShiftedModel] {
     precondition(shifted.map(\.name) == untouched.map(\.name), "These are other models.")

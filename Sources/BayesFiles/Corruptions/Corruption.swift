@@ -21,11 +21,11 @@ public struct Severity: Sendable, Hashable, Comparable {
 
 /// A way in which images get worse in the world, done to them by a program.
 ///
-/// Strengths are those of Hendrycks and Dietterich for images of 32 x 32 pixels (CIFAR-10-C), whatever the size of the images
-/// here; of rotations, which they leave out, those of Ovadia et al. for MNIST.
+/// Strengths are those of Hendrycks and Dietterich for images of 32 x 32 pixels (CIFAR-10-C), whatever the size of the
+/// images here; of rotations, which they leave out, those of Ovadia et al. for MNIST.
 ///
-/// - Determinism: noise comes from a key, the corruption, the severity and the row's index in its file, so that a row gets
-///   the same noise whatever rows stand beside it.  All else has no chance in it.
+/// - Determinism: noise comes from a key, the corruption, the severity and the row's index in its file, so that a row
+///   gets the same noise whatever rows stand beside it.  All else has no chance in it.
 /// - Source: Hendrycks and Dietterich 2019, arXiv:1903.12261; rotation, Ovadia et al. 2019, arXiv:1906.02530.
 public enum Corruption: String, Sendable, CaseIterable {
   /// Normal noise on every value.
@@ -88,8 +88,8 @@ public enum Corruption: String, Sendable, CaseIterable {
   ///   - range: of the values as stored.
   ///   - firstRow: the index in the file of the first row.
   ///   - file: for messages.
-  /// - Throws: `FileError.Code.shape` for rows that are no such images; `.value` naming the row where a value lies outside
-  ///   the range.
+  /// - Throws: `FileError.Code.shape` for rows that are no such images; `.value` naming the row where a value lies
+  ///   outside the range.
   public func corrupt(
     _ batch: RowBatch, _ severity: Severity, range: PixelRange, key: RandomKey, firstRow: Int, file: String
   ) throws(FileError) -> RowBatch {
@@ -102,8 +102,8 @@ public enum Corruption: String, Sendable, CaseIterable {
       if let position = values.firstIndex(where: { !(0...1).contains($0) }) {
         throw FileError(
           .value, file: file,
-          "Row \(firstRow + row) holds \((range.low + values[position] * range.width).significantDigits()), which is not in "
-            + "the pixel range \(range); say the range with --pixel-range LOW:HIGH.")
+          "Row \(firstRow + row) holds \((range.low + values[position] * range.width).significantDigits()), which is "
+            + "not in the pixel range \(range); say the range with --pixel-range LOW:HIGH.")
       }
       let image = UnitImage(size: size, values: values)
       return switch self {
@@ -158,8 +158,8 @@ public struct ImageSize: Sendable, Hashable {
     guard [1, 3].contains(channelCount), row.elementCount > 0 else {
       throw FileError(
         .shape, file: file,
-        "Corruptions are for images [height, width, channels] in grey or in colour (1 or 3 channels), and rows here are "
-          + "\(row).")
+        "Corruptions are for images [height, width, channels] in grey or in colour (1 or 3 channels), and rows here "
+          + "are \(row).")
     }
     height = row[0]
     width = row[1]

@@ -25,16 +25,16 @@ public struct PixelRange: Sendable, Hashable {
 
   /// Judges the range by the smallest and the largest value of some images.
   ///
-  /// It starts at 0 and ends at 1 where nothing is larger, at the largest value where that is at most 127 (sixteen levels
-  /// of grey are such images), and else at 255.
+  /// It starts at 0 and ends at 1 where nothing is larger, at the largest value where that is at most 127 (sixteen
+  /// levels of grey are such images), and else at 255.
   ///
   /// - Throws: `FileError.Code.value` where values lie below 0 or above 255, or all are 0.
   public init(ofValues values: ClosedRange<Double>, file: String) throws(FileError) {
     guard values.lowerBound >= 0, values.upperBound <= 255, values.upperBound > 0 else {
       throw FileError(
         .value, file: file,
-        "Pixels go from \(values.lowerBound.significantDigits()) to \(values.upperBound.significantDigits()), which does "
-          + "not tell what black and full are; say it with --pixel-range LOW:HIGH.")
+        "Pixels go from \(values.lowerBound.significantDigits()) to \(values.upperBound.significantDigits()), which "
+          + "does not tell what black and full are; say it with --pixel-range LOW:HIGH.")
     }
     low = 0
     high = values.upperBound <= 1 ? 1 : values.upperBound <= 127 ? values.upperBound : 255

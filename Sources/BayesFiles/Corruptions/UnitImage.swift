@@ -100,7 +100,8 @@ struct UnitImage: Equatable {
   /// - Precondition: the codec is for images of this size.
   func compressed(quality: Int, by codec: JPEGCodec) throws(FileError) -> UnitImage {
     let bytes = ContiguousArray(values.map { UInt8((Self.clipped($0) * 255).rounded()) })
-    return UnitImage(size: size, values: try codec.unpacked(compressing: bytes, quality: quality).map { Double($0) / 255 })
+    let unpacked = try codec.unpacked(compressing: bytes, quality: quality)
+    return UnitImage(size: size, values: unpacked.map { Double($0) / 255 })
   }
 
   /// Turned anticlockwise about the centre, by linear interpolation between the four nearest pixels, black outside.

@@ -20,8 +20,8 @@ import CJPEG
     guard size.height <= Self.longestSide, size.width <= Self.longestSide else {
       throw FileError(
         .shape, file: file,
-        "Images are \(size.width) x \(size.height) pixels (width x height), and JPEG knows \(Self.longestSide) at most; "
-          + "scale them down.")
+        "Images are \(size.width) x \(size.height) pixels (width x height), and JPEG knows \(Self.longestSide) at "
+          + "most; scale them down.")
     }
     guard let encoder = unsafe tjInitCompress(), let decoder = unsafe tjInitDecompress() else {
       preconditionFailure("libjpeg-turbo has no memory left for a codec.")
