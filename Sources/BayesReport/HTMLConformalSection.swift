@@ -69,7 +69,7 @@ struct ConformalSection: Sendable {
 
   private func table(_ rows: [Row], label: String) -> Markup {
     """
-    <div class="scroll" tabindex="0" role="region" aria-label="Prediction sets, \(label)">
+    <div class="scroll" tabindex="0" role="group" aria-label="Prediction sets, \(label)">
     <table>
     <thead><tr><th scope="col">Method</th><th scope="col">Alpha</th><th scope="col">Coverage</th>\
     <th scope="col">95 % band</th><th scope="col">Mean size</th><th scope="col">Singletons</th>\

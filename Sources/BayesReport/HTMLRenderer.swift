@@ -63,6 +63,7 @@ public struct HTMLRenderer: ReportRenderer {
       \(exits.map { ExitSection(report: report, exit: $0, isOpen: $0.index == report.deepestExitIndex).html() })
       </section>
       """)
+    if let shift = report.shift { sections.append(ShiftSection(report: report, shift: shift).html()) }
     if report.models.contains(where: { $0.exits.contains { $0.examples != nil } }) {
       sections.append(ExamplesSection(report: report).html())
     }

@@ -110,6 +110,7 @@ private struct ReportCheck {
           names.contains(name), "comparisons[\(position)]", "There is no model named '\(name)'.")
       }
     }
+    try check(report.shift)
   }
 
   private func check(_ model: ModelResult, at path: String) throws(FileError) {
@@ -155,6 +156,12 @@ private struct ReportCheck {
       }
     }
     try check(exit.conformal ?? [], at: "\(path).conformal")
+    if let trust = exit.trust { try check(trust, at: "\(path).trust") }
+    if let examples = exit.examples {
+      for example in examples.mostUncertain + examples.mostConfidentlyWrong {
+        try requireProportion(example.confidence, "\(path).examples")
+      }
+    }
     for (position, set) in exit.ood.enumerated() {
       let place = "\(path).ood[\(position)]"
       try requireCounts(set.confidenceHistogram, "\(place).confidenceHistogram")
@@ -164,6 +171,16 @@ private struct ReportCheck {
           try requireProportion(value, "\(place).scores.\(name)")
         }
       }
+    }
+  }
+
+  private func check(_ trust: TrustResult, at path: String) throws(FileError) {
+    for value in [trust.maximumRisk, trust.delta] { try requireProportion(value, path) }
+    for counts in [trust.test] + trust.foreign.map(\.counts) {
+      let ascending = [0, counts.wrongCount, counts.labelledCount, counts.trustedCount, counts.rowCount]
+      try require(
+        ascending == ascending.sorted(), path,
+        "Of the rows some are trusted, of these some labelled, and of these some wrong; got \(ascending.dropFirst()).")
     }
   }
 
@@ -184,6 +201,20 @@ private struct ReportCheck {
       try require(
         counts.allSatisfy { $0 == classes.rowCounts.count }, "\(place).classes",
         "There must be one entry a class everywhere.")
+    }
+  }
+
+  private func check(_ shift: ShiftStudy?) throws(FileError) {
+    for (position, corruption) in (shift?.corruptions ?? []).enumerated() {
+      let path = "shift.corruptions[\(position)]"
+      try require(!corruption.severities.isEmpty, "\(path).severities", "A corruption has at least one severity.")
+      for severity in corruption.severities {
+        try require(
+          (1...5).contains(severity.severity), "\(path).severities", "Severities are 1 to 5; got \(severity.severity).")
+        for exit in severity.models.flatMap(\.exits) {
+          for value in [exit.accuracy, exit.ece] { try requireProportion(value, "\(path).severities") }
+        }
+      }
     }
   }
 

@@ -62,6 +62,8 @@ public struct Report: Sendable, Hashable, Codable {
   public var provenance: Provenance
   /// Seconds, by name of what was timed; absent unless asked for, since they differ from run to run.
   public var timing: [String: Double]?
+  /// The models on corrupted test rows, where that was asked for.
+  public var shift: ShiftStudy?
 
   public init(
     title: String, evaluation: Evaluation, warnings: [String] = [], classNames: [String] = [],

@@ -12,14 +12,14 @@ public import BayesTensor
 ///   64 MiB of outputs, and one at least.
 public struct NetworkRecords: ExitRecordSource {
   public let description: RecordsDescription
-  public let dataset: any Dataset
+  public private(set) var dataset: any Dataset
   private let frozen: FrozenNetwork
   private let prepared: any PreparedNetwork
   private let reading: LabelReading
   /// The number of outputs that rows have targets for; `nil` where they have labels.
   private let targetCount: Int?
   private let width: Int
-  private let stage: String
+  private var stage: String
   private let report: @Sendable (StageProgress) -> Void
 
   /// Prepares a pass over a data set.
@@ -79,6 +79,18 @@ public struct NetworkRecords: ExitRecordSource {
     prepared = try backend.prepare(
       frozen, preprocessing: preprocessing,
       outputs: frozen.network.exits.flatMap { exit in (exit.features.map { [$0] } ?? []) + [exit.logits] })
+  }
+
+  /// The same network over the same rows in another state, with their labels.
+  ///
+  /// - Precondition: there are as many rows, of the same shape.
+  public func over(_ dataset: any Dataset, stage: String) -> NetworkRecords {
+    precondition(
+      dataset.rowShape == self.dataset.rowShape && dataset.rowCount == self.dataset.rowCount, "These are other rows.")
+    var records = self
+    records.dataset = dataset
+    records.stage = stage
+    return records
   }
 
   public var rowCount: Int { dataset.rowCount * description.positionCount }

@@ -14,6 +14,10 @@ struct Evaluate: AsyncParsableCommand {
       each score, and with --validation by 4 for each class of a validation pixel; with --calibrators by some 40, with \
       --conformal by 48 for each validation pixel, model and exit.
 
+      With --shift, the test images are corrupted too, in every way named and at five severities, and every model is \
+      measured on each: five passes more for each way. Strengths are those of Hendrycks and Dietterich (2019) for \
+      small images; rotations, by 15 to 75 degrees, those of Ovadia et al. (2019).
+
       Example: bayesify evaluate model.h5 posterior.h5 --data test.h5 --validation validation.h5 \
       --ood letters=letters.h5 --json report.json --html report.html
       """)
@@ -57,6 +61,23 @@ struct Evaluate: AsyncParsableCommand {
   @Option(help: "A policy of 'trust tune': which test and foreign rows it trusts, and how many of these are wrong.")
   var policy: String?
   @OptionGroup var calibration: CalibrationOptions
+  @Option(
+    parsing: .unconditional,
+    help: """
+      Measure on corrupted test images too: 'all' or names with commas between, of noise, blur, contrast, brightness, \
+      jpeg, rotation.
+      """,
+    transform: optionValue)
+  var shift: ShiftOption?
+
+  @Option(
+    parsing: .unconditional,
+    help: """
+      With --shift: the stored values of a black and a full pixel, LOW:HIGH. (default: from 0 to 1 where no value is \
+      larger, to the largest where that is at most 127, else to 255)
+      """,
+    transform: optionValue)
+  var pixelRange: PixelRangeOption?
 
   @Option(help: "The checkpoint of the posteriors, where it has moved.")
   var checkpoint: String?
@@ -96,6 +117,10 @@ struct Evaluate: AsyncParsableCommand {
     try calibration.requireValidation(validation)
     if detectors != nil, ood.isEmpty {
       throw ValidationError("--detectors are measured on foreign rows; give some with --ood.")
+    }
+    if pixelRange != nil, shift == nil {
+      throw ValidationError(
+        "--pixel-range is for corrupted images, and none are asked for; add --shift, or leave it out.")
     }
     guard !models.isEmpty else { throw ValidationError("Name at least one model.") }
     let reports = [json, html, markdown].compactMap { $0.map { URL(filePath: $0).standardizedFileURL } }
@@ -162,6 +187,8 @@ struct Evaluate: AsyncParsableCommand {
           + rows.map { ($0.file, $0.preprocessing) })
     }
     var evaluations: [ModelEvaluation] = []
+    var plan = try shift.map { try ShiftPlan($0, pixelRange, of: test, seed: execution.seed) }
+    var shiftRuns: [ShiftRun] = []
     var description: RecordsDescription?
     var ignored: [String: IgnoredLabels] = [:]
     for index in lineup.groups.indices {
@@ -169,6 +196,8 @@ struct Evaluate: AsyncParsableCommand {
       // Detectors go over rows several times; the network goes once.
       let isForDetectors = detectors != nil && index == 0
       var all = try await records(test, data, group, "test", session)
+      let network = all as? NetworkRecords
+      if let network { try plan?.adapt(to: network.description) }
       if isForDetectors { all = try await spooled(all) }
       try session.require([.categorical, .binary], in: all.description)
       guard all.hasLabels else {
@@ -211,6 +240,12 @@ struct Evaluate: AsyncParsableCommand {
           detectors, on: sets, in: execution.context(try execution.backend(), progress))
       }
       evaluations += contestants.map(\.evaluation)
+      if let network, plan != nil { shiftRuns.append(ShiftRun(network: network, contestants: contestants)) }
+    }
+    var shifted: ShiftStudy?
+    if let plan {
+      shifted = try await study(plan, of: shiftRuns, session)
+      warnings += plan.warnings
     }
     progress.finishLine()
     try Task.checkCancellation()
@@ -226,11 +261,12 @@ struct Evaluate: AsyncParsableCommand {
     var evaluation = try Evaluation(of: evaluations)
     try evaluation.illustrateExamples(from: test, firstRow: rows?.range.lowerBound ?? 0)
     warnings += warningsOfUnboundedSets(evaluations, classNames: description.classNames)
-    let report = Report(
+    var report = Report(
       title: title ?? "Can \(URL(filePath: models[0]).lastPathComponent) be trusted?",
       evaluation: evaluation, warnings: warnings, classNames: description.classNames,
       provenance: try provenance(lineup, description, test, held, foreign, ignored, session),
       timing: timing ? ["evaluate": seconds(clock.now - start)] : nil)
+    report.shift = shifted
     for warning in warnings { progress.warn(warning) }
     var outputs: [(String, Data)] = []
     if let json { outputs.append((json, Data(try JSONRenderer().render(report).utf8))) }
@@ -239,7 +275,8 @@ struct Evaluate: AsyncParsableCommand {
     try AtomicFile.write(outputs, replacing: execution.force)
     let notes = ignored.sorted { $0.key < $1.key }.map { "ignored \($0.key) labels: \($0.value)" }
     let tables = [summary(report), setsSummary(report)].compactMap { $0 }
-    try printAnswer((tables + notes).joined(separator: "\n") + "\n\n" + report.verdict)
+    let parts = [tables + notes, [report.verdict], report.shiftSummary]
+    try printAnswer(parts.filter { !$0.isEmpty }.map { $0.joined(separator: "\n") }.joined(separator: "\n\n"))
     let subject = lineup.names[lineup.names.count - 1]
     let violations = try failIf.compactMap { try $0.violation(in: report, of: subject) }
     if !violations.isEmpty { throw FailedCondition(message: violations.joined(separator: " ")) }
@@ -366,7 +403,7 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   /// Feeds every contestant with the predictions for some rows.
-  private func measure(
+  func measure(
     _ contestants: inout [Contestant], _ source: any ExitRecordSource, usesLabels: Bool = false,
     _ update: (inout ExitEvaluation, Prediction, [Int]?) throws -> Void
   ) async throws {

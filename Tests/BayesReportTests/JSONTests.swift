@@ -127,6 +127,11 @@ import Testing
     #expect(
       try error { try firstExit(of: &$0) { $0["confidenceHistogram"] = [-1] } }?.code == .value)
     #expect(try error { $0["models"] = [Any]() }?.object == "models")
+    let counts = ["rowCount": 3, "trustedCount": 4, "labelledCount": 0, "wrongCount": 0]
+    let trust: [String: Any] = [
+      "score": "entropy", "maximumRisk": 0.1, "delta": 0.1, "test": counts, "foreign": [Any](),
+    ]
+    #expect(try error { try firstExit(of: &$0) { $0["trust"] = trust } }?.object == "models[0].exits[0].trust")
   }
 
   @Test func comparisonsNameModelsThatExist() throws {

@@ -46,6 +46,18 @@ import _BayesTestSupport
     try await expectInterruption(running, in: folder, leaving: [])
   }
 
+  @Test func interruptedShiftLeavesNothing() async throws {
+    let folder = try TestFolder()
+    let rowCount = 60_000
+    try folder.write([UInt8](repeating: 7, count: rowCount * 64), shape: [rowCount, 8, 8, 1], to: "many.npy")
+    try folder.write([UInt8](repeating: 1, count: rowCount), shape: [rowCount], to: "labels.npy")
+    let running = try folder.start(
+      "evaluate", Digits.checkpoint, "--data", "many.npy", "--labels", "labels.npy", "--shift", "noise", "--json",
+      "out.json", "--html", "out.html")
+    try await signal(SIGINT, to: running) { try running.errors.contains("(shift 1 of 5)") }
+    try await expectInterruption(running, in: folder, leaving: ["many.npy", "labels.npy"])
+  }
+
   private struct EndedTooEarly: Error {
     var errors: String
   }

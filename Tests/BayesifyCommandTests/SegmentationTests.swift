@@ -288,6 +288,21 @@ struct SegmentationTests {
       code: 65, naming: "void.h5", "All 48 labels are 2")
   }
 
+  @Test func imagesAreNotRotatedAwayFromTheirLabels() async throws {
+    let folder = try TestFolder()
+    try writeSets(in: folder)
+    let arguments = [
+      "evaluate", Self.file("plain"), "--data", "test.h5", "--ignore-label", "255", "--pixel-range", "-10:10", "--json",
+      "report.json", "--quiet",
+    ]
+    let refused = try await folder.run(arguments + ["--shift", "blur,rotation"])
+    #expect(refused.exitCode == 65 && refused.errors.contains("rotated labels"), "\(refused.testDescription)")
+    try await folder.succeed(arguments + ["--shift", "all"])
+    let report = try Report(json: folder.bytes("report.json"), file: "report.json")
+    #expect(report.shift?.corruptions.map(\.name) == ["noise", "blur", "contrast", "brightness", "jpeg"])
+    #expect(report.warnings.contains { $0.contains("were not rotated") })
+  }
+
   @Test func exitsAtDifferentPositionsAreRefused() async throws {
     let folder = try TestFolder()
     try write(try Self.keras("two-sizes")["input"].tensor(as: Float.self), to: "data.h5", in: folder)

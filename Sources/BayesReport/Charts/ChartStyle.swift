@@ -43,14 +43,15 @@ struct PlotArea: Sendable {
   /// Frame, grid, tick labels and axis titles.
   func axes(
     xTitle: String, yTitle: String, xTicks: [Double] = [0, 0.25, 0.5, 0.75, 1],
-    yTicks: [(value: Double, label: String)], xTitleOffset: Double = 32
+    yTicks: [(value: Double, label: String)], xTitleOffset: Double = 32,
+    xLabel: (Double) -> String = { PlotArea.label($0) }
   ) -> [Markup] {
     let bottom = top + height
     let vertical = xTicks.map { tick -> Markup in
       """
       <path class="grid" d="M\(x(tick)) \(top)V\(bottom)"/>\
       <text class="tick" x="\(x(tick))" y="\(bottom + xTitleOffset - 17)" text-anchor="middle">\
-      \(Self.label(tick))</text>
+      \(xLabel(tick))</text>
       """
     }
     let horizontal = yTicks.map { tick -> Markup in

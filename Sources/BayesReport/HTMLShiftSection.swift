@@ -1,0 +1,217 @@
+import BayesEvaluation
+
+/// What becomes of accuracy, likelihood and calibration when test images are corrupted.
+struct ShiftSection: Sendable {
+  var report: Report
+  var shift: ShiftStudy
+
+  /// A number that is followed over severities.
+  private struct Measure: Sendable {
+    var name: String
+    /// As an axis names it.
+    var axis: String
+    var isShare: Bool
+    var untouched: @Sendable (ExitResult) -> Double
+    var shifted: @Sendable (ShiftedExit) -> Double
+
+    func text(_ value: Double) -> String {
+      isShare ? Figures.percent(value, decimals: 2) : Figures.number(value, decimals: 4)
+    }
+  }
+
+  private static let charted = [
+    Measure(name: "Accuracy", axis: "accuracy", isShare: true, untouched: { $0.accuracy }, shifted: { $0.accuracy }),
+    Measure(name: "NLL", axis: "NLL, nats", isShare: false, untouched: { $0.nll }, shifted: { $0.nll }),
+    Measure(name: "ECE", axis: "ECE", isShare: true, untouched: { $0.ece.value }, shifted: { $0.ece }),
+  ]
+
+  private static let tabled =
+    charted + [
+      Measure(name: "Brier", axis: "Brier", isShare: false, untouched: { $0.brier }, shifted: { $0.brier }),
+      Measure(
+        name: "Mean total uncertainty, nats", axis: "", isShare: false, untouched: { $0.uncertainty.total },
+        shifted: { $0.uncertainty.total }),
+      Measure(
+        name: "Mean epistemic uncertainty, nats", axis: "", isShare: false, untouched: { $0.uncertainty.epistemic },
+        shifted: { $0.uncertainty.epistemic }),
+    ]
+
+  private var exits: [ExitGroup] { report.exits.reversed() }
+
+  private func readings(_ exit: Int) -> ShiftReadings { ShiftReadings(report: report, shift: shift, exit: exit) }
+
+  /// The section.
+  func html() -> Markup {
+    guard let deepest = exits.first(where: { $0.index == report.deepestExitIndex }) else { return "" }
+    return """
+      <section aria-labelledby="shift">
+      <h2 id="shift">Under shift</h2>
+      <p>The same test rows with their images corrupted by this program, in \(shift.corruptions.count) way(s) and at \
+      severities 1 to 5; severity 0 are the untouched rows. Nothing was fitted anew: temperatures and posteriors are \
+      those of clean rows. An honest model loses confidence as it loses accuracy, so that its calibration error stays \
+      low. Numbers here are of \(deepest.title)\
+      \(exits.count > 1 ? "; other exits are folded below each corruption" : "").</p>
+      <ul>
+      \(readings(deepest.index).summary.map { "<li>\($0)</li>" as Markup })
+      </ul>
+      \(means(deepest))
+      \(ChartStyle.legend(deepest.rows.map { (name: $0.model.name, style: $0.position) }))
+      \(shift.corruptions.enumerated().map { number, corruption in self.corruption(corruption, number, deepest) })
+      \(strengths())
+      </section>
+      """
+  }
+
+  /// Means over all corruptions, severity by severity.
+  private func means(_ exit: ExitGroup) -> Markup {
+    guard shift.corruptions.count > 1 else { return "" }
+    let readings = readings(exit.index)
+    let rows: [(name: String, isShare: Bool, untouched: (ExitResult) -> Double, mean: (Int, String) -> Double?)] = [
+      ("Accuracy", true, { $0.accuracy }, { readings.mean(of: $1, at: $0)?.accuracy }),
+      ("NLL, nats", false, { $0.nll }, { readings.mean(of: $1, at: $0)?.nll }),
+      ("ECE", true, { $0.ece.value }, { readings.mean(of: $1, at: $0)?.ece }),
+    ]
+    return """
+      <h3>Mean over the corruptions</h3>
+      <div class="scroll" tabindex="0" role="group" aria-label="Means over the corruptions"><table>
+      \(Self.header)
+      \(rows.map { measure -> Markup in
+        func text(_ value: Double) -> String {
+          measure.isShare ? Figures.percent(value, decimals: 2) : Figures.number(value, decimals: 4)
+        }
+        return """
+          <tbody><tr class="group"><th scope="rowgroup" colspan="7">\(measure.name)</th></tr>
+          \(exit.rows.map { row -> Markup in
+            """
+            <tr><th scope="row">\(row.model.name)</th><td>\(text(measure.untouched(row.exit)))</td>\
+            \((1...5).map { "<td>\(measure.mean($0, row.model.name).map { text($0) } ?? "–")</td>" as Markup })</tr>
+            """
+          })
+          </tbody>
+          """
+      })
+      </table></div>
+      """
+  }
+
+  private static let header: Markup = """
+    <thead><tr><th scope="col">Model</th><th scope="col">Severity 0</th>\
+    \((1...5).map { "<th scope=\"col\">\($0)</th>" as Markup })</tr></thead>
+    """
+
+  private func corruption(_ corruption: ShiftedCorruption, _ number: Int, _ deepest: ExitGroup) -> Markup {
+    """
+    <h3>\(corruption.title)</h3>
+    <ul>
+    \(readings(deepest.index).sentences(corruption).map { "<li>\($0)</li>" as Markup })
+    </ul>
+    \(charts(corruption, number, deepest))
+    \(exits.filter { $0.index != deepest.index }.map { exit -> Markup in
+      """
+      <details><summary>\(exit.title)</summary>
+      \(charts(corruption, number, exit))
+      </details>
+      """
+    })
+    """
+  }
+
+  private func charts(_ corruption: ShiftedCorruption, _ number: Int, _ exit: ExitGroup) -> Markup {
+    """
+    <div class="charts">
+    \(Self.charted.map { measure -> Markup in
+      let chart = ShiftChart(
+        series: exit.rows.map { row in
+          .init(name: row.model.name, points: points(measure, corruption, row), style: row.position)
+        },
+        measure: measure.axis, isShare: measure.isShare,
+        title: "\(measure.name) under \(corruption.title), \(exit.title)",
+        identifier: "shift-\(number)-exit-\(exit.index)-\(measure.name.lowercased())")
+      return "<figure>\(chart.svg())<figcaption>\(measure.name)</figcaption></figure>"
+    })
+    </div>
+    <details><summary>The numbers: \(corruption.title), \(exit.title)</summary>
+    <div class="scroll" tabindex="0"><table>
+    \(Self.header)
+    \(Self.tabled.map { measure -> Markup in
+      """
+      <tbody><tr class="group"><th scope="rowgroup" colspan="7">\(measure.name)</th></tr>
+      \(exit.rows.map { row -> Markup in
+        let points = points(measure, corruption, row)
+        return """
+          <tr><th scope="row">\(row.model.name)</th>\
+          \((0...5).map { severity -> Markup in
+            "<td>\(points.first { $0.severity == severity }.map { measure.text($0.value) } ?? "–")</td>"
+          })</tr>
+          """
+      })
+      </tbody>
+      """
+    })
+    <tbody><tr class="group"><th scope="rowgroup" colspan="7">Change of the ECE from severity 0, 95 % interval</th></tr>
+    \(exit.rows.map { row -> Markup in
+      """
+      <tr><th scope="row">\(row.model.name)</th><td>–</td>\
+      \((1...5).map { severity -> Markup in
+        let shifted = corruption.severities.first { $0.severity == severity }?.exit(exit.index, of: row.model.name)
+        return "<td>\(shifted.map { Self.interval($0.change.ece) } ?? "–")</td>"
+      })</tr>
+      """
+    })
+    </tbody>
+    </table></div>
+    </details>
+    """
+  }
+
+  private func points(
+    _ measure: Measure, _ corruption: ShiftedCorruption, _ row: (position: Int, model: ModelResult, exit: ExitResult)
+  ) -> [(severity: Int, value: Double)] {
+    [(severity: 0, value: measure.untouched(row.exit))]
+      + corruption.severities.sorted { $0.severity < $1.severity }.compactMap { severity in
+        severity.exit(row.exit.index, of: row.model.name).map {
+          (severity: severity.severity, value: measure.shifted($0))
+        }
+      }
+  }
+
+  private static func interval(_ difference: Difference) -> String {
+    guard let interval = difference.interval else { return "–" }
+    return "\(Figures.number(interval.low * 100, decimals: 1)) to \(Figures.number(interval.high * 100, decimals: 1))"
+      + Figures.space + "pp"
+  }
+
+  /// What was done to the images.
+  private func strengths() -> Markup {
+    """
+    <details><summary>What was done to the images</summary>
+    <p>Values from \(Self.plain(shift.pixelLow)) (black) to \(Self.plain(shift.pixelHigh)) (full) were corrupted \
+    before any preprocessing, kept in that range and, where they are stored as bytes, rounded to bytes. Strengths are \
+    those of Hendrycks and Dietterich (2019) for images of 32 x 32 pixels; angles those of Ovadia et al. (2019). Noise \
+    is Gaussian and of each row's own; blur is Gaussian; contrast is drawn to the mean of each channel; brightness is \
+    added to the value in HSV; JPEG has chroma at half the resolution; rotations are anticlockwise about the centre, \
+    with linear interpolation and black outside. Rotation of images whose class depends on which way is up tests more \
+    than calibration.</p>
+    <div class="scroll" tabindex="0"><table>
+    <thead><tr><th scope="col">Corruption</th><th scope="col">Strength</th>\
+    \((1...5).map { "<th scope=\"col\">Severity \($0)</th>" as Markup })</tr></thead>
+    <tbody>
+    \(shift.corruptions.map { corruption -> Markup in
+      """
+      <tr><th scope="row">\(corruption.title)</th><td>\(corruption.strengthName)</td>\
+      \((1...5).map { severity -> Markup in
+        let strength = corruption.severities.first { $0.severity == severity }?.strength
+        return "<td>\(strength.map { Self.plain($0) } ?? "–")</td>"
+      })</tr>
+      """
+    })
+    </tbody></table></div>
+    </details>
+    """
+  }
+
+  /// A number as it would be typed.
+  private static func plain(_ value: Double) -> String {
+    value == value.rounded() && abs(value) < 1e9 ? Figures.number(value, decimals: 0) : "\(value)"
+  }
+}
