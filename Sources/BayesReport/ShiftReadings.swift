@@ -65,10 +65,10 @@ struct ShiftReadings: Sendable {
       sentence += right == left ? "; its accuracy stays at \(left)" : "; its accuracy goes from \(right) to \(left)"
       if let against = shifted.againstBaseline?.ece {
         if against.isWithinNoise {
-          sentence += ". Its ECE is within noise of the baseline's there (\(Self.points(against, isSigned: true)))"
+          sentence += ". There its ECE is within noise of the baseline's, \(Self.points(against, isSigned: true))"
         } else {
-          sentence += ". That is \(Self.points(against, isSigned: false)) "
-            + (against.value < 0 ? "less" : "more") + " than the baseline's ECE there"
+          sentence += ". There its ECE lies \(Self.points(against, isSigned: false)) "
+            + (against.value < 0 ? "below" : "above") + " the baseline's"
         }
       }
       return sentence + "."

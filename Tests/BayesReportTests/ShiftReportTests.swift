@@ -85,8 +85,8 @@ import Testing
     #expect(sentences.count == 3)
     #expect(sentences[0].contains("rises from \(Figures.percent(clean.ece.value)) to"))
     #expect(sentences[0].contains("by 15.0\u{A0}pp (95 % interval 13.0 to 17.0)"))
-    #expect(sentences[1].contains("That is 6.0\u{A0}pp (95 % interval 4.0 to 8.0) less than the baseline's ECE there"))
-    #expect(sentences[2].contains("within noise of the baseline's there (+1.0\u{A0}pp (95 % interval −1.0 to 3.0))"))
+    #expect(sentences[1].contains("There its ECE lies 6.0\u{A0}pp (95 % interval 4.0 to 8.0) below the baseline's."))
+    #expect(sentences[2].contains("within noise of the baseline's, +1.0\u{A0}pp (95 % interval −1.0 to 3.0)."))
     #expect((sentences + summary).allSatisfy { $0.hasSuffix(".") && !$0.contains("..") })
     #expect(try ReportFixture.report().shiftSummary.isEmpty)
   }

@@ -92,7 +92,7 @@ import _BayesTestSupport
       #expect(page.contains(needle), "\(needle)")
     }
     // The page can be made from the JSON.
-    try await folder.succeed("report", "1.json", "--html", "again.html")
+    try await folder.succeed("report", "1.json", "-o", "again.html")
     #expect(try folder.bytes("again.html") == folder.bytes("1.html"))
   }
 
