@@ -17,8 +17,9 @@ struct Evaluate: AsyncParsableCommand {
       --ood letters=letters.h5 --json report.json --html report.html
       """)
 
-  @Argument(help: "Checkpoints and posteriors.")
-  var models: [String]
+  @Argument(
+    help: "Checkpoints and posteriors. With none, exit records are measured as they are: predictions of any program.")
+  var models: [String] = []
 
   @Option(help: "Labelled test rows: data (a file, or a folder of images by class) or exit records.")
   var data: String
@@ -80,7 +81,6 @@ struct Evaluate: AsyncParsableCommand {
     if detectors != nil, ood.isEmpty {
       throw ValidationError("--detectors are measured on foreign rows; give some with --ood.")
     }
-    guard !models.isEmpty else { throw ValidationError("Name at least one model.") }
     if let json, let html, URL(filePath: json).standardizedFileURL == URL(filePath: html).standardizedFileURL {
       throw ValidationError("--json and --html need names of their own.")
     }
@@ -118,7 +118,7 @@ struct Evaluate: AsyncParsableCommand {
 
     let reading = options.checkpoint.reading
     var lineup = try Lineup(
-      try models.map { try ModelInput($0, reading: reading) }, checkpoint: checkpoint, reading: reading)
+      try models.map { try ModelInput($0, reading: reading) }, checkpoint: checkpoint, reading: reading, records: test)
     // The checkpoint of a posterior may need it, and is opened later.
     let checkpoints = lineup.inputs.compactMap { if case .checkpoint(let model) = $0 { model } else { nil } }
     if checkpoints.count == lineup.inputs.count { try options.checkpoint.requireUse(by: checkpoints) }
@@ -186,7 +186,7 @@ struct Evaluate: AsyncParsableCommand {
 
     guard let description else { preconditionFailure("There is at least one model.") }
     let report = Report(
-      title: title ?? "Can \(URL(filePath: models[0]).lastPathComponent) be trusted?",
+      title: title ?? "Can \(URL(filePath: models.first ?? data).lastPathComponent) be trusted?",
       evaluation: try Evaluation(of: evaluations), warnings: warnings, classNames: description.classNames,
       provenance: try provenance(lineup, description, test, held, foreign, ignored, session),
       timing: timing ? ["evaluate": seconds(clock.now - start)] : nil)
@@ -264,7 +264,9 @@ struct Evaluate: AsyncParsableCommand {
     for entry in group.entries {
       switch entry.model {
       case .checkpoint, nil:
-        contestants.append(Contestant(predictor: .map, evaluation: evaluation(entry.name, .map) { _ in [:] }))
+        contestants.append(
+          Contestant(
+            predictor: .map, evaluation: evaluation(entry.name, models.isEmpty ? .predictions : .map) { _ in [:] }))
         guard let held, let validation else { continue }
         let all = try await records(held, validation, group, "validation", session)
         let records: any ExitRecordSource
@@ -309,24 +311,49 @@ struct Evaluate: AsyncParsableCommand {
   /// Feeds every contestant with the predictions for some rows.
   private func measure(
     _ contestants: inout [Contestant], _ source: any ExitRecordSource, usesLabels: Bool = false,
-    _ update: (inout ExitEvaluation, Prediction, [Int]?) throws -> Void
+    _ update: @escaping @Sendable (inout ExitEvaluation, Prediction, [Int]?) throws -> Void
   ) async throws {
-    var fed = contestants
+    // Moved, not copied: what is kept of all rows so far would be copied with it.
+    var fed: [Contestant] = []
+    swap(&fed, &contestants)
+    defer { swap(&fed, &contestants) }
+    var waiting = WaitingBlocks(width: execution.width, update)
     try await naming(source.description.file) {
       let description = source.description
-      try await Predictor.predictions(of: fed.map(\.predictor), for: source) { index, block, predictions in
+      func check(_ records: ExitRecords) throws {
         try Task.checkCancellation()
-        if usesLabels, let labels = block.labels {
-          try description.requireClasses(labels) { block.place(ofRow: $0, in: description.positions) }
+        guard usesLabels, let labels = records.labels else { return }
+        try description.requireClasses(labels) { records.place(ofRow: $0, in: description.positions) }
+      }
+      let predictors = fed.map(\.predictor)
+      if predictors.allSatisfy(\.isPlain) {
+        try await source.forEachChunk { chunk in
+          try check(chunk)
+          for (index, predictor) in predictors.enumerated() {
+            for prediction in predictor.plainPredictions(for: chunk, description) {
+              waiting.append(index, prediction, chunk)
+            }
+          }
+          if waiting.areEnough { try await waiting.evaluate(into: &fed) { try namingExit($0, description, $1) } }
         }
+        try await waiting.evaluate(into: &fed) { try namingExit($0, description, $1) }
+        return
+      }
+      try await Predictor.predictions(of: predictors, for: source) { index, block, predictions in
+        try check(block)
         for prediction in predictions {
           try namingExit(prediction.exit, description) {
-            try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
+            // Plain ones as above, so that their numbers are the same whatever is evaluated beside them.
+            if predictors[index].isPlain {
+              waiting.append(index, prediction, block)
+              try waiting.evaluateInTurn(into: &fed)
+            } else {
+              try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
+            }
           }
         }
       }
     }
-    contestants = fed
   }
 
   /// Says at which exit of which file the rows are that an evaluation refuses.
@@ -398,7 +425,7 @@ struct Evaluate: AsyncParsableCommand {
 }
 
 /// One row of the report while it is fed.
-private struct Contestant {
+struct Contestant {
   var predictor: Predictor
   var evaluation: ModelEvaluation
 }
@@ -426,8 +453,10 @@ private struct Lineup {
   let inputs: [ModelInput]
   var groups: [Group] = []
 
-  init(_ inputs: [ModelInput], checkpoint: String?, reading: CheckpointReading) throws {
+  /// - Parameter records: the test rows, which stand for a model where there is none.
+  init(_ inputs: [ModelInput], checkpoint: String?, reading: CheckpointReading, records: RowInput) throws {
     self.inputs = inputs
+    if inputs.isEmpty { groups = [Group(ofRecords: records)] }
     var names: Set<String> = []
     func unique(_ file: String) -> String {
       let stem = URL(filePath: file).deletingPathExtension().lastPathComponent
@@ -467,5 +496,19 @@ private struct Lineup {
       }
       groups[position].entries.append(Entry(name: unique(input.file), model: input))
     }
+  }
+}
+
+extension Lineup.Group {
+  /// Exit records that are measured as they are, without a network.
+  fileprivate init(ofRecords records: RowInput) {
+    let name = URL(filePath: records.file).deletingPathExtension().lastPathComponent
+    self.init(
+      digest: records.checkpointDigest, entries: [Lineup.Entry(name: name, model: nil)],
+      network: {
+        throw FileError(
+          .missing, file: records.file,
+          "No model is named, and not all rows are exit records; name the checkpoint or the posterior to measure.")
+      })
   }
 }
