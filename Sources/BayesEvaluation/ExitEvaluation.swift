@@ -23,12 +23,16 @@ public struct ExitEvaluation: Sendable {
   /// The rows that come before those of a shard, for messages.
   private var firstRow = 0
   private let scores: [any OODScore]
+  /// What intervals that have no closed form are drawn with.
+  let resampling: Resampling
   private var accuracy = Accuracy()
   private var negativeLogLikelihood = NegativeLogLikelihood()
   private var brierScore = BrierScore()
   private var classes = ClassTally()
   private var conventions: [ExpectedCalibrationError]
   private var classwise: ClasswiseCalibrationError
+  private var classwiseBlocks: ClasswiseBlocks
+  private var smooth = SmoothCalibrationError()
   private var topAccuracies = [3, 5].map { TopKAccuracy($0) }
   private var disagreement = Disagreement()
   private var hasDraws = false
@@ -39,11 +43,13 @@ public struct ExitEvaluation: Sendable {
   ///   - outOfDistribution: the names of the foreign sets, in the order of the report.
   ///   - scores: the scores that tell them apart.
   ///   - binCount: the number of bins of the calibration error.
+  ///   - resampling: how intervals that have no closed form are drawn.
   /// - Precondition: no two sets and no two scores have one name.
   public init(
     index: Int, name: String, multiplyAdds: Int? = nil, outOfDistribution: [String] = [],
     scores: [any OODScore] = standardOODScores,
-    binCount: Int = ExpectedCalibrationError.defaultBinCount, settings: [String: Double] = [:]
+    binCount: Int = ExpectedCalibrationError.defaultBinCount, settings: [String: Double] = [:],
+    resampling: Resampling = Resampling()
   ) {
     precondition(
       Set(outOfDistribution).count == outOfDistribution.count
@@ -55,10 +61,12 @@ public struct ExitEvaluation: Sendable {
     self.multiplyAdds = multiplyAdds
     self.settings = settings
     self.scores = scores
+    self.resampling = resampling
     calibrationError = ExpectedCalibrationError(binCount: binCount)
     conventions = BinConvention.allCases.filter { $0 != .standard }
       .map { ExpectedCalibrationError(binCount: binCount, convention: $0) }
     classwise = ClasswiseCalibrationError(binCount: binCount)
+    classwiseBlocks = ClasswiseBlocks(binCount: binCount)
     inDistribution = RowGroup()
     self.outOfDistribution = outOfDistribution.map { ($0, RowGroup()) }
   }
@@ -75,7 +83,7 @@ public struct ExitEvaluation: Sendable {
   public func shard(firstRow: Int) -> ExitEvaluation {
     var shard = ExitEvaluation(
       index: index, name: name, outOfDistribution: outOfDistribution.map(\.name), scores: scores,
-      binCount: calibrationError.bins.count)
+      binCount: calibrationError.bins.count, resampling: resampling)
     shard.firstRow = firstRow
     return shard
   }
@@ -96,6 +104,8 @@ public struct ExitEvaluation: Sendable {
     calibrationError.update(batch)
     classes.update(batch)
     classwise.update(batch)
+    classwiseBlocks.update(batch)
+    smooth.update(batch)
     for index in conventions.indices { conventions[index].update(batch) }
     for index in topAccuracies.indices { topAccuracies[index].update(batch) }
     if prediction.sampleCount > 1 {
@@ -135,6 +145,8 @@ public struct ExitEvaluation: Sendable {
     brierScore.merge(other.brierScore)
     classes.merge(other.classes)
     classwise.merge(other.classwise)
+    classwiseBlocks.merge(other.classwiseBlocks)
+    smooth.merge(other.smooth)
     for index in conventions.indices { conventions[index].merge(other.conventions[index]) }
     for index in topAccuracies.indices { topAccuracies[index].merge(other.topAccuracies[index]) }
     hasDraws = hasDraws || other.hasDraws
@@ -188,7 +200,7 @@ public struct ExitEvaluation: Sendable {
       for metric in topAccuracies where try classes.value.count > metric.k {
         top.append(TopAccuracy(k: metric.k, value: try metric.value, interval: try metric.interval))
       }
-      return ExitDetails(
+      var details = ExitDetails(
         calibration: CalibrationDetails(
           maximum: try calibrationError.maximum, rootMeanSquare: try calibrationError.rootMeanSquare,
           classwise: try classwise.value,
@@ -196,10 +208,19 @@ public struct ExitEvaluation: Sendable {
             ? nil
             : EqualMassCalibrationError.value(
               uncertainties: losses.uncertainties, isCorrect: correct, order: order, binCount: binCount),
-          conventions: others),
+          smooth: try smooth.value, conventions: others),
         brier: try classwise.brierDecomposition,
         selection: SelectionResult(RiskCoverageCurve(order: order) { !correct[$0] }),
         topAccuracies: top, disagreement: hasDraws ? try disagreement.value : nil)
+      guard rowCount > 1 else { return details }
+      let cells = ConfidenceCells(
+        uncertainties: losses.uncertainties, isCorrect: correct, order: order,
+        conventions: [calibrationError.bins] + conventions.map(\.bins),
+        coverages: details.selection.risks.map(\.coverage))
+      var intervals = cells.intervals(of: details, ece: try calibrationError.value, resampling)
+      intervals.classwise = classwiseBlocks.interval(of: details.calibration.classwise, resampling)
+      details.intervals = intervals
+      return details
     }
   }
 
@@ -207,13 +228,24 @@ public struct ExitEvaluation: Sendable {
   private func results(of group: RowGroup) throws(EvaluationError) -> [String: ScoreResult] {
     var results: [String: ScoreResult] = [:]
     for score in scores {
-      guard let known = inDistribution.scores[score.name], known.scores.count == rowCount,
-        let foreign = group.scores[score.name], foreign.scores.count == group.rowCount
-      else { continue }
+      guard let (known, foreign) = samples(score.name, group) else { continue }
       // One after the other: the ranks of each take as much memory as its scores.
-      results[score.name] = ScoreResult(try ScoreSeparation(inDistribution: known, outOfDistribution: foreign))
+      results[score.name] = ScoreResult(
+        try ScoreSeparation(inDistribution: known, outOfDistribution: foreign), resampling)
     }
     return results
+  }
+
+  /// The values of a score that every row of the test set and of a foreign set has.
+  func samples(_ score: String, ofSet name: String) -> (known: ScoreSample, foreign: ScoreSample)? {
+    outOfDistribution.first { $0.name == name }.flatMap { samples(score, $0.group) }
+  }
+
+  private func samples(_ score: String, _ group: RowGroup) -> (known: ScoreSample, foreign: ScoreSample)? {
+    guard let known = inDistribution.scores[score], known.scores.count == rowCount,
+      let foreign = group.scores[score], foreign.scores.count == group.rowCount
+    else { return nil }
+    return (known, foreign)
   }
 }
 

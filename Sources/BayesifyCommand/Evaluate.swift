@@ -257,7 +257,8 @@ struct Evaluate: AsyncParsableCommand {
         exits: exits.indices.map { index in
           ExitEvaluation(
             index: index, name: exits[index].name, multiplyAdds: (costs ?? exits)[index].multiplyAdds,
-            outOfDistribution: ood.map(\.name), binCount: bins, settings: settings(index))
+            outOfDistribution: ood.map(\.name), binCount: bins, settings: settings(index),
+            resampling: Resampling(key: RandomKey(seed: execution.seed)))
         })
     }
     var contestants: [Contestant] = []

@@ -53,7 +53,7 @@ struct FloatOrder: Sendable, Equatable {
 
   /// The bits of a number, so changed that they compare as numbers do; both zeros have one key.
   @inline(__always)
-  private static func key(_ number: Float) -> UInt32 {
+  static func key(_ number: Float) -> UInt32 {
     let bits = (number + 0).bitPattern
     return bits ^ (bits >> 31 == 0 ? 0x8000_0000 : 0xFFFF_FFFF)
   }
