@@ -218,7 +218,7 @@ public struct ExitEvaluation: Sendable {
         conventions: [calibrationError.bins] + conventions.map(\.bins),
         coverages: details.selection.risks.map(\.coverage))
       var intervals = cells.intervals(of: details, ece: try calibrationError.value, resampling)
-      intervals.classwise = classwiseBlocks.interval(of: details.calibration.classwise, resampling)
+      intervals.classwise = classwiseBlocks.interval(of: details.calibration.classwise)
       details.intervals = intervals
       return details
     }

@@ -56,7 +56,6 @@ import _BayesTestSupport
     for (key, interval, value) in [
       ("ece", intervals.ece, result.ece.value), ("maximum", intervals.maximum, details.calibration.maximum),
       ("rootMeanSquare", intervals.rootMeanSquare, details.calibration.rootMeanSquare),
-      ("classwise", intervals.classwise, details.calibration.classwise),
       ("equalMass", intervals.equalMass, details.calibration.equalMass ?? .nan),
       ("aurc", intervals.aurc, details.selection.aurc),
       ("excessAURC", intervals.excessAURC, details.selection.excessAURC),
@@ -65,9 +64,14 @@ import _BayesTestSupport
       ("risk90", intervals.risks[1], details.selection.risks[1].risk),
       ("risk95", intervals.risks[2], details.selection.risks[2].risk),
     ] {
-      // Few blocks know their own scatter to 1/√(2 · 200), a twentieth.
-      try expectSame(interval, values.expected[key].numbers, value: value, tolerance: key == "classwise" ? 0.8 : 0.5, key)
+      try expectSame(interval, values.expected[key].numbers, value: value, key)
     }
+    // Blocks take no gap for luck, and so are wider than the bootstrap where gaps are; 200 of them know their scatter to a
+    // twentieth.
+    let (classwise, golden) = (try #require(intervals.classwise), values.expected["classwise"].numbers)
+    expectClose(details.calibration.classwise, golden[0], tolerance: 1e-6)
+    let ratio = (classwise.high - classwise.low) / (3.92 * golden[3])
+    #expect(0.9 < ratio && ratio < 1.5 && classwise.contains(golden[0]), "\(ratio)")
     let scores = try #require(result.ood[0].scores["maximumProbability"])
     for (key, interval, value) in [
       ("auprOut", scores.auprOutInterval, scores.auprOut), ("auprIn", scores.auprInInterval, scores.auprIn),
@@ -78,18 +82,18 @@ import _BayesTestSupport
     // Rules that put hardly a row elsewhere have hardly another interval.
     #expect(intervals.conventions.keys.sorted() == ["guo", "netcal", "torchmetrics"])
     for interval in intervals.conventions.values {
-      expectClose(interval.high, try #require(intervals.ece).high, tolerance: 1e-3)
+      expectClose(interval.high, intervals.ece?.high ?? .nan, tolerance: 1e-3)
     }
   }
 
   @Test(arguments: ["small", "large"])
   func differencesAreOfTheSameRows(name: String) throws {
     let values = try Case(name)
-    let comparison = try #require(
-      try Evaluation(of: [
-        ModelEvaluation(name: "first", kind: .map, exits: [values.models[0]]),
-        ModelEvaluation(name: "second", kind: .map, exits: [values.models[1]]),
-      ]).comparisons.first)
+    let comparisons = try Evaluation(of: [
+      ModelEvaluation(name: "first", kind: .map, exits: [values.models[0]]),
+      ModelEvaluation(name: "second", kind: .map, exits: [values.models[1]]),
+    ]).comparisons
+    let comparison = try #require(comparisons.first)
     let auroc = try #require(comparison.ood[0].auroc["maximumProbability"])
     for (difference, key) in [(comparison.ece, "eceDifference"), (auroc, "aurocDifference")] {
       let golden = values.expected[key].numbers
@@ -100,9 +104,8 @@ import _BayesTestSupport
     }
     // As if on different rows, the noise would be larger.
     let (first, second) = (try values.models[0].result, try values.models[1].result)
-    let unpaired = try #require(
-      try #require(second.ood[0].scores["maximumProbability"])
-        .aurocDifference(from: try #require(first.ood[0].scores["maximumProbability"])).interval)
+    let scores = try [first, second].map { try #require($0.ood[0].scores["maximumProbability"]) }
+    let unpaired = try #require(scores[1].aurocDifference(from: scores[0]).interval)
     let paired = try #require(auroc.interval)
     #expect(paired.high - paired.low < 0.8 * (unpaired.high - unpaired.low))
     func width(_ interval: Interval?) -> Double { interval.map { $0.high - $0.low } ?? .nan }
@@ -165,14 +168,14 @@ import _BayesTestSupport
     return evaluation
   }
 
-  /// Of 100 intervals of 95 %, fewer than 90 hold the truth once in 90 simulations (binomial); they are of one seed.
+  /// In a simulation of the same by NumPy 946 of 1000 did.
   @Test func intervalsHoldTheTrueError() throws {
-    let covered = try (0..<100).filter { trial in
+    let covered = try (0..<200).filter { trial in
       let evaluation = try miscalibrated(
-        RandomKey(seed: 11).child(trial), count: 600, resampling: Resampling(count: 300, key: RandomKey(seed: 5)))
+        RandomKey(seed: 11).child(trial), count: 600, resampling: Resampling(count: 200, key: RandomKey(seed: 5)))
       return try evaluation.result.details?.intervals?.ece?.contains(0.1) == true
     }
-    #expect(covered.count >= 90, "\(covered.count)")
+    #expect(covered.count >= 180, "\(covered.count)")
   }
 
   /// Known scores of N(0, 1) and foreign ones of N(1.5, 1), whose rates follow from the distribution.
@@ -191,10 +194,10 @@ import _BayesTestSupport
       let normals = RandomKey(seed: 12).child(trial).normals([600])
       let result = try separation(
         known: Array(normals.elements[..<300]), foreign: normals.elements[300...].map { $0 + 1.5 })
-      if try #require(result.falsePositiveRateInterval(Resampling())).contains(rate) { covered.0 += 1 }
-      if try #require(result.averagePrecisionInterval(positive: .outOfDistribution)).contains(precision) { covered.1 += 1 }
+      if result.falsePositiveRateInterval(Resampling())?.contains(rate) == true { covered.0 += 1 }
+      if result.averagePrecisionInterval(positive: .outOfDistribution)?.contains(precision) == true { covered.1 += 1 }
       // By symmetry the same.
-      if try #require(result.averagePrecisionInterval(positive: .inDistribution)).contains(precision) { covered.2 += 1 }
+      if result.averagePrecisionInterval(positive: .inDistribution)?.contains(precision) == true { covered.2 += 1 }
     }
     #expect(covered.0 >= 90 && covered.1 >= 90 && covered.2 >= 90, "\(covered)")
   }
@@ -208,7 +211,7 @@ import _BayesTestSupport
     #expect(try other.models[0].result.ece == first.models[0].result.ece)
   }
 
-  /// Above 100,000 rows blocks are drawn in place of rows, and cells hold many of them.
+  /// Cells that hold hundreds of rows, by what is known in closed form.
   @Test func manyRowsHaveTheIntervalsOfTheirErrors() throws {
     let resampling = Resampling(count: 400, key: RandomKey(seed: 2))
     let count = 100_001
@@ -221,12 +224,12 @@ import _BayesTestSupport
     let accuracies = [0.45, 0.55, 0.65, 0.75, 0.85]
     let deviation = (accuracies.reduce(0) { $0 + $1 * (1 - $1) } / 5 / Double(count)).squareRoot()
     expectClose((interval.high - interval.low) / (3.92 * deviation), 1, tolerance: 0.2)
-    let difference = try #require(
-      try Evaluation(of: [
-        ModelEvaluation(name: "a", kind: .map, exits: [other]),
-        ModelEvaluation(name: "b", kind: .map, exits: [evaluation]),
-      ]).comparisons.first?.ece)
-    let width = try #require(difference.interval).high - (try #require(difference.interval)).low
+    let comparisons = try Evaluation(of: [
+      ModelEvaluation(name: "a", kind: .map, exits: [other]),
+      ModelEvaluation(name: "b", kind: .map, exits: [evaluation]),
+    ]).comparisons
+    let difference = try #require(comparisons.first?.ece.interval)
+    let width = difference.high - difference.low
     // Rows of two draws are independent, so that variances add up.
     expectClose(width / (3.92 * deviation * 2.0.squareRoot()), 1, tolerance: 0.25)
   }
@@ -243,12 +246,13 @@ import _BayesTestSupport
     try single.update(
       Prediction(logits: Tensor(zeros: [1, 49, 2]), likelihood: .categorical, exit: 0),
       labels: Array(repeating: 0, count: 49))
-    let alike = try #require(try single.result.details?.intervals)
+    let filled = try single.result
+    let alike = try #require(filled.details?.intervals)
     #expect(alike.ece == Interval(low: 0.5, high: 0.5) && alike.aurc == Interval(low: 0, high: 0))
     var perfect = try separation(known: [1, 2, 3], foreign: [4, 5, 6])
     #expect(perfect.falsePositiveRateInterval(Resampling()) == Interval(low: 0, high: 0))
     #expect(perfect.averagePrecisionInterval(positive: .inDistribution) == Interval(low: 1, high: 1))
     perfect = try separation(known: [1, 1], foreign: [1, 1])
-    #expect(try #require(perfect.falsePositiveRateInterval(Resampling())) == Interval(low: 1, high: 1))
+    #expect(perfect.falsePositiveRateInterval(Resampling()) == Interval(low: 1, high: 1))
   }
 }

@@ -1,6 +1,6 @@
 import BayesTensor
 
-/// Gaps between frequencies and probabilities in every class's bins, by blocks of rows that are drawn as wholes.
+/// Gaps between frequencies and probabilities in every class's bins, by 200 blocks of rows whose scatter gives the error's own.
 ///
 /// - Cost: memory for `200 · classes · bins` numbers.
 struct ClasswiseBlocks: Sendable, Equatable {
@@ -50,31 +50,27 @@ struct ClasswiseBlocks: Sendable, Equatable {
     }
   }
 
-  /// The interval of the classwise calibration error; `nil` above 100 classes and below two rows.
-  func interval(of value: Double, _ resampling: Resampling) -> Interval? {
+  /// The normal interval of the classwise calibration error, cut to `0...1`; `nil` above 100 classes and below two rows.
+  ///
+  /// No gap counts as changing its sign, so that the interval is a little wide where gaps are luck alone.
+  func interval(of value: Double) -> Interval? {
     guard classCount <= Self.classLimit, rowCount > 1 else { return nil }
     let (blockCount, width) = (min(Resampling.blockCount, rowCount), classCount * bins.count)
-    var tables = PoissonTables()
-    let table = tables.index(ofMean: 1)
-    // Bins that no row is in stay at zero.
-    let used = (0..<width).filter { index in (0..<blockCount).contains { gaps[$0 * width + index] != 0 } }
-    let dense = (0..<blockCount).map { block in used.map { gaps[block * width + $0] } }
-    var values: [Double] = []
-    for index in 0..<resampling.count {
-      let uniforms = resampling.key.child(index).coarseUniforms(blockCount)
-      var sums = [Double](repeating: 0, count: used.count)
-      var rows = 0
-      for block in 0..<blockCount {
-        let count = tables.number(table, uniforms[block])
-        guard count > 0 else { continue }
-        rows += count * (rowCount / Resampling.blockCount + (block < rowCount % Resampling.blockCount ? 1 : 0))
-        let own = dense[block]
-        let weight = Double(count)
-        for position in sums.indices { sums[position] += weight * own[position] }
-      }
-      values.append(sums.reduce(0) { $0 + abs($1) } / Double(rows) / Double(classCount))
+    let signs = (0..<width).map { index -> Double in
+      let sum = (0..<blockCount).reduce(0) { $0 + gaps[$1 * width + index] }
+      return sum > 0 ? 1 : sum < 0 ? -1 : 0
     }
-    return resampling.interval(of: values, at: value, within: 0...1)
+    var squares = 0.0
+    for block in 0..<blockCount {
+      let own = (0..<width).reduce(0) { $0 + signs[$1] * gaps[block * width + $1] }
+      let rows = rowCount / Resampling.blockCount + (block < rowCount % Resampling.blockCount ? 1 : 0)
+      // What a block adds to the error beyond its share of the rows.
+      let excess = own / Double(classCount) - value * Double(rows)
+      squares += excess * excess
+    }
+    let variance = squares * Double(blockCount) / Double(blockCount - 1)
+    let interval = Interval.normal(center: value, standardError: variance.squareRoot() / Double(rowCount))
+    return Interval(low: max(0, interval.low), high: min(1, interval.high))
   }
 
   private mutating func extend(to count: Int) {

@@ -3,20 +3,22 @@ import RealModule
 
 /// Rows from the most to the least confident in cells of neighbours, from which sets of rows are drawn anew.
 ///
-/// Up to 512 rows each is a cell of its own, and more rows make up about as many cells, further cut where a bin of confidence
+/// Up to 256 rows each is a cell of its own, and more rows make up about as many cells, further cut where a bin of confidence
 /// ends.  As many right and wrong rows of a cell are drawn as Poisson numbers of their counts say, which is what drawing each
 /// row by itself comes to; within a cell rows count as equally confident, and wrong ones as spread evenly.
 ///
 /// - Cost: does not grow with the number of rows, but for making the cells.
 struct ConfidenceCells: Sendable {
-  private static let count = 512
+  private static let count = 256
 
   /// `[cells]`, the most confident first.
   private var right: [Int] = []
   private var wrong: [Int] = []
   private var confidences: [Double] = []
-  /// The bin of each cell by each convention, `[conventions][cells]`; `nil` where the convention drops it.
-  private var bins: [[Int?]]
+  /// Cells that all conventions put into the same bins follow one another: their ranges.
+  private var runs: [Range<Int>] = []
+  /// The bin of each run by each convention, `[runs][conventions]`; `nil` where the convention drops it.
+  private var bins: [[Int?]] = []
   private let conventions: [UnitIntervalBins]
   private let equalMassBinCount: Int
   private let coverages: [Double]
@@ -31,7 +33,6 @@ struct ConfidenceCells: Sendable {
     self.conventions = conventions
     self.coverages = coverages
     equalMassBinCount = conventions[0].count
-    bins = conventions.map { _ in [] }
     let most = max(1, (order.places.count + Self.count - 1) / Self.count)
     var current = [Int?](repeating: nil, count: conventions.count)
     var (rightCount, wrongCount, sum) = (0, 0, 0.0)
@@ -40,8 +41,13 @@ struct ConfidenceCells: Sendable {
       cells.right.append(rightCount)
       cells.wrong.append(wrongCount)
       cells.confidences.append(sum / Double(rightCount + wrongCount))
-      for index in current.indices { cells.bins[index].append(current[index]) }
       (rightCount, wrongCount, sum) = (0, 0, 0)
+    }
+    func closeRun(_ cells: inout ConfidenceCells) {
+      let first = cells.runs.last?.upperBound ?? 0
+      guard first < cells.right.count else { return }
+      cells.runs.append(first..<cells.right.count)
+      cells.bins.append(current)
     }
     var previous: Float?
     for place in order.places {
@@ -56,6 +62,7 @@ struct ConfidenceCells: Sendable {
         }
         if !isSame {
           close(&self)
+          closeRun(&self)
           for (index, bins) in conventions.enumerated() {
             current[index] = bins.index(of: bins.convention.reading(confidence))
           }
@@ -66,6 +73,7 @@ struct ConfidenceCells: Sendable {
       sum += confidence
     }
     close(&self)
+    closeRun(&self)
   }
 
   /// Quantities of a set of rows.
@@ -123,15 +131,21 @@ struct ConfidenceCells: Sendable {
     let rowCount = right.reduce(0, +) + wrongCount
     guard rowCount > 0 else { return values }
     let total = Double(rowCount)
+    let sums = runs.map { cells in
+      var (count, gap) = (0, 0.0)
+      for cell in cells {
+        count += right[cell] + wrong[cell]
+        gap += Double(right[cell]) - Double(right[cell] + wrong[cell]) * confidences[cell]
+      }
+      return (count: count, gap: gap)
+    }
     for (index, convention) in conventions.enumerated() {
       var gaps = [Double](repeating: 0, count: convention.totalCount)
       var counts = [Int](repeating: 0, count: convention.totalCount)
-      let places = bins[index]
-      for cell in right.indices {
-        guard let bin = places[cell] else { continue }
-        let count = right[cell] + wrong[cell]
-        gaps[bin] += Double(right[cell]) - Double(count) * confidences[cell]
-        counts[bin] += count
+      for (run, sum) in sums.enumerated() {
+        guard let bin = bins[run][index] else { continue }
+        gaps[bin] += sum.gap
+        counts[bin] += sum.count
       }
       values.errors[index] = gaps.reduce(0) { $0 + abs($1) } / total
       guard index == 0 else { continue }

@@ -9,7 +9,7 @@ public struct ResampledIntervals: Sendable, Hashable, Codable {
   /// As in `CalibrationDetails`.
   public var maximum: Interval?
   public var rootMeanSquare: Interval?
-  /// From 200 blocks of rows; `nil` above 100 classes.
+  /// Normal, from the scatter of 200 blocks of rows; `nil` above 100 classes.
   public var classwise: Interval?
   public var equalMass: Interval?
   /// By name of the convention.

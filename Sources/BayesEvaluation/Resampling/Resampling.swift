@@ -3,7 +3,8 @@ public import BayesTensor
 /// How often rows are drawn anew for an interval, and by which randomness.
 ///
 /// Sets of rows are drawn with Poisson numbers: each row as often as a number of mean one says, so that the size of a set
-/// varies too, of which no quantity here depends.  The interval reaches from the 2.5 % to the 97.5 % quantile of the
+/// varies too, on which no quantity here depends.  Rows that count alike are drawn together, their number being a Poisson
+/// number of larger mean, so that the cost does not grow with the rows.  The interval reaches from the 2.5 % to the 97.5 % quantile of the
 /// quantity on the sets drawn, moved by as much as their mean lies above the quantity itself: on fewer different rows an
 /// absolute value, as that of a calibration gap, is larger by luck.
 ///
@@ -15,10 +16,8 @@ public struct Resampling: Sendable, Hashable {
   public var count: Int
   public var key: RandomKey
 
-  /// The most rows that are drawn one by one where there are no cells of rows; more make up 200 blocks, drawn as wholes.
-  public static let rowLimit = 100_000
-  /// The blocks of more rows: row `i` is in block `i mod 200`.
-  public static let blockCount = 200
+  /// The blocks of rows where quantities of blocks are looked at: row `i` is in block `i mod 200`.
+  static let blockCount = 200
 
   /// - Precondition: at least two sets are drawn.
   public init(count: Int = 1000, key: RandomKey = RandomKey(seed: 0)) {
