@@ -108,10 +108,12 @@ public struct SmoothCalibrationError: Metric, Equatable {
         // Clenshaw's sum of the series at the middle of each part.
         let cosine = Double.cos(Double.pi * (Double(point) + 0.5) / Double(Self.pointCount))
         var (next, afterNext) = (0.0, 0.0)
-        for k in stride(from: termCount, to: 0, by: -1) {
+        var k = termCount
+        while k > 0 {
           let current = terms[k] + 2 * cosine * next - afterNext
           afterNext = next
           next = current
+          k -= 1
         }
         sum += abs(terms[0] + cosine * next - afterNext)
       }
