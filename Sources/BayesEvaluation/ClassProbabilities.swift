@@ -26,28 +26,32 @@ public struct ClassProbabilities: Sendable, Equatable {
     let (rowCount, classCount) = (values.shape[0], values.shape[1])
     var predictedClasses = [Int](repeating: 0, count: rowCount)
     var confidences = [Double](repeating: 0, count: rowCount)
-    for row in 0..<rowCount {
-      var sum = 0.0
-      var best = 0
-      for column in 0..<classCount {
-        let p = values[row, column]
-        // Written so that a NaN fails; rounding may carry a sum of sample weights just above one.
-        guard p >= 0, p <= 1 + 1e-9 else {
+    try values.withSpan { (values) throws(EvaluationError) in
+      for row in 0..<rowCount {
+        let start = row * classCount
+        var sum = 0.0
+        var best = 0
+        var largest = -Double.infinity
+        for column in 0..<classCount {
+          let p = values[start + column]
+          // Written so that a NaN fails; rounding may carry a sum of sample weights just above one.
+          guard p >= 0, p <= 1 + 1e-9 else {
+            throw EvaluationError(
+              .probability, row: firstRow + row,
+              "The probability of class \(column) in row \(firstRow + row) is \(p); it must be a number "
+                + "from 0 to 1.")
+          }
+          sum += p
+          if p > largest { (best, largest) = (column, p) }
+        }
+        guard abs(sum - 1) <= Self.sumTolerance else {
           throw EvaluationError(
             .probability, row: firstRow + row,
-            "The probability of class \(column) in row \(firstRow + row) is \(p); it must be a number "
-              + "from 0 to 1.")
+            "The probabilities of row \(firstRow + row) sum to \(sum), not to 1.")
         }
-        sum += p
-        if p > values[row, best] { best = column }
+        predictedClasses[row] = best
+        confidences[row] = min(1, largest)
       }
-      guard abs(sum - 1) <= Self.sumTolerance else {
-        throw EvaluationError(
-          .probability, row: firstRow + row,
-          "The probabilities of row \(firstRow + row) sum to \(sum), not to 1.")
-      }
-      predictedClasses[row] = best
-      confidences[row] = min(1, values[row, best])
     }
     self.values = values
     self.predictedClasses = predictedClasses
@@ -65,6 +69,13 @@ public struct LabelledProbabilities: Sendable, Equatable {
   public let probabilities: ClassProbabilities
   /// One class index a row.
   public let labels: [Int]
+  /// `−log p(label)` of each row, in nats; infinite where that probability is zero.
+  let negativeLogLikelihoods: [Double]
+  /// `Σₖ (pₖ − [k = label])²` of each row.
+  let squaredErrors: [Double]
+  /// How many classes come before each row's label: the more probable ones, and of equally probable ones those of lower
+  /// index.
+  let labelRanks: [Int]
 
   /// Checks and joins a batch and its labels.
   ///
@@ -78,6 +89,26 @@ public struct LabelledProbabilities: Sendable, Equatable {
       labels, rowCount: probabilities.rowCount, classCount: probabilities.classCount, firstRow: firstRow)
     self.probabilities = probabilities
     self.labels = labels
+    var likelihoods = [Double](repeating: 0, count: labels.count)
+    var (squares, ranks) = (likelihoods, [Int](repeating: 0, count: labels.count))
+    let classCount = probabilities.classCount
+    probabilities.values.withSpan { values in
+      for (row, label) in labels.enumerated() {
+        let start = row * classCount
+        let own = values[start + label]
+        var (sum, ahead) = (0.0, 0)
+        for column in 0..<classCount {
+          let p = values[start + column]
+          let difference = p - (column == label ? 1 : 0)
+          sum += difference * difference
+          if p > own || (p == own && column < label) { ahead += 1 }
+        }
+        likelihoods[row] = -Double.log(min(1, own))
+        squares[row] = sum
+        ranks[row] = ahead
+      }
+    }
+    (negativeLogLikelihoods, squaredErrors, labelRanks) = (likelihoods, squares, ranks)
   }
 
   /// Checks a batch of probabilities `[batch, classes]` and its labels.
@@ -92,21 +123,6 @@ public struct LabelledProbabilities: Sendable, Equatable {
 
   /// Whether the most probable class of a row is its label.
   func isCorrect(_ row: Int) -> Bool { probabilities.predictedClasses[row] == labels[row] }
-
-  /// `−log p(label)` of a row, in nats; infinite where that probability is zero.
-  func negativeLogLikelihood(_ row: Int) -> Double {
-    -Double.log(min(1, probabilities.values[row, labels[row]]))
-  }
-
-  /// `Σₖ (pₖ − [k = label])²` of a row.
-  func squaredError(_ row: Int) -> Double {
-    var sum = 0.0
-    for column in 0..<probabilities.classCount {
-      let difference = probabilities.values[row, column] - (column == labels[row] ? 1 : 0)
-      sum += difference * difference
-    }
-    return sum
-  }
 }
 
 /// Refuses labels that do not fit `rowCount` rows of `classCount` classes.

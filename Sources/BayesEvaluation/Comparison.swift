@@ -29,9 +29,8 @@ public struct OODComparison: Sendable, Hashable, Codable {
 
 /// One exit of a model against the same exit of a reference, on the same rows.
 ///
-/// Accuracy, NLL and Brier score are compared row by row (the normal interval of the mean paired
-/// difference).  ECE and AUROC are compared as if the two models had seen different rows, which
-/// overstates the noise, since models err on the same rows.
+/// All are compared on the same rows: accuracy, NLL and Brier score by the normal interval of the mean paired difference,
+/// ECE by sets of rows drawn anew for both models at once, AUROC by DeLong's paired standard error.
 public struct Comparison: Sendable, Hashable, Codable {
   public var model: String
   public var reference: String
@@ -71,7 +70,6 @@ extension Comparison {
         "'\(model)' was evaluated on \(exit.rowCount) rows and '\(reference)' on \(other.rowCount); "
           + "models are compared on the same rows.")
     }
-    let calibration = try [exit.calibrationError.standardError, other.calibrationError.standardError]
     self.init(
       model: model, reference: reference, exit: exit.index,
       accuracy: Difference(
@@ -85,7 +83,8 @@ extension Comparison {
         zip(exit.losses.squaredErrors, other.losses.squaredErrors).lazy.map { Double($0) - Double($1) },
         value: result.brier - otherResult.brier),
       ece: Difference(
-        value: result.ece.value - otherResult.ece.value, standardErrors: calibration),
+        calibrationErrorsOf: exit.losses, minus: other.losses, value: result.ece.value - otherResult.ece.value,
+        binCount: exit.calibrationError.bins.count, exit.resampling),
       ood: [])
     ood = result.ood.compactMap { set in
       otherResult.ood.first { $0.name == set.name }.map { otherSet in
@@ -93,7 +92,12 @@ extension Comparison {
           name: set.name,
           auroc: set.scores.reduce(into: [:]) { differences, entry in
             guard let otherScore = otherSet.scores[entry.key] else { return }
-            differences[entry.key] = entry.value.aurocDifference(from: otherScore)
+            let unpaired = entry.value.aurocDifference(from: otherScore)
+            guard let own = exit.samples(entry.key, ofSet: set.name),
+              let theirs = other.samples(entry.key, ofSet: set.name),
+              let paired = Difference(aurocOf: own, minus: theirs, value: unpaired.value)
+            else { return differences[entry.key] = unpaired }
+            differences[entry.key] = paired
           })
       }
     }

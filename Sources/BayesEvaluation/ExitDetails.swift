@@ -8,6 +8,8 @@ public struct ExitDetails: Sendable, Hashable, Codable {
   public var topAccuracies: [TopAccuracy]
   /// `nil` without draws.
   public var disagreement: Disagreement.Value?
+  /// From rows drawn anew; `nil` below two rows, and absent from reports of earlier versions.
+  public var intervals: ResampledIntervals?
 }
 
 /// Calibration errors by other definitions, over as many bins as `ExitResult.ece`.
@@ -20,6 +22,8 @@ public struct CalibrationDetails: Sendable, Hashable, Codable {
   public var classwise: Double
   /// Over bins of equally many rows; `nil` where there are fewer rows than bins.
   public var equalMass: Double?
+  /// Smoothed by a kernel in place of bins; absent from reports of earlier versions.
+  public var smooth: Double?
   /// The expected calibration error by the rules of other tools, by name.
   public var conventions: [String: Double]
 }

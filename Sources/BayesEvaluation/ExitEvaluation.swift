@@ -4,7 +4,8 @@ import BayesTensor
 /// The evaluation of one exit of one model, fed batch by batch.
 ///
 /// Counts and sums are bounded; where there are foreign rows, the rank metrics keep 4 bytes a row for each score (test
-/// and foreign rows), and paired comparisons and the order of confidences keep 13 bytes a test row.
+/// and foreign rows), and paired comparisons and the order of confidences keep 13 bytes a test row.  While ranks are
+/// computed, 8 bytes a row come on top.
 public struct ExitEvaluation: Sendable {
   /// The exit's index, from zero for the earliest.
   public let index: Int
@@ -25,13 +26,19 @@ public struct ExitEvaluation: Sendable {
   /// The losses of each test row, in order, for comparisons with other models.
   private(set) var losses = RowLosses()
   private(set) var calibrationError: ExpectedCalibrationError
+  /// The rows that come before those of a shard, for messages.
+  private var firstRow = 0
   private let scores: [any OODScore]
+  /// What intervals that have no closed form are drawn with.
+  let resampling: Resampling
   private var accuracy = Accuracy()
   private var negativeLogLikelihood = NegativeLogLikelihood()
   private var brierScore = BrierScore()
   private var classes = ClassTally()
   private var conventions: [ExpectedCalibrationError]
   private var classwise: ClasswiseCalibrationError
+  private var classwiseBlocks: ClasswiseBlocks
+  private var smooth = SmoothCalibrationError()
   private var topAccuracies = [3, 5].map { TopKAccuracy($0) }
   private var disagreement = Disagreement()
   private var hasDraws = false
@@ -42,11 +49,13 @@ public struct ExitEvaluation: Sendable {
   ///   - outOfDistribution: the names of the foreign sets, in the order of the report.
   ///   - scores: the scores that tell them apart.
   ///   - binCount: the number of bins of the calibration error.
+  ///   - resampling: how intervals that have no closed form are drawn.
   /// - Precondition: no two sets and no two scores have one name.
   public init(
     index: Int, name: String, multiplyAdds: Int? = nil, outOfDistribution: [String] = [],
     scores: [any OODScore] = standardOODScores,
-    binCount: Int = ExpectedCalibrationError.defaultBinCount, settings: [String: Double] = [:]
+    binCount: Int = ExpectedCalibrationError.defaultBinCount, settings: [String: Double] = [:],
+    resampling: Resampling = Resampling()
   ) {
     precondition(
       Set(outOfDistribution).count == outOfDistribution.count
@@ -58,10 +67,12 @@ public struct ExitEvaluation: Sendable {
     self.multiplyAdds = multiplyAdds
     self.settings = settings
     self.scores = scores
+    self.resampling = resampling
     calibrationError = ExpectedCalibrationError(binCount: binCount)
     conventions = BinConvention.allCases.filter { $0 != .standard }
       .map { ExpectedCalibrationError(binCount: binCount, convention: $0) }
     classwise = ClasswiseCalibrationError(binCount: binCount)
+    classwiseBlocks = ClasswiseBlocks(binCount: binCount)
     inDistribution = RowGroup()
     self.outOfDistribution = outOfDistribution.map { ($0, RowGroup()) }
   }
@@ -69,24 +80,42 @@ public struct ExitEvaluation: Sendable {
   /// The number of test rows so far.
   public var rowCount: Int { accuracy.rowCount }
 
+  /// An evaluation of the same sets, scores and bins without rows, for rows that are merged into this one.
+  ///
+  /// Blocks of rows may so be evaluated side by side; merged in their order, they give the same bits whoever computed
+  /// them.
+  ///
+  /// - Parameter firstRow: the index of the first row in its whole set; for messages.
+  public func shard(firstRow: Int) -> ExitEvaluation {
+    var shard = ExitEvaluation(
+      index: index, name: name, outOfDistribution: outOfDistribution.map(\.name), scores: scores,
+      binCount: calibrationError.bins.count, resampling: resampling)
+    shard.firstRow = firstRow
+    shard.trust = trust.map { TrustTally($0.rule) }
+    shard.examples = examples.map { ExampleTally(count: $0.count) }
+    return shard
+  }
+
   /// Adds test rows; nothing is added where it throws.
   ///
   /// - Throws: `EvaluationError.Code.unsupported` for a likelihood without classes; `.probability`,
   ///   `.label`, `.score`, `.shape`, naming the row counted over all updates.
   public mutating func update(_ prediction: Prediction, labels: [Int]) throws(EvaluationError) {
-    var group = inDistribution
     // Scores tell foreign rows apart; without any there is nothing to keep them for.
-    let (probabilities, split) = try group.update(prediction, scores: outOfDistribution.isEmpty ? [] : scores)
-    let batch = try LabelledProbabilities(probabilities, labels: labels, firstRow: rowCount)
+    let rows = try RowGroup.Rows(
+      prediction, scores: outOfDistribution.isEmpty ? [] : scores, firstRow: firstRow + inDistribution.rowCount)
+    let batch = try LabelledProbabilities(rows.probabilities, labels: labels, firstRow: firstRow + rowCount)
     try trust?.update(prediction, labels: labels)
-    inDistribution = group
-    examples?.update(batch, entropies: split.total)
+    inDistribution.add(rows)
+    examples?.update(batch, entropies: rows.split.total)
     accuracy.update(batch)
     negativeLogLikelihood.update(batch)
     brierScore.update(batch)
     calibrationError.update(batch)
     classes.update(batch)
     classwise.update(batch)
+    classwiseBlocks.update(batch)
+    smooth.update(batch)
     for index in conventions.indices { conventions[index].update(batch) }
     for index in topAccuracies.indices { topAccuracies[index].update(batch) }
     if prediction.sampleCount > 1 {
@@ -106,10 +135,10 @@ public struct ExitEvaluation: Sendable {
     guard let position = outOfDistribution.firstIndex(where: { $0.name == name }) else {
       preconditionFailure("There is no out-of-distribution set '\(name)' in this evaluation.")
     }
-    var group = outOfDistribution[position].group
-    _ = try group.update(prediction, scores: scores)
+    let rows = try RowGroup.Rows(
+      prediction, scores: scores, firstRow: firstRow + outOfDistribution[position].group.rowCount)
     try trust?.update(prediction, outOfDistribution: name)
-    outOfDistribution[position].group = group
+    outOfDistribution[position].group.add(rows)
   }
 
   /// Adds the rows of a later shard of the same evaluation.
@@ -127,6 +156,8 @@ public struct ExitEvaluation: Sendable {
     brierScore.merge(other.brierScore)
     classes.merge(other.classes)
     classwise.merge(other.classwise)
+    classwiseBlocks.merge(other.classwiseBlocks)
+    smooth.merge(other.smooth)
     for index in conventions.indices { conventions[index].merge(other.conventions[index]) }
     for index in topAccuracies.indices { topAccuracies[index].merge(other.topAccuracies[index]) }
     hasDraws = hasDraws || other.hasDraws
@@ -153,7 +184,7 @@ public struct ExitEvaluation: Sendable {
           OODResult(
             name: name, rowCount: group.rowCount, uncertainty: group.uncertainty,
             confidenceHistogram: try group.histogram.value,
-            scores: try separations(of: group).mapValues { ScoreResult($0) }))
+            scores: try results(of: group)))
       }
       return ExitResult(
         index: index, name: self.name, multiplyAdds: multiplyAdds, rowCount: rowCount,
@@ -175,38 +206,60 @@ public struct ExitEvaluation: Sendable {
   private var details: ExitDetails {
     get throws(EvaluationError) {
       let binCount = calibrationError.bins.count
+      let order = FloatOrder(losses.uncertainties)
+      let correct = losses.correct
       var others: [String: Double] = [:]
       for metric in conventions { others[metric.bins.convention.rawValue] = try metric.value }
       var top: [TopAccuracy] = []
       for metric in topAccuracies where try classes.value.count > metric.k {
         top.append(TopAccuracy(k: metric.k, value: try metric.value, interval: try metric.interval))
       }
-      return ExitDetails(
+      var details = ExitDetails(
         calibration: CalibrationDetails(
           maximum: try calibrationError.maximum, rootMeanSquare: try calibrationError.rootMeanSquare,
           classwise: try classwise.value,
           equalMass: rowCount < binCount
             ? nil
             : EqualMassCalibrationError.value(
-              uncertainties: losses.uncertainties, isCorrect: losses.correct, binCount: binCount),
-          conventions: others),
+              uncertainties: losses.uncertainties, isCorrect: correct, order: order, binCount: binCount),
+          smooth: try smooth.value, conventions: others),
         brier: try classwise.brierDecomposition,
-        selection: SelectionResult(
-          RiskCoverageCurve(uncertainties: losses.uncertainties, isWrong: losses.correct.map { !$0 })),
+        selection: SelectionResult(RiskCoverageCurve(order: order) { !correct[$0] }),
         topAccuracies: top, disagreement: hasDraws ? try disagreement.value : nil)
+      guard rowCount > 1 else { return details }
+      let cells = ConfidenceCells(
+        uncertainties: losses.uncertainties, isCorrect: correct, order: order,
+        conventions: [calibrationError.bins] + conventions.map(\.bins),
+        coverages: details.selection.risks.map(\.coverage))
+      var intervals = cells.intervals(of: details, ece: try calibrationError.value, resampling)
+      intervals.classwise = classwiseBlocks.interval(of: details.calibration.classwise)
+      details.intervals = intervals
+      return details
     }
   }
 
   /// A score counts only where it could be computed for every row of both sets.
-  private func separations(of group: RowGroup) throws(EvaluationError) -> [String: ScoreSeparation] {
-    var separations: [String: ScoreSeparation] = [:]
+  private func results(of group: RowGroup) throws(EvaluationError) -> [String: ScoreResult] {
+    var results: [String: ScoreResult] = [:]
     for score in scores {
-      guard let known = inDistribution.scores[score.name], known.scores.count == rowCount,
-        let foreign = group.scores[score.name], foreign.scores.count == group.rowCount
-      else { continue }
-      separations[score.name] = try ScoreSeparation(inDistribution: known, outOfDistribution: foreign)
+      guard let (known, foreign) = samples(score.name, group) else { continue }
+      // One after the other: the ranks of each take as much memory as its scores.
+      results[score.name] = ScoreResult(
+        try ScoreSeparation(inDistribution: known, outOfDistribution: foreign), resampling)
     }
-    return separations
+    return results
+  }
+
+  /// The values of a score that every row of the test set and of a foreign set has.
+  func samples(_ score: String, ofSet name: String) -> (known: ScoreSample, foreign: ScoreSample)? {
+    outOfDistribution.first { $0.name == name }.flatMap { samples(score, $0.group) }
+  }
+
+  private func samples(_ score: String, _ group: RowGroup) -> (known: ScoreSample, foreign: ScoreSample)? {
+    guard let known = inDistribution.scores[score], known.scores.count == rowCount,
+      let foreign = group.scores[score], foreign.scores.count == group.rowCount
+    else { return nil }
+    return (known, foreign)
   }
 }
 
@@ -224,33 +277,40 @@ private struct RowGroup: Sendable {
     MeanUncertainty(total: total.mean, aleatoric: aleatoric.mean, epistemic: epistemic.mean)
   }
 
-  /// Adds a batch and gives back its probabilities and uncertainty.
-  mutating func update(
-    _ prediction: Prediction, scores definitions: [any OODScore]
-  ) throws(EvaluationError) -> (ClassProbabilities, UncertaintySplit) {
-    try checkHasClasses(prediction)
-    let split = prediction.uncertaintySplit()
-    let probabilities = try ClassProbabilities(split.probabilities, firstRow: rowCount)
-    for definition in definitions where definition.isDefined(for: prediction) {
-      try scores[definition.name, default: ScoreSample()].update(
-        definition.values(of: prediction, split: split).elements, named: definition.name)
+  /// What is added of a batch, computed and checked before anything is.
+  struct Rows {
+    let probabilities: ClassProbabilities
+    fileprivate let split: UncertaintySplit
+    fileprivate var scores: [(name: String, values: [Float])] = []
+
+    init(
+      _ prediction: Prediction, scores definitions: [any OODScore], firstRow: Int
+    ) throws(EvaluationError) {
+      try checkHasClasses(prediction)
+      split = prediction.uncertaintySplit()
+      probabilities = try ClassProbabilities(split.probabilities, firstRow: firstRow)
+      for definition in definitions where definition.isDefined(for: prediction) {
+        let values = try definition.values(of: prediction, split: split).elements
+        scores.append(
+          (definition.name, try ScoreSample.checked(values, named: definition.name, firstRow: firstRow)))
+      }
     }
-    histogram.update(probabilities)
-    for row in 0..<probabilities.rowCount {
-      total.add(split.total[row])
-      aleatoric.add(split.aleatoric[row])
-      epistemic.add(split.epistemic[row])
+  }
+
+  mutating func add(_ rows: Rows) {
+    for (name, values) in rows.scores { scores[name, default: ScoreSample()].append(values) }
+    histogram.update(rows.probabilities)
+    for row in 0..<rows.probabilities.rowCount {
+      total.add(rows.split.total[row])
+      aleatoric.add(rows.split.aleatoric[row])
+      epistemic.add(rows.split.epistemic[row])
     }
-    return (probabilities, split)
   }
 
   mutating func merge(_ other: RowGroup) {
     histogram.merge(other.histogram)
-    scores.merge(other.scores) { first, second in
-      var both = first
-      both.merge(second)
-      return both
-    }
+    // In place: a copy of what all earlier rows left would cost more than the rows.
+    for (name, sample) in other.scores { scores[name, default: ScoreSample()].merge(sample) }
     total.merge(other.total)
     aleatoric.merge(other.aleatoric)
     epistemic.merge(other.epistemic)
@@ -267,12 +327,10 @@ struct RowLosses: Sendable, Equatable {
   private(set) var uncertainties: [Float] = []
 
   mutating func update(_ batch: LabelledProbabilities) {
-    for row in 0..<batch.rowCount {
-      negativeLogLikelihoods.append(Float(batch.negativeLogLikelihood(row)))
-      squaredErrors.append(Float(batch.squaredError(row)))
-      correct.append(batch.isCorrect(row))
-      uncertainties.append(Float(1 - batch.probabilities.confidences[row]))
-    }
+    negativeLogLikelihoods.append(contentsOf: batch.negativeLogLikelihoods.lazy.map { Float($0) })
+    squaredErrors.append(contentsOf: batch.squaredErrors.lazy.map { Float($0) })
+    uncertainties.append(contentsOf: batch.probabilities.confidences.lazy.map { Float(1 - $0) })
+    for row in 0..<batch.rowCount { correct.append(batch.isCorrect(row)) }
   }
 
   mutating func merge(_ other: RowLosses) {

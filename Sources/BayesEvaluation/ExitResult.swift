@@ -14,6 +14,11 @@ public struct ScoreResult: Sendable, Hashable, Codable {
   public var isConstant: Bool
   /// The curve, thinned for plotting.
   public var roc: [ROCPoint]
+  /// 95 % intervals, absent below two rows in either set and from reports of earlier versions: of the infinitesimal
+  /// jackknife for average precisions, of rows drawn anew for the false positive rate.
+  public var auprOutInterval: Interval?
+  public var auprInInterval: Interval?
+  public var fpr95Interval: Interval?
 
   public init(
     auroc: Double, auprOut: Double, auprIn: Double, fpr95: Double, aurocInterval: Interval?,
@@ -29,12 +34,15 @@ public struct ScoreResult: Sendable, Hashable, Codable {
   }
 
   /// All numbers of a separation.
-  public init(_ separation: ScoreSeparation) {
+  public init(_ separation: ScoreSeparation, _ resampling: Resampling = Resampling()) {
     self.init(
       auroc: separation.auroc, auprOut: separation.averagePrecision(positive: .outOfDistribution),
       auprIn: separation.averagePrecision(positive: .inDistribution),
       fpr95: separation.falsePositiveRateAt95, aurocInterval: separation.aurocInterval,
       isConstant: separation.isConstant, roc: separation.rocPoints())
+    auprOutInterval = separation.averagePrecisionInterval(positive: .outOfDistribution)
+    auprInInterval = separation.averagePrecisionInterval(positive: .inDistribution)
+    fpr95Interval = separation.falsePositiveRateInterval(resampling)
   }
 }
 

@@ -54,9 +54,14 @@ struct DefinitionsSection: Sendable {
         "Average precision, summed in steps, with foreign rows or with test rows as the positive class."
       ),
       (
+        "Other intervals",
+        "Small numbers beside a value are its 95 % interval: Wilson's for shares of rows, the infinitesimal jackknife's for "
+          + "AUPR, and else from 1000 sets of rows drawn anew, centred on the value."
+      ),
+      (
         "Within noise",
-        "The 95 % interval of the difference includes zero. Accuracy, NLL and Brier are compared row by row; "
-          + "ECE and AUROC as if each model had its own rows, which overstates the noise. Best-of-several "
+        "The 95 % interval of the difference includes zero. Models are compared on the same rows: accuracy, NLL and Brier row "
+          + "by row, ECE on sets of rows drawn anew for both, AUROC by DeLong's paired standard error. Best-of-several "
           + "scores are picked on the rows they are reported on and flatter every model a little."
       ),
     ]

@@ -48,7 +48,7 @@ struct ExitSection: Sendable {
     <details><summary>The numbers: 95 % intervals</summary>
     <div class="scroll" tabindex="0"><table>
     <thead><tr><th scope="col">Model</th><th scope="col">Accuracy</th><th scope="col">NLL</th>\
-    <th scope="col">Brier</th></tr></thead>
+    <th scope="col">Brier</th><th scope="col">ECE</th></tr></thead>
     <tbody>
     \(exit.rows.map { row -> Markup in
       let intervals = row.exit.intervals
@@ -56,7 +56,8 @@ struct ExitSection: Sendable {
         <tr><th scope="row">\(row.model.name)</th>\
         <td>\(Figures.percent(intervals.accuracy.low, decimals: 2)) to \
         \(Figures.percent(intervals.accuracy.high, decimals: 2))</td>\
-        <td>\(Figures.range(intervals.nll))</td><td>\(Figures.range(intervals.brier))</td></tr>
+        <td>\(Figures.range(intervals.nll))</td><td>\(Figures.range(intervals.brier))</td>\
+        <td>\(Figures.range(row.exit.details?.intervals?.ece))</td></tr>
         """
     })
     </tbody></table></div>
@@ -95,24 +96,23 @@ struct ExitSection: Sendable {
       <details><summary>The numbers: other measures</summary>
       <div class="scroll" tabindex="0"><table>
       <thead><tr><th scope="col">Model</th><th scope="col">MCE</th><th scope="col">RMS</th>\
-      <th scope="col">Classwise</th><th scope="col">Equal mass</th>\
+      <th scope="col">Classwise</th><th scope="col">Equal mass</th><th scope="col">Smooth</th>\
       \(tools.map { "<th scope=\"col\">ECE by \($0)</th>" as Markup })\
       \(tops.map { "<th scope=\"col\">Top \(String($0))</th>" as Markup })\
       <th scope="col">Disagreement</th></tr></thead>
       <tbody>
       \(rows.map { name, details -> Markup in
         let errors = details.calibration
+        let intervals = details.intervals
         return """
-          <tr><th scope="row">\(name)</th><td>\(Figures.percent(errors.maximum, decimals: 2))</td>\
-          <td>\(Figures.percent(errors.rootMeanSquare, decimals: 2))</td>\
-          <td>\(Figures.percent(errors.classwise, decimals: 2))</td>\
-          <td>\(errors.equalMass.map { Figures.percent($0, decimals: 2) } ?? "–")</td>\
-          \(tools.map { tool in
-            "<td>\(errors.conventions[tool].map { Figures.percent($0, decimals: 2) } ?? "–")</td>" as Markup
-          })\
+          <tr><th scope="row">\(name)</th>\(share(errors.maximum, intervals?.maximum))\
+          \(share(errors.rootMeanSquare, intervals?.rootMeanSquare))\
+          \(share(errors.classwise, intervals?.classwise))\(share(errors.equalMass, intervals?.equalMass))\
+          \(share(errors.smooth, nil))\
+          \(tools.map { share(errors.conventions[$0], intervals?.conventions[$0]) })\
           \(tops.map { k in
             let top = details.topAccuracies.first { $0.k == k }
-            return "<td>\(top.map { Figures.percent($0.value, decimals: 2) } ?? "–")</td>" as Markup
+            return share(top?.value, top?.interval)
           })\
           <td>\(details.disagreement.map { Figures.percent($0.disagreement, decimals: 2) } ?? "–")</td></tr>
           """
@@ -134,6 +134,17 @@ struct ExitSection: Sendable {
       </tbody></table></div>
       </details>
       """
+  }
+
+  /// A share with its 95 % interval, where there is one.
+  private func share(_ value: Double?, _ interval: Interval?) -> Markup {
+    cell(value.map { Figures.percent($0, decimals: 2) }, interval)
+  }
+
+  /// A number with its 95 % interval, where there is one.
+  private func cell(_ text: String?, _ interval: Interval?) -> Markup {
+    let range: Markup = interval.map { " <small>\(Figures.range($0))</small>" } ?? ""
+    return "<td>\(text ?? "–")\(range)</td>"
   }
 
   /// What setting the least confident rows aside gains.
@@ -163,11 +174,15 @@ struct ExitSection: Sendable {
         let kept = [0.01, 0.02, 0.05].map { risk in
           selection.coverages.first { $0.risk == risk }.map { Figures.percent($0.coverage) } ?? "none"
         }
+        let intervals = row.exit.details?.intervals
         return """
-          <tr><th scope="row">\(row.model.name)</th><td>\(Figures.number(selection.aurc, decimals: 4))</td>\
-          <td>\(Figures.number(selection.excessAURC, decimals: 4))</td>\
-          <td>\(Figures.number(selection.augrc, decimals: 4))</td>\
-          \(selection.risks.map { "<td>\(Figures.percent($0.risk, decimals: 2))</td>" as Markup })\
+          <tr><th scope="row">\(row.model.name)</th>\
+          \(cell(Figures.number(selection.aurc, decimals: 4), intervals?.aurc))\
+          \(cell(Figures.number(selection.excessAURC, decimals: 4), intervals?.excessAURC))\
+          \(cell(Figures.number(selection.augrc, decimals: 4), intervals?.augrc))\
+          \(selection.risks.enumerated().map { index, point in
+            share(point.risk, intervals.flatMap { $0.risks.indices.contains(index) ? $0.risks[index] : nil })
+          })\
           <td>\(kept.joined(separator: ", "))</td></tr>
           """
       })
@@ -311,9 +326,9 @@ struct ExitSection: Sendable {
             <tr><th scope="row">\(row.model.name)</th><th scope="row">\(SeparationReading.words(score))</th>\
             <td>\(Figures.number(result.auroc, decimals: 4))</td>\
             <td>\(Figures.range(result.aurocInterval))</td>\
-            <td>\(Figures.number(result.auprOut, decimals: 4))</td>\
-            <td>\(Figures.number(result.auprIn, decimals: 4))</td>\
-            <td>\(Figures.percent(result.fpr95, decimals: 2))</td></tr>
+            \(cell(Figures.number(result.auprOut, decimals: 4), result.auprOutInterval))\
+            \(cell(Figures.number(result.auprIn, decimals: 4), result.auprInInterval))\
+            \(share(result.fpr95, result.fpr95Interval))</tr>
             """
         }
       })

@@ -117,7 +117,7 @@ private func policyFault(_ error: any Error) -> String {
     context.codingPath.map(\.stringValue).joined(separator: ".") + " is of another type"
   case DecodingError.dataCorrupted(let context):
     context.codingPath.isEmpty
-      ? "it is not valid JSON"
+      ? "it is not valid JSON, or a number in it is out of range"
       : context.codingPath.map(\.stringValue).joined(separator: ".") + ": " + context.debugDescription
   case let error as EvaluationError: error.message
   default: "\(error)"

@@ -47,16 +47,33 @@ public enum Predictor: Sendable {
     }
   }
 
+  /// Whether predictions are the records themselves, but for a temperature or another calibration.
+  public var isPlain: Bool {
+    switch self {
+    case .map, .temperature, .calibrated: true
+    case .laplace, .weights, .sampled: false
+    }
+  }
+
+  /// The predictions of every exit for a chunk of rows, which need nothing but the records.
+  ///
+  /// - Precondition: the predictor is plain.
+  public func plainPredictions(for records: ExitRecords, _ description: RecordsDescription) -> [Prediction] {
+    let plain = Self.plain(records, description)
+    switch self {
+    case .map: return plain
+    case .temperature(let temperatures): return zip(temperatures, plain).map { $0($1) }
+    case .calibrated(let calibrations): return zip(calibrations, plain).map { $0($1) }
+    case .laplace, .weights, .sampled: preconditionFailure("A posterior's predictions need more than records.")
+    }
+  }
+
   private func predictions(
     for records: ExitRecords, _ rows: RowBatch?, _ description: RecordsDescription,
     _ body: (ExitRecords, [Prediction]) throws -> Void
   ) async throws {
     switch self {
-    case .map: try body(records, Self.plain(records, description))
-    case .temperature(let temperatures):
-      try body(records, zip(temperatures, Self.plain(records, description)).map { $0($1) })
-    case .calibrated(let calibrations):
-      try body(records, zip(calibrations, Self.plain(records, description)).map { $0($1) })
+    case .map, .temperature, .calibrated: try body(records, plainPredictions(for: records, description))
     case .laplace(let predictor):
       try await predictor.predictions(for: records, body)
     case .weights(let predictor):

@@ -22,8 +22,9 @@ struct Evaluate: AsyncParsableCommand {
       --ood letters=letters.h5 --json report.json --html report.html
       """)
 
-  @Argument(help: "Checkpoints and posteriors.")
-  var models: [String]
+  @Argument(
+    help: "Checkpoints and posteriors. With none, exit records are measured as they are: predictions of any program.")
+  var models: [String] = []
 
   @Option(help: "Labelled test rows: data (a file, or a folder of images by class) or exit records.")
   var data: String
@@ -122,7 +123,6 @@ struct Evaluate: AsyncParsableCommand {
       throw ValidationError(
         "--pixel-range is for corrupted images, and none are asked for; add --shift, or leave it out.")
     }
-    guard !models.isEmpty else { throw ValidationError("Name at least one model.") }
     let reports = [json, html, markdown].compactMap { $0.map { URL(filePath: $0).standardizedFileURL } }
     guard Set(reports).count == reports.count else {
       throw ValidationError("--json, --html and --markdown need names of their own.")
@@ -167,7 +167,7 @@ struct Evaluate: AsyncParsableCommand {
 
     let reading = options.checkpoint.reading
     var lineup = try Lineup(
-      try models.map { try ModelInput($0, reading: reading) }, checkpoint: checkpoint, reading: reading)
+      try models.map { try ModelInput($0, reading: reading) }, checkpoint: checkpoint, reading: reading, records: test)
     // The checkpoint of a posterior may need it, and is opened later.
     let checkpoints = lineup.inputs.compactMap { if case .checkpoint(let model) = $0 { model } else { nil } }
     if checkpoints.count == lineup.inputs.count { try options.checkpoint.requireUse(by: checkpoints) }
@@ -262,7 +262,7 @@ struct Evaluate: AsyncParsableCommand {
     try evaluation.illustrateExamples(from: test, firstRow: rows?.range.lowerBound ?? 0)
     warnings += warningsOfUnboundedSets(evaluations, classNames: description.classNames)
     var report = Report(
-      title: title ?? "Can \(URL(filePath: models[0]).lastPathComponent) be trusted?",
+      title: title ?? "Can \(URL(filePath: models.first ?? data).lastPathComponent) be trusted?",
       evaluation: evaluation, warnings: warnings, classNames: description.classNames,
       provenance: try provenance(lineup, description, test, held, foreign, ignored, session),
       timing: timing ? ["evaluate": seconds(clock.now - start)] : nil)
@@ -356,14 +356,17 @@ struct Evaluate: AsyncParsableCommand {
         exits: exits.indices.map { index in
           ExitEvaluation(
             index: index, name: exits[index].name, multiplyAdds: (costs ?? exits)[index].multiplyAdds,
-            outOfDistribution: ood.map(\.name), binCount: bins, settings: settings(index))
+            outOfDistribution: ood.map(\.name), binCount: bins, settings: settings(index),
+            resampling: Resampling(key: RandomKey(seed: execution.seed)))
         })
     }
     var contestants: [Contestant] = []
     for entry in group.entries {
       switch entry.model {
       case .checkpoint, nil:
-        contestants.append(Contestant(predictor: .map, evaluation: evaluation(entry.name, .map) { _ in [:] }))
+        contestants.append(
+          Contestant(
+            predictor: .map, evaluation: evaluation(entry.name, models.isEmpty ? .predictions : .map) { _ in [:] }))
         guard let held else { continue }
         let temperatures = try await naming(held.tuning.description.file) {
           try await TemperatureScaling().fit(exits: Array(exits.indices), of: held.tuning)
@@ -402,30 +405,64 @@ struct Evaluate: AsyncParsableCommand {
     return contestants
   }
 
+  /// Feeds the prediction sets of a contestant, where they are measured.
+  private func feedSets(
+    of contestant: inout Contestant, _ prediction: Prediction, _ labels: [Int]?, _ description: RecordsDescription
+  ) throws {
+    guard !contestant.sets.isEmpty else { return }
+    try namingExit(prediction.exit, description) {
+      try contestant.sets[prediction.exit].update(prediction, labels: labels ?? [])
+    }
+  }
+
   /// Feeds every contestant with the predictions for some rows.
   func measure(
     _ contestants: inout [Contestant], _ source: any ExitRecordSource, usesLabels: Bool = false,
-    _ update: (inout ExitEvaluation, Prediction, [Int]?) throws -> Void
+    _ update: @escaping @Sendable (inout ExitEvaluation, Prediction, [Int]?) throws -> Void
   ) async throws {
-    var fed = contestants
+    // Moved, not copied: what is kept of all rows so far would be copied with it.
+    var fed: [Contestant] = []
+    swap(&fed, &contestants)
+    defer { swap(&fed, &contestants) }
+    var waiting = WaitingBlocks(width: execution.width, update)
     try await naming(source.description.file) {
       let description = source.description
-      try await Predictor.predictions(of: fed.map(\.predictor), for: source) { index, block, predictions in
+      func check(_ records: ExitRecords) throws {
         try Task.checkCancellation()
-        if usesLabels, let labels = block.labels {
-          try description.requireClasses(labels) { block.place(ofRow: $0, in: description.positions) }
-        }
-        for prediction in predictions {
-          try namingExit(prediction.exit, description) {
-            try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
-            if usesLabels, !fed[index].sets.isEmpty {
-              try fed[index].sets[prediction.exit].update(prediction, labels: block.labels ?? [])
+        guard usesLabels, let labels = records.labels else { return }
+        try description.requireClasses(labels) { records.place(ofRow: $0, in: description.positions) }
+      }
+      let predictors = fed.map(\.predictor)
+      if predictors.allSatisfy(\.isPlain) {
+        try await source.forEachChunk { chunk in
+          try check(chunk)
+          for (index, predictor) in predictors.enumerated() {
+            for prediction in predictor.plainPredictions(for: chunk, description) {
+              waiting.append(index, prediction, chunk)
+              if usesLabels { try feedSets(of: &fed[index], prediction, chunk.labels, description) }
             }
           }
+          if waiting.areEnough { try await waiting.evaluate(into: &fed) { try namingExit($0, description, $1) } }
+        }
+        try await waiting.evaluate(into: &fed) { try namingExit($0, description, $1) }
+        return
+      }
+      try await Predictor.predictions(of: predictors, for: source) { index, block, predictions in
+        try check(block)
+        for prediction in predictions {
+          try namingExit(prediction.exit, description) {
+            // Plain ones as above, so that their numbers are the same whatever is evaluated beside them.
+            if predictors[index].isPlain {
+              waiting.append(index, prediction, block)
+              try waiting.evaluateInTurn(into: &fed)
+            } else {
+              try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
+            }
+          }
+          if usesLabels { try feedSets(of: &fed[index], prediction, block.labels, description) }
         }
       }
     }
-    contestants = fed
   }
 
   /// Says at which exit of which file the rows are that an evaluation refuses.
@@ -561,8 +598,10 @@ struct Lineup {
   let names: [String]
   var groups: [Group] = []
 
-  init(_ inputs: [ModelInput], checkpoint: String?, reading: CheckpointReading) throws {
+  /// - Parameter records: the test rows, which stand for a model where there is none.
+  init(_ inputs: [ModelInput], checkpoint: String?, reading: CheckpointReading, records: RowInput) throws {
     self.inputs = inputs
+    if inputs.isEmpty { groups = [Group(ofRecords: records)] }
     var names: Set<String> = []
     func unique(_ file: String) -> String {
       let stem = URL(filePath: file).deletingPathExtension().lastPathComponent
@@ -603,5 +642,19 @@ struct Lineup {
       }
       groups[position].entries.append(Entry(name: name, model: input))
     }
+  }
+}
+
+extension Lineup.Group {
+  /// Exit records that are measured as they are, without a network.
+  fileprivate init(ofRecords records: RowInput) {
+    let name = URL(filePath: records.file).deletingPathExtension().lastPathComponent
+    self.init(
+      digest: records.checkpointDigest, entries: [Lineup.Entry(name: name, model: nil)],
+      network: {
+        throw FileError(
+          .missing, file: records.file,
+          "No model is named, and not all rows are exit records; name the checkpoint or the posterior to measure.")
+      })
   }
 }

@@ -193,7 +193,8 @@ struct Heads: AsyncParsableCommand {
     throw FileError(
       .unsupported, file: checkpoint.file,
       "With exits at \(exits.nodeNames.map { "'\($0)'" }.joined(separator: ", ")) the outputs would change in their last bits, for "
-        + "one of these nodes is computed in one step with those behind it; name the last of them.")
+        + (exits.nodeNames.count == 1 ? "this node" : "one of these nodes")
+        + " is computed in one step with those that follow it; name the last of that step, which 'inspect' lists behind it.")
   }
 
   private func write(

@@ -21,7 +21,8 @@ enum ReportFixture {
           exits: try (0..<exits).map { exit in
             var evaluation = ExitEvaluation(
               index: exit, name: exit == exits - 1 ? "dense" : "side \(exit)",
-              multiplyAdds: 5_100_000 * (exit + 1), outOfDistribution: sets)
+              multiplyAdds: 5_100_000 * (exit + 1), outOfDistribution: sets,
+              resampling: Resampling(count: 50))
             if model > 0 { evaluation.settings["temperature"] = 1.73 }
             if model > 1 { evaluation.settings["priorPrecision"] = 0.0000318 }
             let labels = (0..<rows).map { ($0 * 7) % 10 }

@@ -209,6 +209,9 @@ import _BayesTestSupport
     try Data(#"{"unit": "millijoules", "toExit": [1, 4, 5], "overheadToExit": [1]}"#.utf8)
       .write(to: folder.files.appending(path: "short.json"))
     try await refuse(["--budget", "2", "--cost", "short.json"], 65, "It is no table of costs")
+    try Data(#"{"unit": "millijoules", "toExit": [1, 4, 5], "overheadToExit": [1, 1, 6]}"#.utf8)
+      .write(to: folder.files.appending(path: "short.json"))
+    try await refuse(["--budget", "2", "--cost", "short.json"], 65, "part of the cost to each exit")
     try await folder.refuse(
       "exits", "tune", golden("SampledNetworks/one-exit.keras"), "--validation", golden("SampledNetworks/rows.h5"), "--budget",
       "50%", "-o", "new.json", code: 65, naming: "has one exit", "'heads'")
@@ -222,6 +225,9 @@ import _BayesTestSupport
     for (part, other, words) in [
       ("\"version\" : 1", "\"version\" : 2", "version 2"), ("\"meanCost\"", "\"cost\"", "policy.choice.meanCost is missing"),
       ("{", "", "not valid JSON"), ("bayesify-exit-policy", "recipe", "'recipe'"),
+      ("\"meanCost\" : ", "\"meanCost\" : 9", "choice.meanCost lies outside the costs"),
+      ("\"costDeviation\" : ", "\"costDeviation\" : -", "choice.costDeviation is below zero"),
+      ("\"seed\" : ", "\"seed\" : -1", "a number in it is out of range"),
     ] {
       let range = try #require(text.range(of: part))
       try Data(text.replacingCharacters(in: range, with: other).utf8).write(to: folder.files.appending(path: "bad.json"))

@@ -14,12 +14,18 @@ public struct ExitCosts: Hashable, Sendable {
   /// The part of `toExit` that the posterior costs and not the network; zeros where that is not known.
   public let overheadToExit: [Double]
 
-  /// - Throws: `EvaluationError.Code.shape` where costs are no numbers, not positive or not ascending.
+  /// - Throws: `EvaluationError.Code.shape` where costs are no numbers, not positive or not ascending, and for overheads
+  ///   below zero or above the costs.
   public init(_ toExit: [Double], overheadToExit: [Double]? = nil, unit: Unit) throws(EvaluationError) {
     let isAscending = zip(toExit, toExit.dropFirst()).allSatisfy { $0 < $1 }
     guard let first = toExit.first, first > 0, isAscending, toExit.allSatisfy(\.isFinite) else {
       throw EvaluationError(
         .shape, "The costs of exits are positive and each is above the one before; got \(toExit) \(unit.rawValue).")
+    }
+    guard zip(overheadToExit ?? [], toExit).allSatisfy({ $0 >= 0 && $0 <= $1 }) else {
+      throw EvaluationError(
+        .shape,
+        "What a posterior costs is part of the cost to each exit; got \(overheadToExit ?? []) of \(toExit) \(unit.rawValue).")
     }
     precondition(overheadToExit.map { $0.count == toExit.count } ?? true, "There is one overhead an exit.")
     self.toExit = toExit

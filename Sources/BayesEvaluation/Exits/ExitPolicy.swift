@@ -53,12 +53,21 @@ public struct ExitPolicy: Hashable, Sendable, Codable {
     choice = try values.decode(ExitChoice.self, forKey: .choice)
     rowCount = try values.decode(Int.self, forKey: .rowCount)
     let isWhole = choice.thresholds.count == costs.toExit.count - 1 && choice.shares.count == costs.toExit.count
-    let numbers = choice.thresholds.compactMap { $0 }.flatMap { [$0.score, $0.logOdds] } + [choice.costDeviation]
-    guard isWhole, rowCount > 0, !numbers.contains(where: \.isNaN), choice.costDeviation >= 0 else {
-      throw DecodingError.dataCorrupted(
-        DecodingError.Context(
-          codingPath: decoder.codingPath,
-          debugDescription: "There is a cost and a share an exit, a threshold an exit but the last, and a row."))
+    func fault(_ message: String) -> DecodingError {
+      .dataCorrupted(DecodingError.Context(codingPath: decoder.codingPath, debugDescription: message))
+    }
+    guard isWhole, rowCount > 0 else {
+      throw fault("there is a cost and a share an exit, a threshold an exit but the last, and a row")
+    }
+    let thresholds = choice.thresholds.compactMap { $0 }.flatMap { [$0.score, $0.logOdds] }
+    guard !thresholds.contains(where: \.isNaN) else { throw fault("a threshold is not a number") }
+    // Means of costs and shares are rounded.
+    let range = costs.toExit[0] * (1 - 1e-9)...costs.toExit[costs.toExit.count - 1] * (1 + 1e-9)
+    guard range.contains(choice.meanCost), choice.costDeviation >= 0, choice.costDeviation.isFinite else {
+      throw fault("choice.meanCost lies outside the costs, or choice.costDeviation is below zero")
+    }
+    guard (choice.shares + [choice.accuracy]).allSatisfy((0...1).contains), abs(choice.shares.reduce(0, +) - 1) < 1e-9 else {
+      throw fault("choice.shares and choice.accuracy are shares, and all rows leave somewhere")
     }
   }
 }

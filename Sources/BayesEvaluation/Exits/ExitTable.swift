@@ -18,7 +18,7 @@ public struct ExitOutcomes: Sendable, Equatable {
   mutating func add(_ rows: LabelledProbabilities, exit: Int) {
     for row in 0..<rows.rowCount {
       isCorrect[exit].append(rows.isCorrect(row))
-      losses[exit].append(rows.negativeLogLikelihood(row))
+      losses[exit].append(rows.negativeLogLikelihoods[row])
       confidences[exit].append(rows.probabilities.confidences[row])
     }
   }

@@ -15,13 +15,30 @@ struct BinSums: Sendable, Equatable {
     probabilitySums = Array(repeating: 0, count: bins.totalCount)
   }
 
-  mutating func add(probability: Double, isEvent: Bool) {
-    rowCount += 1
-    let probability = bins.convention.reading(probability)
-    guard let bin = bins.index(of: probability) else { return }
-    counts[bin] += 1
-    probabilitySums[bin] += probability
-    if isEvent { eventCounts[bin] += 1 }
+  /// Adds rows.
+  ///
+  /// - Parameters:
+  ///   - probability: of a row, in `0...1`.
+  ///   - isEvent: whether the event came true at a row.
+  @inline(__always)
+  mutating func add(rowCount added: Int, probability: (Int) -> Double, isEvent: (Int) -> Bool) {
+    rowCount += added
+    let (bins, convention) = (bins, bins.convention)
+    // Arrays of a value that is being changed are checked at every access, those of this function are not.
+    var (counts, eventCounts, probabilitySums) = ([Int](), [Int](), [Double]())
+    swap(&counts, &self.counts)
+    swap(&eventCounts, &self.eventCounts)
+    swap(&probabilitySums, &self.probabilitySums)
+    for row in 0..<added {
+      let probability = convention.reading(probability(row))
+      guard let bin = bins.index(of: probability) else { continue }
+      counts[bin] += 1
+      probabilitySums[bin] += probability
+      if isEvent(row) { eventCounts[bin] += 1 }
+    }
+    swap(&counts, &self.counts)
+    swap(&eventCounts, &self.eventCounts)
+    swap(&probabilitySums, &self.probabilitySums)
   }
 
   /// - Precondition: both have the same bins.

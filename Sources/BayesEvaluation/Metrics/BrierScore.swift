@@ -8,7 +8,7 @@ public struct BrierScore: Metric, Equatable {
   public init() {}
 
   public mutating func update(_ batch: LabelledProbabilities) {
-    for row in 0..<batch.rowCount { errors.add(batch.squaredError(row)) }
+    for error in batch.squaredErrors { errors.add(error) }
   }
 
   public mutating func merge(_ other: BrierScore) { errors.merge(other.errors) }

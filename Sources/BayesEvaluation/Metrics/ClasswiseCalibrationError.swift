@@ -21,13 +21,15 @@ public struct ClasswiseCalibrationError: Metric, Equatable {
 
   public mutating func update(_ batch: LabelledProbabilities) {
     extend(to: batch.probabilities.classCount)
-    for row in 0..<batch.rowCount {
-      for column in 0..<batch.probabilities.classCount {
+    let (classCount, labels) = (batch.probabilities.classCount, batch.labels)
+    batch.probabilities.values.withSpan { values in
+      for column in 0..<classCount {
         classes[column].add(
-          probability: min(1, batch.probabilities.values[row, column]), isEvent: batch.labels[row] == column)
+          rowCount: labels.count, probability: { min(1, values[$0 * classCount + column]) },
+          isEvent: { labels[$0] == column })
       }
-      squaredErrors.add(batch.squaredError(row))
     }
+    for error in batch.squaredErrors { squaredErrors.add(error) }
   }
 
   public mutating func merge(_ other: ClasswiseCalibrationError) {

@@ -40,25 +40,36 @@ public struct EqualMassCalibrationError: Metric, Equatable {
         throw EvaluationError(
           .empty, "\(binCount) bins of equally many rows need as many rows; there are \(count): use fewer bins.")
       }
-      return Self.value(uncertainties: uncertainties, isCorrect: isCorrect, binCount: binCount)
+      return Self.value(
+        uncertainties: uncertainties, isCorrect: isCorrect, order: FloatOrder(uncertainties), binCount: binCount)
     }
   }
 
   /// The error of rows that are kept elsewhere.
   ///
+  /// - Parameter order: of the uncertainties.
   /// - Precondition: there is at least one row a bin.
-  static func value(uncertainties: [Float], isCorrect: [Bool], binCount: Int) -> Double {
+  static func value(uncertainties: [Float], isCorrect: [Bool], order: FloatOrder, binCount: Int) -> Double {
     let count = isCorrect.count
+    var (sum, gap) = (0.0, 0.0)
+    var (bin, added) = (0, 0)
+    var binEnd = count / binCount + (count % binCount > 0 ? 1 : 0)
     // The least confident first; of rows that tie, the first.
-    let order = uncertainties.indices.sorted { (uncertainties[$1], $0) < (uncertainties[$0], $1) }
-    var sum = 0.0
-    var start = 0
-    for bin in 0..<binCount {
-      let end = start + count / binCount + (bin < count % binCount ? 1 : 0)
-      var gap = 0.0
-      for row in order[start..<end] { gap += (isCorrect[row] ? 1 : 0) - (1 - Double(uncertainties[row])) }
-      sum += abs(gap)
-      start = end
+    var end = count
+    while end > 0 {
+      let uncertainty = uncertainties[Int(order.places[end - 1])]
+      var start = end - 1
+      while start > 0, uncertainties[Int(order.places[start - 1])] == uncertainty { start -= 1 }
+      for position in start..<end {
+        gap += (isCorrect[Int(order.places[position])] ? 1 : 0) - (1 - Double(uncertainty))
+        added += 1
+        guard added == binEnd else { continue }
+        sum += abs(gap)
+        gap = 0
+        bin += 1
+        binEnd += count / binCount + (bin < count % binCount ? 1 : 0)
+      }
+      end = start
     }
     return sum / Double(count)
   }

@@ -44,14 +44,13 @@ public struct ExpectedCalibrationError: Metric, Equatable {
   public var bins: UnitIntervalBins { sums.bins }
 
   public mutating func update(_ batch: LabelledProbabilities) {
-    for row in 0..<batch.rowCount {
-      update(confidence: batch.probabilities.confidences[row], isCorrect: batch.isCorrect(row))
-    }
+    let confidences = batch.probabilities.confidences
+    sums.add(rowCount: batch.rowCount, probability: { confidences[$0] }, isEvent: { batch.isCorrect($0) })
   }
 
   /// Adds one row.
   mutating func update(confidence: Double, isCorrect: Bool) {
-    sums.add(probability: confidence, isEvent: isCorrect)
+    sums.add(rowCount: 1, probability: { _ in confidence }, isEvent: { _ in isCorrect })
   }
 
   /// - Precondition: both have the same bins.

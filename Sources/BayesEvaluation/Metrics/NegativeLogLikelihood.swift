@@ -12,8 +12,7 @@ public struct NegativeLogLikelihood: Metric, Equatable {
   public init() {}
 
   public mutating func update(_ batch: LabelledProbabilities) {
-    for row in 0..<batch.rowCount {
-      let value = batch.negativeLogLikelihood(row)
+    for value in batch.negativeLogLikelihoods {
       if value.isFinite { finite.add(value) } else { infiniteCount += 1 }
     }
   }

@@ -32,7 +32,7 @@ public struct RiskCoverage: Metric, Equatable {
 
   /// The curve over all rows seen.
   ///
-  /// - Cost: O(n log n), once.
+  /// - Cost: O(n), once.
   public var value: RiskCoverageCurve {
     get throws(EvaluationError) {
       guard !isWrong.isEmpty else { throw .noRows("risk") }
@@ -43,6 +43,7 @@ public struct RiskCoverage: Metric, Equatable {
 
 /// The share of wrong answers among the `k` most confident rows, for every `k`.
 ///
+/// - Cost: a bit a row; each number is a pass over them.
 /// - Source: El-Yaniv and Wiener 2010; Geifman and El-Yaniv 2017, arXiv:1705.08500.
 public struct RiskCoverageCurve: Sendable, Equatable {
   /// How the curve is averaged over coverage.
@@ -61,28 +62,39 @@ public struct RiskCoverageCurve: Sendable, Equatable {
     case limit
   }
 
-  /// `k ↦` wrong rows among the `k` most confident; the first is `k = 1`.
-  private let wrongCounts: [Int]
+  /// The number of rows.
+  public let rowCount: Int
+  /// Whether each row is wrong, the most confident row in the lowest bit of the first word.
+  private let words: [UInt64]
+  private let wrongCount: Int
 
   /// - Precondition: there is one row at least.
   init(uncertainties: [Float], isWrong: [Bool]) {
-    var count = 0
-    wrongCounts = uncertainties.indices.sorted { (uncertainties[$0], $0) < (uncertainties[$1], $1) }.map {
-      if isWrong[$0] { count += 1 }
-      return count
-    }
+    self.init(order: FloatOrder(uncertainties)) { isWrong[$0] }
   }
 
-  public var rowCount: Int { wrongCounts.count }
+  /// - Parameter order: of the uncertainties.
+  /// - Precondition: there is one row at least.
+  init(order: FloatOrder, isWrong: (Int) -> Bool) {
+    rowCount = order.places.count
+    var words = [UInt64](repeating: 0, count: (rowCount + 63) / 64)
+    var wrongCount = 0
+    for (index, place) in order.places.enumerated() where isWrong(Int(place)) {
+      words[index >> 6] |= 1 << UInt64(index & 63)
+      wrongCount += 1
+    }
+    self.words = words
+    self.wrongCount = wrongCount
+  }
 
   /// The share of wrong rows of all.
-  public var errorRate: Double { Double(wrongCounts[rowCount - 1]) / Double(rowCount) }
+  public var errorRate: Double { Double(wrongCount) / Double(rowCount) }
 
   /// The area under the risk-coverage curve (AURC), the mean over coverages of the share of wrong rows.
   ///
   /// - Range: `0...1`; smaller is better, and an accurate model has a small one whatever its confidences are worth.
   public func area(_ area: Area = .mean) -> Double {
-    average(area) { Double(wrongCounts[$0]) / Double($0 + 1) }
+    average(area) { Double($1) / Double($0) }
   }
 
   /// The area less that of an oracle that knows which rows are wrong (E-AURC).
@@ -91,8 +103,8 @@ public struct RiskCoverageCurve: Sendable, Equatable {
   public func excessArea(over oracle: Oracle = .sameRows, _ area: Area = .mean) -> Double {
     switch oracle {
     case .sameRows:
-      let right = rowCount - wrongCounts[rowCount - 1]
-      return self.area(area) - average(area) { Double(max(0, $0 + 1 - right)) / Double($0 + 1) }
+      let right = rowCount - wrongCount
+      return self.area(area) - average(area) { accepted, _ in Double(max(0, accepted - right)) / Double(accepted) }
     case .limit:
       let right = 1 - errorRate
       return self.area(area) - (errorRate + (right > 0 ? right * Double.log(right) : 0))
@@ -105,7 +117,7 @@ public struct RiskCoverageCurve: Sendable, Equatable {
   /// - Range: `0...½`; smaller is better.
   /// - Source: Traub et al. 2024, arXiv:2407.01032.
   public func generalizedArea(_ area: Area = .mean) -> Double {
-    average(area) { Double(wrongCounts[$0]) / Double(rowCount) }
+    average(area) { Double($1) / Double(rowCount) }
   }
 
   /// The share of wrong rows among the most confident ones that make up a share of all.
@@ -114,7 +126,9 @@ public struct RiskCoverageCurve: Sendable, Equatable {
   public func risk(atCoverage coverage: Double) -> Double {
     precondition(coverage > 0 && coverage <= 1, "A coverage is above 0 and at most 1; got \(coverage).")
     let count = min(rowCount, max(1, Int((coverage * Double(rowCount)).rounded(.up))))
-    return Double(wrongCounts[count - 1]) / Double(count)
+    var wrong = words[..<(count >> 6)].reduce(0) { $0 + $1.nonzeroBitCount }
+    if count & 63 > 0 { wrong += (words[count >> 6] << UInt64(64 - count & 63)).nonzeroBitCount }
+    return Double(wrong) / Double(count)
   }
 
   /// The largest share of rows, the most confident ones, of which no more than a share is wrong; `nil` where even the
@@ -122,26 +136,47 @@ public struct RiskCoverageCurve: Sendable, Equatable {
   ///
   /// What is right here may be wrong on other rows; a threshold with a guarantee comes from elsewhere.
   public func coverage(atRisk risk: Double) -> Double? {
-    wrongCounts.indices.last { Double(wrongCounts[$0]) <= risk * Double($0 + 1) }
-      .map { Double($0 + 1) / Double(rowCount) }
+    var largest: Int?
+    forEachCoverage { accepted, wrong in
+      if Double(wrong) <= risk * Double(accepted) { largest = accepted }
+    }
+    return largest.map { Double($0) / Double(rowCount) }
   }
 
   /// Points of the curve for plotting, at about `maximumCount` equal steps of coverage, one last.
   public func points(maximumCount: Int = 80) -> [RiskCoveragePoint] {
     let count = min(rowCount, max(1, maximumCount))
-    return (1...count).map { step in
-      let accepted = step * rowCount / count
-      return RiskCoveragePoint(
-        coverage: Double(accepted) / Double(rowCount), risk: Double(wrongCounts[accepted - 1]) / Double(accepted))
+    var points: [RiskCoveragePoint] = []
+    forEachCoverage { accepted, wrong in
+      guard accepted == (points.count + 1) * rowCount / count else { return }
+      points.append(
+        RiskCoveragePoint(
+          coverage: Double(accepted) / Double(rowCount), risk: Double(wrong) / Double(accepted)))
+    }
+    return points
+  }
+
+  /// Calls `body` with the number of rows accepted, one to all, and of the wrong ones among them.
+  @inline(__always)
+  private func forEachCoverage(_ body: (_ accepted: Int, _ wrong: Int) -> Void) {
+    var wrong = 0
+    for index in 0..<rowCount {
+      wrong += Int(words[index >> 6] >> UInt64(index & 63) & 1)
+      body(index + 1, wrong)
     }
   }
 
-  private func average(_ area: Area, _ value: (Int) -> Double) -> Double {
-    var sum = 0.0
-    for index in 0..<rowCount { sum += value(index) }
+  @inline(__always)
+  private func average(_ area: Area, _ value: (_ accepted: Int, _ wrong: Int) -> Double) -> Double {
+    var (sum, first, last) = (0.0, 0.0, 0.0)
+    forEachCoverage { accepted, wrong in
+      last = value(accepted, wrong)
+      if accepted == 1 { first = last }
+      sum += last
+    }
     guard area == .trapezoid else { return sum / Double(rowCount) }
-    guard rowCount > 1 else { return value(0) }
-    return (sum - (value(0) + value(rowCount - 1)) / 2) / Double(rowCount - 1)
+    guard rowCount > 1 else { return first }
+    return (sum - (first + last) / 2) / Double(rowCount - 1)
   }
 }
 

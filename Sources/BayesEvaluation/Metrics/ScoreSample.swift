@@ -14,13 +14,27 @@ public struct ScoreSample: Sendable, Equatable {
   /// - Throws: `EvaluationError.Code.score`, naming the row, for a score that is not a number; nothing
   ///   is added then.
   public mutating func update(_ added: some Collection<Double>, named name: String) throws(EvaluationError) {
+    append(try Self.checked(added, named: name, firstRow: scores.count))
+  }
+
+  /// Scores in the precision in which they are kept.
+  ///
+  /// - Parameters:
+  ///   - name: the score, for messages.
+  ///   - firstRow: the index of the first row; for messages.
+  /// - Throws: as `update(_:named:)`.
+  static func checked(
+    _ added: some Collection<Double>, named name: String, firstRow: Int
+  ) throws(EvaluationError) -> [Float] {
     for (offset, score) in added.enumerated() where score.isNaN {
       throw EvaluationError(
-        .score, row: scores.count + offset,
-        "The score '\(name)' of row \(scores.count + offset) is not a number.")
+        .score, row: firstRow + offset, "The score '\(name)' of row \(firstRow + offset) is not a number.")
     }
-    scores.append(contentsOf: added.map { Float($0) })
+    return added.map { Float($0) }
   }
+
+  /// Adds scores that are numbers.
+  mutating func append(_ added: [Float]) { scores.append(contentsOf: added) }
 
   /// Adds everything that `other` has seen.
   public mutating func merge(_ other: ScoreSample) { scores.append(contentsOf: other.scores) }

@@ -1,5 +1,3 @@
-import BayesTensor
-
 /// The share of rows whose label is among the `k` most probable classes.
 ///
 /// Of equal probabilities the classes of lower index come first, as for accuracy.
@@ -17,14 +15,7 @@ public struct TopKAccuracy: Metric, Equatable {
   }
 
   public mutating func update(_ batch: LabelledProbabilities) {
-    let values = batch.probabilities.values
-    for (row, label) in batch.labels.enumerated() {
-      let own = values[row, label]
-      var ahead = 0
-      for column in 0..<batch.probabilities.classCount
-      where values[row, column] > own || (values[row, column] == own && column < label) { ahead += 1 }
-      if ahead < k { hitCount += 1 }
-    }
+    for rank in batch.labelRanks where rank < k { hitCount += 1 }
     rowCount += batch.rowCount
   }
 

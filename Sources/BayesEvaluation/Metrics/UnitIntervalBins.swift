@@ -26,6 +26,7 @@ public struct UnitIntervalBins: Sendable, Hashable {
   /// The bin that holds `value`; `nil` where the convention drops it.
   ///
   /// - Precondition: `value` lies in `0...1`.
+  @inline(__always)
   public func index(of value: Double) -> Int? {
     if convention == .guo, value == 0 { return nil }
     // The product may round across an edge; the edges decide.

@@ -1,0 +1,65 @@
+import BayesReport
+import Bayesify
+import Foundation
+import Testing
+import _BayesTestSupport
+
+/// Predictions of other programs, which `evaluate` takes as exit records without a model.
+@Suite struct PredictionsCommandTests {
+  private func extracted() async throws -> TestFolder {
+    let folder = try TestFolder()
+    for (data, name) in [(Digits.test, "test.h5"), (Digits.letters, "letters.h5"), (Digits.validation, "validation.h5")] {
+      try await folder.succeed("extract", Digits.checkpoint, "--data", data, "-o", name)
+    }
+    return folder
+  }
+
+  @Test func recordsAloneGiveTheNumbersOfTheirNetwork() async throws {
+    let folder = try await extracted()
+    let rows = [
+      "--data", "test.h5", "--ood", "letters=letters.h5", "--validation", "validation.h5", "--quiet", "--json",
+    ]
+    try await folder.succeed(["evaluate", Digits.checkpoint] + rows + ["network.json"])
+    try await folder.succeed(["evaluate"] + rows + ["alone.json", "--html", "alone.html"])
+    let network = try Report(json: folder.bytes("network.json"), file: "network.json")
+    let alone = try Report(json: folder.bytes("alone.json"), file: "alone.json")
+    #expect(alone.models.map(\.name) == ["test", "test + temperature"])
+    #expect(alone.models.map(\.kind) == [.predictions, .temperature])
+    #expect(alone.models.map(\.exits) == network.models.map(\.exits))
+    #expect(alone.provenance.inputs.map(\.role) == ["test", "validation", "letters"])
+  }
+
+  @Test func numbersDoNotDependOnThreads() async throws {
+    let folder = try await extracted()
+    var reports: [Report] = []
+    for threads in ["1", "3"] {
+      try await folder.succeed(
+        "evaluate", "--data", "test.h5", "--ood", "letters=letters.h5", "--quiet", "--threads", threads, "--json",
+        threads + ".json")
+      reports.append(try Report(json: folder.bytes(threads + ".json"), file: threads))
+    }
+    #expect(reports[0].models == reports[1].models)
+  }
+
+  @Test func probabilitiesMayBeGivenAsTheirLogarithms() async throws {
+    let folder = try TestFolder()
+    let probabilities: [Float] = [1, 0, 0, 0.9, 0.05, 0.05, 0.1, 0.85, 0.05, 0.2, 0.3, 0.5]
+    let writer = try HDF5ArchiveWriter(folder.path("predictions.h5"))
+    try writer.write(Tensor(shape: [4, 3], probabilities.map { log($0) }), at: "/exits/0/logits")
+    try writer.append([0, 1, 1, 2], to: "/labels")
+    try writer.finish()
+    try await folder.succeed("evaluate", "--data", "predictions.h5", "--quiet", "--json", "report.json")
+    let exit = try Report(json: folder.bytes("report.json"), file: "report.json").models[0].exits[0]
+    #expect(exit.accuracy == 0.75 && exit.infiniteNLLCount == 0)
+    expectClose(exit.nll, -(0 + log(0.05) + log(0.85) + log(0.5)) / 4, tolerance: 1e-7)
+  }
+
+  @Test func rowsThatNeedANetworkAreRefusedWithoutOne() async throws {
+    let folder = try await extracted()
+    try await folder.refuse(
+      "evaluate", "--data", Digits.test, "--json", "report.json", code: 65, naming: Digits.test, "No model is named")
+    try await folder.refuse(
+      "evaluate", "--data", "test.h5", "--ood", "letters=" + Digits.letters, "--json", "report.json", code: 65,
+      naming: "No model is named")
+  }
+}
