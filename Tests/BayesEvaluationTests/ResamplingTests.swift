@@ -33,9 +33,9 @@ import _BayesTestSupport
 
   /// Ends of intervals from sets drawn by two programs differ by luck.
   ///
-  /// The 2.5 % quantile of `n` normal numbers scatters by `√(0.025 · 0.975 / n) / φ(1.96) = 2.67 / √n` standard deviations,
-  /// 0.084 of 1000 and 0.060 of 2000; its distance from the mean by little more.  Half a standard deviation is five times
-  /// the scatter of their difference.
+  /// The 2.5 % quantile of `n` normal numbers scatters by `√(0.025 · 0.975 / n) / φ(1.96) = 2.67 / √n` standard
+  /// deviations, 0.084 of 1000 and 0.060 of 2000; its distance from the mean by little more.  Half a standard
+  /// deviation is five times the scatter of their difference.
   private func expectSame(
     _ interval: Interval?, _ golden: [Double], value: Double, tolerance: Double = 0.5, _ name: String
   ) throws {
@@ -66,8 +66,8 @@ import _BayesTestSupport
     ] {
       try expectSame(interval, values.expected[key].numbers, value: value, key)
     }
-    // Blocks take no gap for luck, and so are wider than the bootstrap where gaps are; 200 of them know their scatter to a
-    // twentieth.
+    // Blocks take no gap for luck, and so are wider than the bootstrap where gaps are; 200 of them know their scatter
+    // to a twentieth.
     let (classwise, golden) = (try #require(intervals.classwise), values.expected["classwise"].numbers)
     expectClose(details.calibration.classwise, golden[0], tolerance: 1e-6)
     let ratio = (classwise.high - classwise.low) / (3.92 * golden[3])
@@ -241,7 +241,8 @@ import _BayesTestSupport
     try single.update(row, outOfDistribution: "noise")
     let result = try single.result
     #expect(result.details?.intervals == nil)
-    #expect(result.ood[0].scores["entropy"]?.fpr95Interval == nil && result.ood[0].scores["entropy"]?.auprInInterval == nil)
+    let entropy = try #require(result.ood[0].scores["entropy"])
+    #expect(entropy.fpr95Interval == nil && entropy.auprInInterval == nil && entropy.auprOutInterval == nil)
     // All rows alike: every set has the same values.
     try single.update(
       Prediction(logits: Tensor(zeros: [1, 49, 2]), likelihood: .categorical, exit: 0),

@@ -406,7 +406,7 @@ struct BadInputTests {
     ["fit", "laplace", "a.h5", "--data", "b.h5", "--validation", "b.h5", "-o", "c.h5", "--draws", "1"],
     ["fit", "laplace", "a.h5", "--data", "b.h5", "--validation", "b.h5", "-o", "c.h5", "--temperature", "0"],
     ["fit", "laplace", "a.h5", "--data", "b.h5", "--validation", "b.h5", "-o", "c.h5", "--prior-precision", "inf"],
-    ["evaluate", "--data", "b.h5"],
+    ["evaluate", "a.h5"],
     ["evaluate", "a.h5", "--data", "b.h5", "--ood", "nameless.h5"],
     ["evaluate", "a.h5", "--data", "b.h5", "--ood", "a=c.h5", "--ood", "a=d.h5"],
     ["evaluate", "a.h5", "--data", "b.h5", "--bins", "0"],

@@ -4,18 +4,18 @@ import RealModule
 ///
 ///     smECE_σ = ∫₀¹ |1/n Σᵢ (aᵢ − cᵢ) K_σ(t, cᵢ)| dt,    smECE = smECE_σ for the σ with smECE_σ = σ
 ///
-/// `aᵢ` is one where the most probable class of a row is its label and `cᵢ` its confidence; `K_σ` is the Gaussian kernel of
-/// standard deviation σ reflected at zero and one as often as needed, whose cosine series this sums:
+/// `aᵢ` is one where the most probable class of a row is its label and `cᵢ` its confidence; `K_σ` is the Gaussian
+/// kernel of standard deviation σ reflected at zero and one as often as needed, whose cosine series this sums:
 ///
 ///     K_σ(t, c) = 1 + 2 Σₖ exp(−k²π²σ²/2) cos(kπt) cos(kπc)
 ///
-/// Residuals are kept at 4097 points of the unit interval, each shared by the two next to it, which moves the value by about
-/// `1/(8 · 4096² σ²)` of itself.
+/// Residuals are kept at 4097 points of the unit interval, each shared by the two next to it, which moves the value
+/// by about `1/(8 · 4096² σ²)` of itself.
 ///
-/// relplot 1.0.3 and the kernel `reflected` of Torch-Uncertainty 0.13 compute the same to about 0.001, their tolerance, but
-/// where confidences are exactly one: such rows have about half their weight there.  Torch-Uncertainty's other kernel,
-/// `logit`, is not offered: its value depends on the number of points it is computed at (0.128 at 200 and 0.187 at 5000 on
-/// the twelve rows of the tests).
+/// relplot 1.0.3 and the kernel `reflected` of Torch-Uncertainty 0.13 compute the same to about 0.001, their
+/// tolerance, but where confidences are exactly one: such rows have about half their weight there.
+/// Torch-Uncertainty's other kernel, `logit`, is not offered: its value depends on the number of points it is
+/// computed at (0.128 at 200 and 0.187 at 5000 on the twelve rows of the tests).
 ///
 /// - Range: `0...1`.
 /// - Source: Błasiok and Nakkiran 2023, arXiv:2309.12236, definitions 1 to 3.

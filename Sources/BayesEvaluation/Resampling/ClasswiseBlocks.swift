@@ -1,6 +1,7 @@
 import BayesTensor
 
-/// Gaps between frequencies and probabilities in every class's bins, by 200 blocks of rows whose scatter gives the error's own.
+/// Gaps between frequencies and probabilities in every class's bins, by 200 blocks of rows whose scatter gives the
+/// error's own.
 ///
 /// - Cost: memory for `200 · classes · bins` numbers.
 struct ClasswiseBlocks: Sendable, Equatable {
@@ -50,7 +51,8 @@ struct ClasswiseBlocks: Sendable, Equatable {
     }
   }
 
-  /// The normal interval of the classwise calibration error, cut to `0...1`; `nil` above 100 classes and below two rows.
+  /// The normal interval of the classwise calibration error, cut to `0...1`; `nil` above 100 classes and below two
+  /// rows.
   ///
   /// No gap counts as changing its sign, so that the interval is a little wide where gaps are luck alone.
   func interval(of value: Double) -> Interval? {

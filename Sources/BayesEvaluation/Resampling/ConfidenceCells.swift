@@ -3,9 +3,10 @@ import RealModule
 
 /// Rows from the most to the least confident in cells of neighbours, from which sets of rows are drawn anew.
 ///
-/// Up to 256 rows each is a cell of its own, and more rows make up about as many cells, further cut where a bin of confidence
-/// ends.  As many right and wrong rows of a cell are drawn as Poisson numbers of their counts say, which is what drawing each
-/// row by itself comes to; within a cell rows count as equally confident, and wrong ones as spread evenly.
+/// Up to 256 rows each is a cell of its own, and more rows make up about as many cells, further cut where a bin of
+/// confidence ends.  As many right and wrong rows of a cell are drawn as Poisson numbers of their counts say, which
+/// is what drawing each row by itself comes to; within a cell rows count as equally confident, and wrong ones as
+/// spread evenly.
 ///
 /// - Cost: does not grow with the number of rows, but for making the cells.
 struct ConfidenceCells: Sendable {
@@ -180,7 +181,8 @@ struct ConfidenceCells: Sendable {
     return values
   }
 
-  /// The calibration error of bins of equally many rows; a cell that a bin's end cuts counts on both sides by its share.
+  /// The calibration error of bins of equally many rows; a cell that a bin's end cuts counts on both sides by its
+  /// share.
   private func equalMassError(_ right: [Int], _ wrong: [Int], _ rowCount: Int) -> Double {
     guard rowCount >= equalMassBinCount else { return .nan }
     let width = Double(rowCount) / Double(equalMassBinCount)

@@ -3,8 +3,8 @@ import BayesTensor
 extension Difference {
   /// The difference of two calibration errors of the same rows, both computed on the same sets of rows drawn anew.
   ///
-  /// Rows that both models put into the same bins, cut into 60 parts of confidence at least, and that are alike right or
-  /// wrong, count as equally confident and are drawn together.
+  /// Rows that both models put into the same bins, cut into 60 parts of confidence at least, and that are alike right
+  /// or wrong, count as equally confident and are drawn together.
   ///
   /// - Parameters:
   ///   - own: the losses of each row, in one order.
@@ -76,8 +76,8 @@ extension Difference {
     zip(own, other).reduce(0) { $0 + abs($1.0) - abs($1.1) } / Double(rows)
   }
 
-  /// The difference of two AUROCs of the same rows, with the normal 95 % interval of DeLong's paired standard error; `nil`
-  /// where the rows are not the same or too few.
+  /// The difference of two AUROCs of the same rows, with the normal 95 % interval of DeLong's paired standard error;
+  /// `nil` where the rows are not the same or too few.
   ///
   /// - Cost: O(n); 16 bytes a row meanwhile.
   /// - Source: DeLong, DeLong and Clarke-Pearson 1988, doi:10.2307/2531595.
@@ -96,8 +96,8 @@ extension Difference {
   }
 }
 
-/// Where each row lies among those of the other set: the share of known rows below a foreign one and of foreign rows above
-/// a known one, ties counting one half.
+/// Where each row lies among those of the other set: the share of known rows below a foreign one and of foreign rows
+/// above a known one, ties counting one half.
 private struct Placements {
   var known: [Float]
   var foreign: [Float]

@@ -2,11 +2,11 @@ public import BayesTensor
 
 /// How often rows are drawn anew for an interval, and by which randomness.
 ///
-/// Sets of rows are drawn with Poisson numbers: each row as often as a number of mean one says, so that the size of a set
-/// varies too, on which no quantity here depends.  Rows that count alike are drawn together, their number being a Poisson
-/// number of larger mean, so that the cost does not grow with the rows.  The interval reaches from the 2.5 % to the 97.5 % quantile of the
-/// quantity on the sets drawn, moved by as much as their mean lies above the quantity itself: on fewer different rows an
-/// absolute value, as that of a calibration gap, is larger by luck.
+/// Sets of rows are drawn with Poisson numbers: each row as often as a number of mean one says, so that the size of a
+/// set varies too, on which no quantity here depends.  Rows that count alike are drawn together, their number being a
+/// Poisson number of larger mean, so that the cost does not grow with the rows.  The interval reaches from the 2.5 %
+/// to the 97.5 % quantile of the quantity on the sets drawn, moved by as much as their mean lies above the quantity
+/// itself: on fewer different rows an absolute value, as that of a calibration gap, is larger by luck.
 ///
 /// - Determinism: same key, same sets.
 /// - Source: Efron 1979, doi:10.1214/aos/1176344552; Hanley and MacGibbon 2006, doi:10.1016/j.cmpb.2006.04.006 (Poisson
@@ -73,7 +73,9 @@ struct PoissonTables: Sendable {
     for number in stride(from: mean, to: first, by: -1) {
       weights[number - 1 - first] = weights[number - first] * Double(number) / Double(mean)
     }
-    for number in mean + 1...last { weights[number - first] = weights[number - 1 - first] * Double(mean) / Double(number) }
+    for number in mean + 1...last {
+      weights[number - first] = weights[number - 1 - first] * Double(mean) / Double(number)
+    }
     let total = weights.reduce(0, +)
     var sum = 0.0
     let cumulative = weights.map { weight in

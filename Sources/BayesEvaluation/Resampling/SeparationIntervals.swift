@@ -4,8 +4,8 @@ import RealModule
 extension ScoreSeparation {
   /// The normal 95 % interval of an average precision, cut to `0...1`; `nil` below two rows in either set.
   ///
-  /// Its standard error is that of the infinitesimal jackknife: how the average precision moves where one row counts a little
-  /// more, squared and averaged over rows.
+  /// Its standard error is that of the infinitesimal jackknife: how the average precision moves where one row counts
+  /// a little more, squared and averaged over rows.
   ///
   /// - Cost: one pass over the ranks.
   /// - Source: Efron 1982, doi:10.1137/1.9781611970319, chapter 6.
@@ -49,9 +49,9 @@ extension ScoreSeparation {
 
   /// The interval of the false positive rate at 95 %, both sets of rows drawn anew.
   ///
-  /// The threshold of `m` drawn foreign rows is that of the stored row whose share of rows above is as the `k`-th smallest
-  /// of `m` uniform numbers, a beta variable, and the known rows drawn above it are binomial, so that no row needs to be
-  /// drawn.
+  /// The threshold of `m` drawn foreign rows is that of the stored row whose share of rows above is as the `k`-th
+  /// smallest of `m` uniform numbers, a beta variable, and the known rows drawn above it are binomial, so that no row
+  /// needs to be drawn.
   ///
   /// - Returns: `nil` below two rows in either set.
   public func falsePositiveRateInterval(_ resampling: Resampling) -> Interval? {
@@ -84,8 +84,8 @@ extension ScoreSeparation {
 
   private static let largestSummedShape = 20
 
-  /// A number of the gamma distribution of a whole shape: a sum of exponentials, and for large shapes the approximation of
-  /// Wilson and Hilferty 1931, doi:10.1073/pnas.17.12.684.
+  /// A number of the gamma distribution of a whole shape: a sum of exponentials, and for large shapes the
+  /// approximation of Wilson and Hilferty 1931, doi:10.1073/pnas.17.12.684.
   private static func gamma(_ shape: Int, _ uniforms: ArraySlice<Double>) -> Double {
     guard shape > largestSummedShape, let uniform = uniforms.first else {
       return uniforms.reduce(0) { $0 - Double.log($1) }
@@ -94,8 +94,8 @@ extension ScoreSeparation {
     return Double(shape) * max(0, root * root * root)
   }
 
-  /// A number of the binomial distribution: by its distribution function where few are expected, else a rounded normal one
-  /// with its skewness.
+  /// A number of the binomial distribution: by its distribution function where few are expected, else a rounded
+  /// normal one with its skewness.
   private static func binomial(_ count: Int, _ share: Double, _ uniform: Double) -> Int {
     if share > 0.5 { return count - binomial(count, 1 - share, uniform) }
     guard share > 0 else { return 0 }
