@@ -113,9 +113,27 @@ struct DigitsTests {
       Digits.checkpoint, "records/posterior.h5", "--data", "test-records.h5", "--validation",
       "validation-records.h5", "--rows", "20:400", "--ood", "noise=noise-records.h5")
     #expect(network.models.map(\.name) == ["digits", "digits + temperature", "posterior"])
-    #expect(network.models == records.models)
+    // Records hold no pictures of their rows.
+    #expect(network.models.map(withoutPictures) == records.models)
     #expect(network.comparisons == records.comparisons)
     #expect(network.warnings == records.warnings)
+  }
+
+  private func withoutPictures(_ model: ModelResult) -> ModelResult {
+    func bare(_ rows: [ExampleRow]) -> [ExampleRow] {
+      rows.map { row in
+        var row = row
+        row.image = nil
+        return row
+      }
+    }
+    var model = model
+    for exit in model.exits.indices {
+      model.exits[exit].examples = model.exits[exit].examples.map {
+        Examples(mostUncertain: bare($0.mostUncertain), mostConfidentlyWrong: bare($0.mostConfidentlyWrong))
+      }
+    }
+    return model
   }
 
   @Test func equalInputsGiveEqualBytes() async throws {
