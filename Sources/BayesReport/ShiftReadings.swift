@@ -29,8 +29,8 @@ struct ShiftReadings: Sendable {
       let (from, to) = Figures.percents(untouched.ece.value, mean.ece)
       let (right, left) = Figures.percents(untouched.accuracy, mean.accuracy)
       let over = shift.corruptions.count > 1 ? "On average over the \(shift.corruptions.count) corruptions, at" : "At"
-      return "\(over) severity \(severity), \(model.name) has an ECE of \(to), untouched \(from), and is right in "
-        + "\(left), untouched \(right)."
+      return "\(over) severity \(severity), \(model.name) has an ECE of \(to) (\(from) on clean images) and is right in "
+        + "\(left) (\(right))."
     }
     if shift.corruptions.count > 1,
       let worst = shift.corruptions.max(by: { ece($0, baseline.name) < ece($1, baseline.name) }),

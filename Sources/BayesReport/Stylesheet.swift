@@ -147,6 +147,9 @@ extension Markup {
       main { max-width: none; padding: 0; }
       .scroll { overflow: visible; border: 0; background: none; }
       table { font-size: 8.5pt; }
+      /* Paper cannot be scrolled. */
+      td small { display: block; }
+      thead th { white-space: normal; }
       th, td { padding: 0.2rem 0.4rem; }
       p, tr, .legend, .warnings { break-inside: avoid; }
       tr.group, h2, h3, h4, h5, summary, .legend, section > p, details > p { break-after: avoid; }

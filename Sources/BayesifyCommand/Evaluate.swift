@@ -277,7 +277,8 @@ struct Evaluate: AsyncParsableCommand {
     let tables = [summary(report), setsSummary(report)].compactMap { $0 }
     let parts = [tables + notes, [report.verdict], report.shiftSummary]
     try printAnswer(parts.filter { !$0.isEmpty }.map { $0.joined(separator: "\n") }.joined(separator: "\n\n"))
-    let subject = lineup.names[lineup.names.count - 1]
+    // Predictions without a model are the only ones.
+    let subject = lineup.names.last ?? report.models[0].name
     let violations = try failIf.compactMap { try $0.violation(in: report, of: subject) }
     if !violations.isEmpty { throw FailedCondition(message: violations.joined(separator: " ")) }
   }
@@ -561,7 +562,7 @@ struct Contestant {
 
   /// Whether a policy was tuned for these predictions, given that it was for this checkpoint.
   func isBound(to trust: TrustPolicyFile) throws -> Bool {
-    guard let bound = trust.posterior else { return evaluation.kind == .map }
+    guard let bound = trust.posterior else { return evaluation.kind == .map || evaluation.kind == .predictions }
     return try posterior.map { try FileDigest.sha256(ofFile: $0) == bound.digest } ?? false
   }
 }

@@ -54,6 +54,19 @@ import _BayesTestSupport
     expectClose(exit.nll, -(0 + log(0.05) + log(0.85) + log(0.5)) / 4, tolerance: 1e-7)
   }
 
+  /// Conditions and policies are of the predictions themselves where no model is named.
+  @Test func conditionsAndPoliciesAreOfThePredictions() async throws {
+    let folder = try await extracted()
+    try await folder.succeed("trust", "tune", "validation.h5", "--max-risk", "5%", "-o", "trust.json")
+    let run = try await folder.run([
+      "evaluate", "--data", "test.h5", "--validation", "validation.h5", "--policy", "trust.json", "--json", "report.json",
+      "--quiet", "--fail-if", "accuracy<0.99",
+    ])
+    #expect(run.exitCode == 1 && run.errors.contains("The accuracy of test is 0.9"), "\(run.testDescription)")
+    let report = try Report(json: folder.bytes("report.json"), file: "report.json")
+    #expect(report.models[0].exits[2].trust != nil && report.models[1].exits[2].trust == nil)
+  }
+
   @Test func rowsThatNeedANetworkAreRefusedWithoutOne() async throws {
     let folder = try await extracted()
     try await folder.refuse(
