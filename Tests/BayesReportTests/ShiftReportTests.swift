@@ -78,8 +78,8 @@ import Testing
     let mean = clean.ece.value + 0.3 * (0.5 + 1.0 / 3) / 2
     #expect(
       summary[0].hasPrefix(
-        "On average over the 2 corruptions, at severity 5, ResNet-20 has an ECE of \(Figures.percent(mean)), untouched "
-          + "\(Figures.percent(clean.ece.value))"))
+        "On average over the 2 corruptions, at severity 5, ResNet-20 has an ECE of \(Figures.percent(mean)) "
+          + "(\(Figures.percent(clean.ece.value)) on clean images)"))
     #expect(summary[3].contains("the worst is Gaussian noise") && summary[3].contains("the mildest brightness"))
     let sentences = ShiftReadings(report: report, shift: shift, exit: 1).sentences(shift.corruptions[0])
     #expect(sentences.count == 3)
