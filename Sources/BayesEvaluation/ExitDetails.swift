@@ -8,6 +8,10 @@ public struct ExitDetails: Sendable, Hashable, Codable {
   public var topAccuracies: [TopAccuracy]
   /// `nil` without draws.
   public var disagreement: Disagreement.Value?
+  /// The mean intersection over union of classes; absent from reports of earlier versions.
+  public var overlap: ClassOverlap?
+  /// What is taken for what, the most frequent first, at most twenty; absent from reports of earlier versions.
+  public var confusions: [Confusion]?
   /// From rows drawn anew; `nil` below two rows, and absent from reports of earlier versions.
   public var intervals: ResampledIntervals?
 }

@@ -225,7 +225,8 @@ public struct ExitEvaluation: Sendable {
           smooth: try smooth.value, conventions: others),
         brier: try classwise.brierDecomposition,
         selection: SelectionResult(RiskCoverageCurve(order: order) { !correct[$0] }),
-        topAccuracies: top, disagreement: hasDraws ? try disagreement.value : nil)
+        topAccuracies: top, disagreement: hasDraws ? try disagreement.value : nil,
+        overlap: try classes.overlap, confusions: try classes.confusions(atMost: 20))
       guard rowCount > 1 else { return details }
       let cells = ConfidenceCells(
         uncertainties: losses.uncertainties, isCorrect: correct, order: order,
@@ -233,6 +234,7 @@ public struct ExitEvaluation: Sendable {
         coverages: details.selection.risks.map(\.coverage))
       var intervals = cells.intervals(of: details, ece: try calibrationError.value, resampling)
       intervals.classwise = classwiseBlocks.interval(of: details.calibration.classwise)
+      intervals.smooth = try smooth.interval
       details.intervals = intervals
       return details
     }
@@ -274,7 +276,11 @@ private struct RowGroup: Sendable {
   var rowCount: Int { total.count }
 
   var uncertainty: MeanUncertainty {
-    MeanUncertainty(total: total.mean, aleatoric: aleatoric.mean, epistemic: epistemic.mean)
+    var mean = MeanUncertainty(total: total.mean, aleatoric: aleatoric.mean, epistemic: epistemic.mean)
+    if let total = total.interval, let aleatoric = aleatoric.interval, let epistemic = epistemic.interval {
+      mean.intervals = MeanUncertainty.Intervals(total: total, aleatoric: aleatoric, epistemic: epistemic)
+    }
+    return mean
   }
 
   /// What is added of a batch, computed and checked before anything is.

@@ -54,6 +54,15 @@ public struct MeanUncertainty: Sendable, Hashable, Codable {
   public var aleatoric: Double
   /// Mean mutual information of class and weights.
   public var epistemic: Double
+  /// Absent below two rows and from reports of earlier versions.
+  public var intervals: Intervals?
+
+  /// Normal 95 % intervals of the means.
+  public struct Intervals: Sendable, Hashable, Codable {
+    public var total: Interval
+    public var aleatoric: Interval
+    public var epistemic: Interval
+  }
 
   public init(total: Double, aleatoric: Double, epistemic: Double) {
     self.total = total

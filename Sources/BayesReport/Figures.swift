@@ -47,6 +47,12 @@ enum Figures {
     interval.map { "\(number($0.low, decimals: 4)) to \(number($0.high, decimals: 4))" } ?? "–"
   }
 
+  /// A table's cell with a number and its 95 % interval, where there is one; a dash without a number.
+  static func cell(_ text: String?, _ interval: Interval?) -> Markup {
+    let small: Markup = interval.map { " <small>\(range($0))</small>" } ?? ""
+    return "<td>\(text ?? "–")\(small)</td>"
+  }
+
   /// A difference, always with its sign.
   static func signed(_ text: String) -> String { text.hasPrefix("−") ? text : "+" + text }
 

@@ -19,7 +19,8 @@ struct DefinitionsSection: Sendable {
       (
         "Other calibration errors",
         "MCE: the largest gap of a bin. RMS: the root of the mean squared gap. Classwise: the mean over classes of the "
-          + "error of each class's probability. Equal mass: over bins of equally many rows. By other tools: "
+          + "error of each class's probability. Equal mass: over bins of equally many rows. Smooth: by a kernel in place of "
+          + "bins, as wide as the error itself (Błasiok and Nakkiran 2023). By other tools: "
           + BinConvention.allCases.filter { $0 != .standard }.map { "\($0.rawValue), \($0.definition)" }
           .joined(separator: "; ") + "."
       ),
@@ -32,6 +33,12 @@ struct DefinitionsSection: Sendable {
         "AURC, E-AURC, AUGRC",
         "Means over coverages 1/n to 1, the most confident rows first: of the share of wrong rows among those kept; of that "
           + "less an oracle's with the same accuracy; of the share, of all rows, that are kept and wrong."
+      ),
+      (
+        "Recall, precision, IoU",
+        "Of a class: the share of its rows that are found; of right ones among the rows that are called so; of these right "
+          + "ones among the rows that are one or the other. Mean IoU: over the classes that occur, from counts of all rows, "
+          + "which are pixels where a network answers at each."
       ),
       ("Disagreement", "The share of pairs of draws that name different classes, the mean over rows."),
       (
@@ -55,8 +62,9 @@ struct DefinitionsSection: Sendable {
       ),
       (
         "Other intervals",
-        "Small numbers beside a value are its 95 % interval: Wilson's for shares of rows, the infinitesimal jackknife's for "
-          + "AUPR, and else from 1000 sets of rows drawn anew, centred on the value."
+        "Small numbers beside a value are its 95 % interval: Wilson's for shares of rows, the normal one for means of rows, the "
+          + "infinitesimal jackknife's for AUPR, the smooth error and mean IoU, and else from 1000 sets of rows drawn anew, "
+          + "centred on the value."
       ),
       (
         "Within noise",

@@ -99,7 +99,7 @@ struct ExitSection: Sendable {
       <th scope="col">Classwise</th><th scope="col">Equal mass</th><th scope="col">Smooth</th>\
       \(tools.map { "<th scope=\"col\">ECE by \($0)</th>" as Markup })\
       \(tops.map { "<th scope=\"col\">Top \(String($0))</th>" as Markup })\
-      <th scope="col">Disagreement</th></tr></thead>
+      <th scope="col">Mean IoU</th><th scope="col">Disagreement</th></tr></thead>
       <tbody>
       \(rows.map { name, details -> Markup in
         let errors = details.calibration
@@ -108,13 +108,14 @@ struct ExitSection: Sendable {
           <tr><th scope="row">\(name)</th>\(share(errors.maximum, intervals?.maximum))\
           \(share(errors.rootMeanSquare, intervals?.rootMeanSquare))\
           \(share(errors.classwise, intervals?.classwise))\(share(errors.equalMass, intervals?.equalMass))\
-          \(share(errors.smooth, nil))\
+          \(share(errors.smooth, intervals?.smooth))\
           \(tools.map { share(errors.conventions[$0], intervals?.conventions[$0]) })\
           \(tops.map { k in
             let top = details.topAccuracies.first { $0.k == k }
             return share(top?.value, top?.interval)
           })\
-          <td>\(details.disagreement.map { Figures.percent($0.disagreement, decimals: 2) } ?? "–")</td></tr>
+          \(share(details.overlap?.mean, details.overlap?.interval))\
+          \(share(details.disagreement?.disagreement, details.disagreement?.disagreementInterval))</tr>
           """
       })
       </tbody></table></div>
@@ -138,13 +139,7 @@ struct ExitSection: Sendable {
 
   /// A share with its 95 % interval, where there is one.
   private func share(_ value: Double?, _ interval: Interval?) -> Markup {
-    cell(value.map { Figures.percent($0, decimals: 2) }, interval)
-  }
-
-  /// A number with its 95 % interval, where there is one.
-  private func cell(_ text: String?, _ interval: Interval?) -> Markup {
-    let range: Markup = interval.map { " <small>\(Figures.range($0))</small>" } ?? ""
-    return "<td>\(text ?? "–")\(range)</td>"
+    Figures.cell(value.map { Figures.percent($0, decimals: 2) }, interval)
   }
 
   /// What setting the least confident rows aside gains.
@@ -177,9 +172,9 @@ struct ExitSection: Sendable {
         let intervals = row.exit.details?.intervals
         return """
           <tr><th scope="row">\(row.model.name)</th>\
-          \(cell(Figures.number(selection.aurc, decimals: 4), intervals?.aurc))\
-          \(cell(Figures.number(selection.excessAURC, decimals: 4), intervals?.excessAURC))\
-          \(cell(Figures.number(selection.augrc, decimals: 4), intervals?.augrc))\
+          \(Figures.cell(Figures.number(selection.aurc, decimals: 4), intervals?.aurc))\
+          \(Figures.cell(Figures.number(selection.excessAURC, decimals: 4), intervals?.excessAURC))\
+          \(Figures.cell(Figures.number(selection.augrc, decimals: 4), intervals?.augrc))\
           \(selection.risks.enumerated().map { index, point in
             share(point.risk, intervals.flatMap { $0.risks.indices.contains(index) ? $0.risks[index] : nil })
           })\
@@ -239,9 +234,9 @@ struct ExitSection: Sendable {
   private func uncertainty(_ name: String, _ rowCount: Int, _ mean: MeanUncertainty) -> Markup {
     """
     <tr><th scope="row">\(name)</th><td>\(Figures.count(rowCount))</td>\
-    <td>\(Figures.number(mean.total, decimals: 4))</td>\
-    <td>\(Figures.number(mean.aleatoric, decimals: 4))</td>\
-    <td>\(Figures.number(mean.epistemic, decimals: 4))</td></tr>
+    \(Figures.cell(Figures.number(mean.total, decimals: 4), mean.intervals?.total))\
+    \(Figures.cell(Figures.number(mean.aleatoric, decimals: 4), mean.intervals?.aleatoric))\
+    \(Figures.cell(Figures.number(mean.epistemic, decimals: 4), mean.intervals?.epistemic))</tr>
     """
   }
 
@@ -326,8 +321,8 @@ struct ExitSection: Sendable {
             <tr><th scope="row">\(row.model.name)</th><th scope="row">\(SeparationReading.words(score))</th>\
             <td>\(Figures.number(result.auroc, decimals: 4))</td>\
             <td>\(Figures.range(result.aurocInterval))</td>\
-            \(cell(Figures.number(result.auprOut, decimals: 4), result.auprOutInterval))\
-            \(cell(Figures.number(result.auprIn, decimals: 4), result.auprInInterval))\
+            \(Figures.cell(Figures.number(result.auprOut, decimals: 4), result.auprOutInterval))\
+            \(Figures.cell(Figures.number(result.auprIn, decimals: 4), result.auprInInterval))\
             \(share(result.fpr95, result.fpr95Interval))</tr>
             """
         }
@@ -339,18 +334,16 @@ struct ExitSection: Sendable {
     """
   }
 
-  /// The classes that the baseline finds least often, at most twenty.
+  /// The classes that the baseline finds least often, at most twenty, and what is taken for what.
   private func classes() -> Markup {
     guard let baseline = exit.rows.first?.exit else { return "" }
-    func recall(_ counts: ClassCounts) -> Double {
-      counts.rows == 0 ? 1 : Double(counts.correct) / Double(counts.rows)
-    }
     let hardest = baseline.classes.indices.filter { baseline.classes[$0].rows > 0 }
-      .sorted { (recall(baseline.classes[$0]), $0) < (recall(baseline.classes[$1]), $1) }.prefix(20)
+      .sorted { (baseline.classes[$0].recall ?? 1, $0) < (baseline.classes[$1].recall ?? 1, $1) }.prefix(20)
     return """
       <details><summary>The numbers: classes\
       \(hardest.count < baseline.classes.count ? ", hardest first" : "" as Markup)</summary>
-      <p>The share of each class's rows that are found.</p>
+      <p>Recall, the share of each class's rows that are found; below it precision, the share of right ones among the rows \
+      that are called so, and IoU, intersection over union.</p>
       <div class="scroll" tabindex="0"><table>
       <thead><tr><th scope="col">Class</th><th scope="col">Rows</th>\
       \(exit.rows.map { "<th scope=\"col\">\($0.model.name)</th>" as Markup })</tr></thead>
@@ -358,15 +351,53 @@ struct ExitSection: Sendable {
       \(hardest.map { index -> Markup in
         """
         <tr><th scope="row">\(report.className(index))</th><td>\(Figures.count(baseline.classes[index].rows))</td>\
-        \(exit.rows.map { row -> Markup in
-          row.exit.classes.indices.contains(index)
-            ? "<td>\(Figures.percent(recall(row.exit.classes[index])))</td>" : "<td>–</td>"
+        \(exit.rows.map { row in cell(row.exit.classes.indices.contains(index) ? row.exit.classes[index] : nil) })</tr>
+        """
+      })
+      </tbody>
+      </table></div>
+      \(confusions())
+      </details>
+      """
+  }
+
+  private func cell(_ counts: ClassCounts?) -> Markup {
+    guard let counts else { return "<td>–</td>" }
+    func text(_ share: Double?) -> String { share.map { Figures.percent($0) } ?? "–" }
+    return """
+      <td>\(text(counts.recall))<span class="delta">precision \(text(counts.precision)), \
+      IoU \(text(counts.intersectionOverUnion))</span></td>
+      """
+  }
+
+  /// The most frequent mistakes of each model, at most ten.
+  private func confusions() -> Markup {
+    let models = exit.rows.compactMap { row in
+      row.exit.details?.confusions.map { (name: row.model.name, confusions: $0.prefix(10)) }
+    }
+    let count = models.map(\.confusions.count).max() ?? 0
+    guard count > 0 else { return "" }
+    return """
+      <p>The most frequent mistakes of each model: the label, what it is taken for, and how often.</p>
+      <div class="scroll" tabindex="0"><table>
+      <thead><tr><th scope="col">Rank</th>\
+      \(models.map { "<th scope=\"col\">\($0.name)</th>" as Markup })</tr></thead>
+      <tbody>
+      \((0..<count).map { rank -> Markup in
+        """
+        <tr><th scope="row">\(Figures.count(rank + 1))</th>\
+        \(models.map { model -> Markup in
+          guard model.confusions.indices.contains(rank) else { return "<td>–</td>" }
+          let confusion = model.confusions[rank]
+          return """
+            <td>\(report.className(confusion.label)) → \(report.className(confusion.predicted)), \
+            \(Figures.count(confusion.rows))</td>
+            """
         })</tr>
         """
       })
       </tbody>
       </table></div>
-      </details>
       """
   }
 

@@ -65,25 +65,31 @@ struct ShiftSection: Sendable {
   private func means(_ exit: ExitGroup) -> Markup {
     guard shift.corruptions.count > 1 else { return "" }
     let readings = readings(exit.index)
-    let rows: [(name: String, isShare: Bool, untouched: (ExitResult) -> Double, mean: (Int, String) -> Double?)] = [
-      ("Accuracy", true, { $0.accuracy }, { readings.mean(of: $1, at: $0)?.accuracy }),
-      ("NLL, nats", false, { $0.nll }, { readings.mean(of: $1, at: $0)?.nll }),
-      ("ECE", true, { $0.ece.value }, { readings.mean(of: $1, at: $0)?.ece }),
+    typealias Measured = (value: Double, interval: Interval?)
+    let rows: [(name: String, isShare: Bool, untouched: (ExitResult) -> Measured, mean: (ShiftMeans) -> Measured)] = [
+      ("Accuracy", true, { ($0.accuracy, $0.intervals.accuracy) }, { ($0.accuracy, $0.accuracyInterval) }),
+      ("NLL, nats", false, { ($0.nll, $0.intervals.nll) }, { ($0.nll, $0.nllInterval) }),
+      ("ECE", true, { ($0.ece.value, $0.details?.intervals?.ece) }, { ($0.ece, $0.eceInterval) }),
     ]
     return """
       <h3>Mean over the corruptions</h3>
+      <p>Small numbers are intervals that hold the mean with at least 95 %: as the same rows are corrupted in every way, \
+      they are the means of the corruptions' own intervals.</p>
       <div class="scroll" tabindex="0" role="group" aria-label="Means over the corruptions"><table>
       \(Self.header)
       \(rows.map { measure -> Markup in
-        func text(_ value: Double) -> String {
-          measure.isShare ? Figures.percent(value, decimals: 2) : Figures.number(value, decimals: 4)
+        func cell(_ measured: Measured?) -> Markup {
+          guard let measured else { return "<td>–</td>" }
+          let text =
+            measure.isShare ? Figures.percent(measured.value, decimals: 2) : Figures.number(measured.value, decimals: 4)
+          return Figures.cell(text, measured.interval)
         }
         return """
           <tbody><tr class="group"><th scope="rowgroup" colspan="7">\(measure.name)</th></tr>
           \(exit.rows.map { row -> Markup in
             """
-            <tr><th scope="row">\(row.model.name)</th><td>\(text(measure.untouched(row.exit)))</td>\
-            \((1...5).map { "<td>\(measure.mean($0, row.model.name).map { text($0) } ?? "–")</td>" as Markup })</tr>
+            <tr><th scope="row">\(row.model.name)</th>\(cell(measure.untouched(row.exit)))\
+            \((1...5).map { cell(readings.mean(of: row.model.name, at: $0).map(measure.mean)) })</tr>
             """
           })
           </tbody>

@@ -148,6 +148,8 @@ private struct ReportCheck {
       }
       try require(!selection.curve.isEmpty, "\(path).details.selection.curve", "A curve has at least one point.")
     }
+    if let overlap = exit.details?.overlap { try requireProportion(overlap.mean, "\(path).details.overlap.mean") }
+    try requireCounts((exit.details?.confusions ?? []).map(\.rows), "\(path).details.confusions")
     for detector in exit.detectors ?? [] {
       for (name, score) in detector.sets {
         for value in [score.auroc, score.fpr95] {

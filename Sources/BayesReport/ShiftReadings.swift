@@ -12,6 +12,16 @@ extension ShiftedSeverity {
   }
 }
 
+/// Means over corruptions of one severity, with intervals that hold them with at least 95 %.
+struct ShiftMeans: Sendable {
+  var accuracy: Double
+  var nll: Double
+  var ece: Double
+  var accuracyInterval: Interval?
+  var nllInterval: Interval?
+  var eceInterval: Interval?
+}
+
 /// What shift does to models, in words.
 struct ShiftReadings: Sendable {
   var report: Report
@@ -76,7 +86,7 @@ struct ShiftReadings: Sendable {
   }
 
   /// The mean over corruptions at one severity; `nil` where a corruption lacks it.
-  func mean(of model: String, at severity: Int) -> (accuracy: Double, nll: Double, ece: Double)? {
+  func mean(of model: String, at severity: Int) -> ShiftMeans? {
     let exits = shift.corruptions.compactMap { corruption in
       corruption.severities.first { $0.severity == severity }?.exit(exit, of: model)
     }
@@ -84,7 +94,18 @@ struct ShiftReadings: Sendable {
     func mean(_ measure: (ShiftedExit) -> Double) -> Double {
       exits.reduce(0) { $0 + measure($1) } / Double(exits.count)
     }
-    return (mean(\.accuracy), mean(\.nll), mean(\.ece))
+    // The same rows are corrupted in every way, and how their losses go together is not known: in the worst case their
+    // errors add up, and the mean of the ends is then the interval of the mean.
+    func interval(_ measure: (ShiftedExit) -> Interval?) -> Interval? {
+      let intervals = exits.compactMap(measure)
+      guard intervals.count == exits.count else { return nil }
+      func mean(_ end: (Interval) -> Double) -> Double { intervals.reduce(0) { $0 + end($1) } / Double(exits.count) }
+      return Interval(low: mean(\.low), high: mean(\.high))
+    }
+    return ShiftMeans(
+      accuracy: mean(\.accuracy), nll: mean(\.nll), ece: mean(\.ece),
+      accuracyInterval: interval { $0.intervals.accuracy }, nllInterval: interval { $0.intervals.nll },
+      eceInterval: interval { $0.eceInterval })
   }
 
   /// The strongest severity that all corruptions have.

@@ -63,6 +63,7 @@ import _BayesTestSupport
       ("risk80", intervals.risks[0], details.selection.risks[0].risk),
       ("risk90", intervals.risks[1], details.selection.risks[1].risk),
       ("risk95", intervals.risks[2], details.selection.risks[2].risk),
+      ("overlap", details.overlap?.interval, details.overlap?.mean ?? .nan),
     ] {
       try expectSame(interval, values.expected[key].numbers, value: value, key)
     }
@@ -72,6 +73,10 @@ import _BayesTestSupport
     expectClose(details.calibration.classwise, golden[0], tolerance: 1e-6)
     let ratio = (classwise.high - classwise.low) / (3.92 * golden[3])
     #expect(0.9 < ratio && ratio < 1.5 && classwise.contains(golden[0]), "\(ratio)")
+    let smooth = try #require(intervals.smooth)
+    let smoothRatio = (smooth.high - smooth.low) / (3.92 * values.expected["smoothDeviation"].number)
+    #expect(0.85 < smoothRatio && smoothRatio < 1.3, "\(smoothRatio)")
+    #expect(smooth.contains(try #require(details.calibration.smooth)))
     let scores = try #require(result.ood[0].scores["maximumProbability"])
     for (key, interval, value) in [
       ("auprOut", scores.auprOutInterval, scores.auprOut), ("auprIn", scores.auprInInterval, scores.auprIn),

@@ -12,6 +12,9 @@ public struct Disagreement: Metric, Equatable {
     public var variationRatio: Double
     /// The share of pairs of samples that name different classes, `0...1`.
     public var disagreement: Double
+    /// Normal 95 % intervals; absent below two rows and from reports of earlier versions.
+    public var variationRatioInterval: Interval?
+    public var disagreementInterval: Interval?
   }
 
   private var variation = RowMean()
@@ -55,7 +58,9 @@ public struct Disagreement: Metric, Equatable {
   public var value: Value {
     get throws(EvaluationError) {
       guard variation.count > 0 else { throw .noRows("disagreement") }
-      return Value(variationRatio: variation.mean, disagreement: disagreement.mean)
+      return Value(
+        variationRatio: variation.mean, disagreement: disagreement.mean,
+        variationRatioInterval: variation.interval, disagreementInterval: disagreement.interval)
     }
   }
 }

@@ -12,6 +12,8 @@ public struct ResampledIntervals: Sendable, Hashable, Codable {
   /// Normal, from the scatter of 200 blocks of rows; `nil` above 100 classes.
   public var classwise: Interval?
   public var equalMass: Interval?
+  /// Normal, of the infinitesimal jackknife; absent from reports of earlier versions.
+  public var smooth: Interval?
   /// By name of the convention.
   public var conventions: [String: Interval]
   /// As in `SelectionResult`.

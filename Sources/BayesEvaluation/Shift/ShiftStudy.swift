@@ -34,6 +34,8 @@ public struct ShiftedExit: Sendable, Hashable, Codable {
   public var brier: Double
   /// The calibration error, in the bins of the untouched rows' one.
   public var ece: Double
+  /// Its 95 % interval; absent below two rows and from reports of earlier versions.
+  public var eceInterval: Interval?
   public var intervals: ExitIntervals
   /// Mean uncertainty, in nats.
   public var uncertainty: MeanUncertainty
@@ -168,12 +170,13 @@ public struct ShiftReference: Sendable {
               of: model.exits[place], result, named: model.name,
               against: shifted[0].exits[other], own[0][other], named: shifted[0].name))
         }
-        exits.append(
-          ShiftedExit(
-            index: result.index, name: result.name, accuracy: result.accuracy, nll: result.nll,
-            infiniteNLLCount: result.infiniteNLLCount, brier: result.brier, ece: result.ece.value,
-            intervals: result.intervals, uncertainty: result.uncertainty, change: MeasureDifferences(change),
-            againstBaseline: against))
+        var exit = ShiftedExit(
+          index: result.index, name: result.name, accuracy: result.accuracy, nll: result.nll,
+          infiniteNLLCount: result.infiniteNLLCount, brier: result.brier, ece: result.ece.value,
+          intervals: result.intervals, uncertainty: result.uncertainty, change: MeasureDifferences(change),
+          againstBaseline: against)
+        exit.eceInterval = result.details?.intervals?.ece
+        exits.append(exit)
       }
       models.append(ShiftedModel(name: model.name, exits: exits))
     }

@@ -5,7 +5,8 @@
 writes Tests/Golden/ResampledIntervals/: seeded logits of two models on the same rows and on foreign rows.  Intervals are the
 2.5 % and 97.5 % quantiles of scipy.stats.bootstrap's distribution (method "percentile", rows drawn with replacement),
 moved by the value less the distribution's mean, as the definition asks; `deviations` are the distributions' standard deviations,
-in which tolerances are given.  The smooth calibration error is its formula on a grid of 20,000 points, the kernel's
+in which tolerances are given.  "smoothDeviation" is the standard deviation of the smooth calibration error on 500 such sets, its
+kernel's images on a grid of 500 points.  The smooth calibration error is its formula on a grid of 20,000 points, the kernel's
 images up to five standard deviations; relplot's is beside it.
 """
 
@@ -16,7 +17,7 @@ import relplot
 from scipy.optimize import brentq
 from scipy.special import softmax
 from scipy.stats import bootstrap
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, jaccard_score, roc_auc_score
 
 import golden
 
@@ -137,6 +138,24 @@ def smooth(c, a):
         "relplot": float(relplot.smECE(c, a))}
 
 
+def smooth_deviation(c, a):
+    """Kernels are wide here, so that a coarse grid holds them, and are interpolated between deviations."""
+    t = (np.arange(500) + 0.5) / 500
+    deviations = np.geomspace(0.01, 0.4, 60)
+    kernels = np.array([sum(
+        np.exp(-0.5 * ((t[:, None] - 2 * image - sign * c) / s) ** 2) for image in range(-4, 5) for sign in (1, -1))
+        / (s * np.sqrt(2 * np.pi)) for s in deviations])
+    random = np.random.default_rng(SEED)
+    values = []
+    for _ in range(500):
+        index = np.bincount(random.integers(0, len(c), len(c)), minlength=len(c)) * (a - c)
+        excess = np.abs(kernels @ index).mean(1) / len(c) - deviations
+        place = np.flatnonzero(excess < 0)[0]
+        share = excess[place - 1] / (excess[place - 1] - excess[place])
+        values.append(deviations[place - 1] + share * (deviations[place] - deviations[place - 1]))
+    return np.std(values)
+
+
 def rows(random, count, classes):
     """Two models that err on the same rows, too sure of themselves, the second one more."""
     truth = random.standard_normal((count, classes)) * 1.5
@@ -158,6 +177,9 @@ def main():
         known = np.array([1 - c, 1 - d])
         foreign = np.array([1 - softmax(z.astype(float), 1).max(1) for z in strange])
         expected = {key: by_scipy(lambda i, c, a, m=metric: m(c[i], a[i]), c, a) for key, metric in METRICS.items()}
+        guess = p.argmax(1)
+        expected["overlap"] = by_scipy(lambda i, y, guess: jaccard_score(y[i], guess[i], average="macro"), y, guess)
+        expected["smoothDeviation"] = smooth_deviation(c, a)
         expected["classwise"] = by_scipy(lambda i, p, y: classwise(p[i], y[i]), p, y)
         expected["eceDifference"] = by_scipy(
             lambda i, c, a, d, b: ece(d[i], b[i]) - ece(c[i], a[i]), c, a, d, b)
