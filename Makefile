@@ -11,6 +11,7 @@ demo: release
 
 ## All tests, in debug; those of the command run the optimised one, as users do.
 test: check release
+	@bash Scripts/install-packages.sh python3-jsonschema
 	swift build $(FLAGS) --build-tests
 	BAYESIFY_COMMAND=$(CURDIR)/.build/release/bayesify swift test $(FLAGS)
 

@@ -4,7 +4,8 @@
     python Scripts/tabulate-detectors.py TITLE=report.json … > tables.md
 
 Scores of every model's predictions and detectors on the network's features, at the last exit: AUROC with its 95 % interval,
-foreign rows positive, and the share of test rows lost when 95 % of the foreign rows are found (FPR95) with its interval.
+foreign rows positive, and the share of test rows lost when 95 % of the foreign rows are found (FPR95) with its interval; seconds
+of detectors from reports with --timing.
 """
 import json
 import sys
@@ -30,12 +31,14 @@ def main():
                 exit = model["exits"][-1]
                 for score, values in exit["ood"][position]["scores"].items():
                     if not values["isConstant"]:
-                        rows.append((values["auroc"], f"{score} of {model['name']}", cell(values)))
+                        rows.append((values["auroc"], f"{score} of {model['name']}", cell(values) + " | | "))
                 for detector in exit.get("detectors") or []:
                     values = detector["sets"][name]
-                    rows.append((values["auroc"], f"{detector['name']} (features)", cell(values)))
+                    seconds = detector.get("seconds")
+                    times = f" | {seconds['fit']:.2f} | {seconds['scoringPerRow'] * 1e6:.1f}" if seconds else " | | "
+                    rows.append((values["auroc"], f"{detector['name']} (features)", cell(values) + times))
             print(f"## {title} against {name}\n")
-            print("| score | AUROC [95 %] | FPR95 [95 %] |\n|---|---|---|")
+            print("| score | AUROC [95 %] | FPR95 [95 %] | fit, s | scoring, µs a row |\n|---|---|---|--:|--:|")
             for _, label, text in sorted(rows, reverse=True):
                 print(f"| {label} | {text} |")
             print()

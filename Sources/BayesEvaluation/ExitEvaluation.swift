@@ -175,6 +175,15 @@ public struct ExitEvaluation: Sendable {
   /// - Throws: `EvaluationError.Code.empty` where the test set or a foreign set has no rows.
   public var result: ExitResult {
     get throws(EvaluationError) {
+      var result = try resultWithoutDetails
+      result.details = try details
+      return result
+    }
+  }
+
+  /// The numbers of the exit that need no row to be drawn anew.
+  var resultWithoutDetails: ExitResult {
+    get throws(EvaluationError) {
       var ood: [OODResult] = []
       for (name, group) in outOfDistribution {
         guard group.rowCount > 0 else {
@@ -198,8 +207,19 @@ public struct ExitEvaluation: Sendable {
           brier: brierScore.interval),
         uncertainty: inDistribution.uncertainty, reliability: calibrationError.reliability,
         confidenceHistogram: try inDistribution.histogram.value, classes: try classes.value, ood: ood,
-        settings: settings, details: try details, detectors: detectors.isEmpty ? nil : detectors,
+        settings: settings, detectors: detectors.isEmpty ? nil : detectors,
         trust: trust?.value, examples: examples?.value, conformal: conformal.isEmpty ? nil : conformal)
+    }
+  }
+
+  /// The interval of the expected calibration error; `nil` below two rows.
+  var calibrationErrorInterval: Interval? {
+    get throws(EvaluationError) {
+      guard rowCount > 1 else { return nil }
+      let cells = ConfidenceCells(
+        uncertainties: losses.uncertainties, isCorrect: losses.correct, order: FloatOrder(losses.uncertainties),
+        conventions: [calibrationError.bins])
+      return cells.calibrationErrorInterval(at: try calibrationError.value, resampling)
     }
   }
 
@@ -231,10 +251,10 @@ public struct ExitEvaluation: Sendable {
       let cells = ConfidenceCells(
         uncertainties: losses.uncertainties, isCorrect: correct, order: order,
         conventions: [calibrationError.bins] + conventions.map(\.bins),
-        coverages: details.selection.risks.map(\.coverage))
+        coverages: details.selection.risks.map(\.coverage), risks: details.selection.coverages.map(\.risk))
       var intervals = cells.intervals(of: details, ece: try calibrationError.value, resampling)
       intervals.classwise = classwiseBlocks.interval(of: details.calibration.classwise)
-      intervals.smooth = try smooth.interval
+      intervals.smooth = details.calibration.smooth.flatMap { smooth.interval(around: $0) }
       details.intervals = intervals
       return details
     }

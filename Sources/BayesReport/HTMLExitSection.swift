@@ -163,13 +163,15 @@ struct ExitSection: Sendable {
       <thead><tr><th scope="col">Model</th><th scope="col">AURC</th><th scope="col">E-AURC</th>\
       <th scope="col">AUGRC</th>\
       \(rows[0].1.risks.map { "<th scope=\"col\">Wrong of \(Figures.percent($0.coverage, decimals: 0))</th>" as Markup })\
-      <th scope="col">Kept at 1, 2, 5 % wrong</th></tr></thead>
+      \(["1", "2", "5"].map { "<th scope=\"col\">Kept at \($0) % wrong</th>" as Markup })</tr></thead>
       <tbody>
       \(rows.map { row, selection -> Markup in
-        let kept = [0.01, 0.02, 0.05].map { risk in
-          selection.coverages.first { $0.risk == risk }.map { Figures.percent($0.coverage) } ?? "none"
-        }
         let intervals = row.exit.details?.intervals
+        let kept = [0.01, 0.02, 0.05].map { risk -> Markup in
+          guard let index = selection.coverages.firstIndex(where: { $0.risk == risk }) else { return "<td>none</td>" }
+          let interval = intervals?.coverages.flatMap { $0.indices.contains(index) ? $0[index] : nil }
+          return share(selection.coverages[index].coverage, interval)
+        }
         return """
           <tr><th scope="row">\(row.model.name)</th>\
           \(Figures.cell(Figures.number(selection.aurc, decimals: 4), intervals?.aurc))\
@@ -178,7 +180,7 @@ struct ExitSection: Sendable {
           \(selection.risks.enumerated().map { index, point in
             share(point.risk, intervals.flatMap { $0.risks.indices.contains(index) ? $0.risks[index] : nil })
           })\
-          <td>\(kept.joined(separator: ", "))</td></tr>
+          \(kept)</tr>
           """
       })
       </tbody></table></div>
@@ -279,6 +281,7 @@ struct ExitSection: Sendable {
   private func detectors() -> Markup {
     let rows = exit.rows.flatMap { row in (row.exit.detectors ?? []).map { (row.model.name, $0) } }
     guard !rows.isEmpty else { return "" }
+    let isTimed = rows.contains { $0.1.seconds != nil }
     func rank(_ result: DetectorResult) -> Double { exit.setNames.first.flatMap { result.sets[$0]?.auroc } ?? 0 }
     let ordered = rows.sorted { (rank($0.1), $1.1.name) > (rank($1.1), $0.1.name) }
     return """
@@ -287,7 +290,8 @@ struct ExitSection: Sendable {
       chosen on these sets. AUROC with its 95 % interval, and FPR95.</p>
       <div class="scroll" tabindex="0"><table>
       <thead><tr><th scope="col">Detector</th>\
-      \(exit.setNames.map { "<th scope=\"col\">\($0)</th><th scope=\"col\">FPR95</th>" as Markup })</tr></thead>
+      \(exit.setNames.map { "<th scope=\"col\">\($0)</th><th scope=\"col\">FPR95</th>" as Markup })\
+      \(isTimed ? "<th scope=\"col\">Fit, s</th><th scope=\"col\">Scoring, µs a row</th>" : "" as Markup)</tr></thead>
       <tbody>
       \(ordered.map { model, result -> Markup in
         """
@@ -295,13 +299,21 @@ struct ExitSection: Sendable {
         \(exit.setNames.map { set -> Markup in
           guard let score = result.sets[set] else { return "<td>–</td><td>–</td>" }
           return """
-            <td>\(Figures.number(score.auroc, decimals: 3)) <small>\(Figures.range(score.aurocInterval))</small></td>\
-            <td>\(Figures.percent(score.fpr95))</td>
+            \(Figures.cell(Figures.number(score.auroc, decimals: 3), score.aurocInterval))\
+            \(share(score.fpr95, score.fpr95Interval))
             """
-        })</tr>
+        })\(isTimed ? seconds(result.seconds) : "")</tr>
         """
       })
       </tbody></table></div>
+      """
+  }
+
+  private func seconds(_ seconds: DetectorSeconds?) -> Markup {
+    let (fit, scoring) = (seconds?.fit, seconds.map { $0.scoringPerRow * 1e6 })
+    return """
+      <td>\(fit.map { Figures.number($0, decimals: 2) } ?? "–")</td>\
+      <td>\(scoring.map { Figures.number($0, decimals: 2) } ?? "–")</td>
       """
   }
 

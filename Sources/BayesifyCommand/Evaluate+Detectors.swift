@@ -49,7 +49,7 @@ extension ModelEvaluation {
   ///
   /// - Returns: what was left out, in sentences.
   mutating func measure(
-    _ option: DetectorsOption, on sets: DetectorRowSets, in context: ExecutionContext
+    _ option: DetectorsOption, on sets: DetectorRowSets, isTimed: Bool, in context: ExecutionContext
   ) async throws -> [String] {
     let description = sets.test.description
     var notes: [String] = []
@@ -76,7 +76,7 @@ extension ModelEvaluation {
         do {
           exits[index].detectors.append(
             try await DetectorResult(
-              of: detector, fittedTo: inputs, test: sets.test, foreign: sets.foreign, in: context))
+              of: detector, fittedTo: inputs, test: sets.test, foreign: sets.foreign, in: context, isTimed: isTimed))
         } catch let error as EvaluationError {
           guard case .all = option else { throw FileError(.value, file: description.file, error.message) }
           notes.append("Exit \(index) ('\(description.exits[index].name)'): \(detector.name): \(error.message)")

@@ -237,7 +237,7 @@ struct Evaluate: AsyncParsableCommand {
           validation: try await detectorRows(held, validation, group, "validation", session),
           test: source, foreign: foreignRows)
         warnings += try await contestants[0].evaluation.measure(
-          detectors, on: sets, in: execution.context(try execution.backend(), progress))
+          detectors, on: sets, isTimed: timing, in: execution.context(try execution.backend(), progress))
       }
       evaluations += contestants.map(\.evaluation)
       if let network, plan != nil { shiftRuns.append(ShiftRun(network: network, contestants: contestants)) }

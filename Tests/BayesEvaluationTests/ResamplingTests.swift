@@ -183,6 +183,32 @@ import _BayesTestSupport
     #expect(covered.count >= 180, "\(covered.count)")
   }
 
+  /// Uncertainties spread evenly over `0...0.4`, where a share of `5u²/4` is wrong: kept up to `u`, `5u²/12` are.
+  @Test func intervalsHoldTheTrueCoverage() throws {
+    var covered = [0, 0, 0]
+    for trial in 0..<100 {
+      let count = 2000
+      let uniforms = RandomKey(seed: 15).child(trial).uniforms(2 * count)
+      let uncertainties = uniforms[..<count].map { 0.4 * $0 }
+      var evaluation = ExitEvaluation(
+        index: 0, name: "last", resampling: Resampling(count: 200, key: RandomKey(seed: 6)))
+      try evaluation.update(
+        Prediction(
+          logits: Tensor(
+            shape: [1, count, 2], uncertainties.flatMap { [Float(Double.log(1 - $0)), Float(Double.log($0))] }),
+          likelihood: .categorical, exit: 0),
+        labels: (0..<count).map { uniforms[count + $0] < 1.25 * uncertainties[$0] * uncertainties[$0] ? 1 : 0 })
+      let details = try #require(try evaluation.result.details)
+      let intervals = try #require(details.intervals?.coverages)
+      #expect(intervals.count == details.selection.coverages.count)
+      for (point, interval) in zip(details.selection.coverages, intervals) {
+        let index = try #require([0.01, 0.02, 0.05].firstIndex(of: point.risk))
+        if interval.contains((12 * point.risk / 5).squareRoot() / 0.4) { covered[index] += 1 }
+      }
+    }
+    #expect(covered.allSatisfy { $0 >= 88 }, "\(covered)")
+  }
+
   /// Known scores of N(0, 1) and foreign ones of N(1.5, 1), whose rates follow from the distribution.
   @Test func intervalsHoldTheTrueSeparation() throws {
     func above(_ x: Double) -> Double { Double.erfc(x / 2.0.squareRoot()) / 2 }

@@ -23,10 +23,12 @@ import Testing
       let against = MeasureDifferences(
         accuracy: difference(0, 0.01), nll: difference(-0.1, 0.2), brier: difference(0, 0.1),
         ece: difference(position == 1 ? -0.06 : 0.01, 0.02))
-      return ShiftedExit(
+      var shifted = ShiftedExit(
         index: exit.index, name: exit.name, accuracy: accuracy, nll: exit.nll + 2 * step, infiniteNLLCount: 0,
         brier: exit.brier, ece: ece, intervals: exit.intervals, uncertainty: exit.uncertainty, change: change,
         againstBaseline: position == 0 ? nil : against)
+      shifted.eceInterval = Interval(low: max(0, ece - 0.03), high: min(1, ece + 0.03))
+      return shifted
     }
     report.shift = ShiftStudy(
       pixelLow: 0, pixelHigh: 255,
@@ -67,6 +69,20 @@ import Testing
     // The ends of the lines in words.
     let exit = try #require(report.models[0].exits.last)
     #expect(page.contains("ResNet-20: \(Figures.percent(exit.ece.value)) at severity 0"))
+  }
+
+  @Test func meansOverCorruptionsHaveIntervals() throws {
+    let report = try report()
+    let shift = try #require(report.shift)
+    let means = try #require(ShiftReadings(report: report, shift: shift, exit: 1).mean(of: "ResNet-20", at: 5))
+    let ends = try shift.corruptions.map { try #require($0.strongest?.exit(1, of: "ResNet-20")?.eceInterval) }
+    let interval = try #require(means.eceInterval)
+    #expect(abs(interval.low - (ends[0].low + ends[1].low) / 2) < 1e-12)
+    #expect(abs(interval.high - (ends[0].high + ends[1].high) / 2) < 1e-12)
+    #expect(HTMLRenderer().render(report).contains(Figures.range(interval)))
+    var older = shift
+    older.corruptions[0].severities[4].models[0].exits[1].eceInterval = nil
+    #expect(ShiftReadings(report: report, shift: older, exit: 1).mean(of: "ResNet-20", at: 5)?.eceInterval == nil)
   }
 
   @Test func sentencesSayWhatHappened() throws {

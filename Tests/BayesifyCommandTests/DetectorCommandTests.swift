@@ -64,7 +64,7 @@ import _BayesTestSupport
     // Records give the same as the network.
     try await folder.succeed([
       "evaluate", Digits.checkpoint, "--data", "test.h5", "--ood", "letters=letters.h5", "--reference", "training.h5",
-      "--detectors", "mahalanobis,fdbd", "--json", "records.json", "--quiet",
+      "--detectors", "mahalanobis,fdbd", "--timing", "--json", "records.json", "--html", "timed.html", "--quiet",
     ])
     let records = try Report(json: folder.bytes("records.json"), file: "records.json")
     for detector in records.models[0].exits[2].detectors ?? [] {
@@ -73,6 +73,14 @@ import _BayesTestSupport
         detector.sets["letters"]?.auroc ?? .nan, other.sets["letters"]?.auroc ?? 0, tolerance: 1e-5, detector.name)
     }
     #expect(records.models[0].exits[2].detectors?.count == 2)
+    // Times only where they are asked for: a report is the same in each run.
+    for detector in records.models[0].exits[2].detectors ?? [] {
+      let seconds = try #require(detector.seconds)
+      #expect(seconds.fit > 0 && seconds.scoringPerRow > 0 && seconds.scoringPerRow < 1)
+    }
+    #expect(report.models[0].exits[2].detectors?.contains { $0.seconds != nil } == false)
+    #expect(!page.contains("µs a row"))
+    #expect(String(decoding: try folder.bytes("timed.html"), as: UTF8.self).contains("µs a row"))
   }
 
   @Test func detectorsWithoutWhatTheyNeedAreRefused() async throws {

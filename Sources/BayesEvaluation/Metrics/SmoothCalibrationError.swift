@@ -62,19 +62,32 @@ public struct SmoothCalibrationError: Metric, Equatable {
     get throws(EvaluationError) {
       guard rowCount > 0 else { throw .noRows("calibration error") }
       // Smoothing more makes it no larger, so that there is one such σ.
-      var (low, high) = (0.0, 1.0)
       var series = Series(of: self)
-      while high - low > 1e-6 {
-        let middle = (low + high) / 2
-        if series.error(middle) < middle { high = middle } else { low = middle }
+      var (low, high) = (1.0, 1.0)
+      var (excess, lack) = (series.error(1) - 1, 0.0)
+      while excess < 0 {
+        (high, lack) = (low, excess)
         // What is that well calibrated is as good as zero, and no row shows it.
-        if high < 1e-3 { break }
+        guard low > 1e-3 else { return series.error(1e-3) }
+        low = max(low / 2, 1e-3)
+        excess = series.error(low) - low
       }
-      return high < 1e-3 ? series.error(1e-3) : (low + high) / 2
+      // False position; the value of an end that stays twice is halved (Dowell and Jarratt 1971, doi:10.1007/BF01934364).
+      var wasLow: Bool?
+      while high - low > 1e-6 {
+        let middle = (low * lack - high * excess) / (lack - excess)
+        let value = series.error(middle) - middle
+        if abs(value) < 1e-7 { return middle }
+        let isLow = value > 0
+        if isLow { (low, excess) = (middle, value) } else { (high, lack) = (middle, value) }
+        if isLow == wasLow { if isLow { lack /= 2 } else { excess /= 2 } }
+        wasLow = isLow
+      }
+      return (low + high) / 2
     }
   }
 
-  /// The 95 % interval of the error, cut to `0...1`; `nil` below two rows.
+  /// The 95 % interval around `value`, cut to `0...1`; `nil` below two rows.
   ///
   /// Its standard error is that of the infinitesimal jackknife: how the error moves where one row counts a little more,
   /// squared and summed over rows.  No gap counts as changing its sign, so that the interval is a little wide where gaps
@@ -82,25 +95,22 @@ public struct SmoothCalibrationError: Metric, Equatable {
   ///
   /// - Cost: some milliseconds.
   /// - Source: Efron 1982, doi:10.1137/1.9781611970319, chapter 6.
-  public var interval: Interval? {
-    get throws(EvaluationError) {
-      let value = try value
-      guard rowCount > 1 else { return nil }
-      var series = Series(of: self)
-      let deviation = max(value, 1e-3)
-      let influences = series.influences(deviation)
-      let rows = Double(rowCount)
-      let sum = zip(squares, influences).reduce(0) { $0 + $1.0 * $1.1 * $1.1 }
-      var standardError = max(0, sum - rows * value * value).squareRoot() / rows
-      if value > 1e-3 {
-        // The deviation follows the error: their common value moves less than the error of one kernel.
-        let step = 0.02 * deviation
-        let slope = (series.error(deviation + step) - series.error(deviation - step)) / (2 * step)
-        standardError /= 1 - min(0, slope)
-      }
-      let interval = Interval.normal(center: value, standardError: standardError)
-      return Interval(low: max(0, interval.low), high: min(1, interval.high))
+  public func interval(around value: Double) -> Interval? {
+    guard rowCount > 1 else { return nil }
+    var series = Series(of: self)
+    let deviation = max(value, 1e-3)
+    let influences = series.influences(deviation)
+    let rows = Double(rowCount)
+    let sum = zip(squares, influences).reduce(0) { $0 + $1.0 * $1.1 * $1.1 }
+    var standardError = max(0, sum - rows * value * value).squareRoot() / rows
+    if value > 1e-3 {
+      // The deviation follows the error: their common value moves less than the error of one kernel.
+      let step = 0.02 * deviation
+      let slope = (series.error(deviation + step) - series.error(deviation - step)) / (2 * step)
+      standardError /= 1 - min(0, slope)
     }
+    let interval = Interval.normal(center: value, standardError: standardError)
+    return Interval(low: max(0, interval.low), high: min(1, interval.high))
   }
 
   /// The error with a kernel of a given standard deviation.

@@ -23,16 +23,20 @@ struct ConfidenceCells: Sendable {
   private let conventions: [UnitIntervalBins]
   private let equalMassBinCount: Int
   private let coverages: [Double]
+  private let risks: [Double]
 
   /// - Parameters:
   ///   - order: of the uncertainties.
   ///   - conventions: the bins of calibration errors; the first have the maximum and the root mean square too.
   ///   - coverages: where the risk is of interest.
+  ///   - risks: where the largest coverage is of interest.
   init(
-    uncertainties: [Float], isCorrect: [Bool], order: FloatOrder, conventions: [UnitIntervalBins], coverages: [Double]
+    uncertainties: [Float], isCorrect: [Bool], order: FloatOrder, conventions: [UnitIntervalBins],
+    coverages: [Double] = [], risks: [Double] = []
   ) {
     self.conventions = conventions
     self.coverages = coverages
+    self.risks = risks
     equalMassBinCount = conventions[0].count
     let most = max(1, (order.places.count + Self.count - 1) / Self.count)
     var current = [Int?](repeating: nil, count: conventions.count)
@@ -88,23 +92,13 @@ struct ConfidenceCells: Sendable {
     var excessAURC = Double.nan
     var augrc = Double.nan
     var risks: [Double]
+    /// The largest coverage at each risk; zero where no coverage has it.
+    var coverages: [Double]
   }
 
   /// The intervals around the values of a result.
   func intervals(of details: ExitDetails, ece: Double, _ resampling: Resampling) -> ResampledIntervals {
-    var tables = PoissonTables()
-    let rightTables = right.map { $0 > 0 ? tables.index(ofMean: $0) : nil }
-    let wrongTables = wrong.map { $0 > 0 ? tables.index(ofMean: $0) : nil }
-    var (drawnRight, drawnWrong) = (right, wrong)
-    var drawn: [Values] = []
-    for index in 0..<resampling.count {
-      let uniforms = resampling.key.child(index).coarseUniforms(2 * right.count)
-      for cell in right.indices {
-        drawnRight[cell] = rightTables[cell].map { tables.number($0, uniforms[2 * cell]) } ?? 0
-        drawnWrong[cell] = wrongTables[cell].map { tables.number($0, uniforms[2 * cell + 1]) } ?? 0
-      }
-      drawn.append(values(drawnRight, drawnWrong))
-    }
+    let drawn = drawnValues(resampling)
     func interval(_ value: Double, _ limit: Double = 1, _ number: (Values) -> Double) -> Interval? {
       resampling.interval(of: drawn.map(number), at: value, within: 0...limit)
     }
@@ -121,13 +115,40 @@ struct ConfidenceCells: Sendable {
       equalMass: calibration.equalMass.flatMap { interval($0) { $0.equalMass } }, conventions: named,
       aurc: interval(selection.aurc) { $0.aurc }, excessAURC: interval(selection.excessAURC) { $0.excessAURC },
       augrc: interval(selection.augrc) { $0.augrc },
-      risks: selection.risks.enumerated().compactMap { index, point in interval(point.risk) { $0.risks[index] } })
+      risks: selection.risks.enumerated().compactMap { index, point in interval(point.risk) { $0.risks[index] } },
+      coverages: selection.coverages.enumerated().compactMap { index, point in
+        interval(point.coverage) { $0.coverages[index] }
+      })
+  }
+
+  /// The interval of the calibration error of the first convention.
+  func calibrationErrorInterval(at value: Double, _ resampling: Resampling) -> Interval? {
+    resampling.interval(of: drawnValues(resampling).map { $0.errors[0] }, at: value, within: 0...1)
+  }
+
+  /// The quantities of each set drawn.
+  private func drawnValues(_ resampling: Resampling) -> [Values] {
+    var tables = PoissonTables()
+    let rightTables = right.map { $0 > 0 ? tables.index(ofMean: $0) : nil }
+    let wrongTables = wrong.map { $0 > 0 ? tables.index(ofMean: $0) : nil }
+    var (drawnRight, drawnWrong) = (right, wrong)
+    var drawn: [Values] = []
+    for index in 0..<resampling.count {
+      let uniforms = resampling.key.child(index).coarseUniforms(2 * right.count)
+      for cell in right.indices {
+        drawnRight[cell] = rightTables[cell].map { tables.number($0, uniforms[2 * cell]) } ?? 0
+        drawnWrong[cell] = wrongTables[cell].map { tables.number($0, uniforms[2 * cell + 1]) } ?? 0
+      }
+      drawn.append(values(drawnRight, drawnWrong))
+    }
+    return drawn
   }
 
   /// The quantities where so many right and wrong rows of each cell are there.
   private func values(_ right: [Int], _ wrong: [Int]) -> Values {
     var values = Values(
-      errors: Array(repeating: .nan, count: conventions.count), risks: Array(repeating: .nan, count: coverages.count))
+      errors: Array(repeating: .nan, count: conventions.count), risks: Array(repeating: .nan, count: coverages.count),
+      coverages: Array(repeating: 0, count: risks.count))
     let wrongCount = wrong.reduce(0, +)
     let rowCount = right.reduce(0, +) + wrongCount
     guard rowCount > 0 else { return values }
@@ -169,6 +190,12 @@ struct ConfidenceCells: Sendable {
       generalized += Double(count) * Double(failed) + slope * Double(count) * Double(count + 1) / 2
       for (index, end) in ends.enumerated() where accepted < end && end <= accepted + count {
         values.risks[index] = (Double(failed) + slope * Double(end - accepted)) / Double(end)
+      }
+      for (index, risk) in risks.enumerated() {
+        // Up to which of the cell's rows no more than the risk have failed.
+        let room = risk * Double(accepted) - Double(failed)
+        let reach = slope <= risk ? (room + (risk - slope) * Double(count) < 0 ? 0 : Double(count)) : room / (slope - risk)
+        if reach > 0 { values.coverages[index] = (Double(accepted) + min(reach, Double(count))) / total }
       }
       accepted += count
       failed += wrong[cell]

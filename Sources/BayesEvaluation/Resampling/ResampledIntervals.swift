@@ -22,4 +22,6 @@ public struct ResampledIntervals: Sendable, Hashable, Codable {
   public var augrc: Interval?
   /// One for each of `SelectionResult.risks`.
   public var risks: [Interval]
+  /// One for each of `SelectionResult.coverages`; absent from reports of earlier versions.
+  public var coverages: [Interval]?
 }

@@ -137,7 +137,7 @@ public struct ShiftReference: Sendable {
     var results: [[ExitResult]] = []
     for model in untouched {
       var exits: [ExitResult] = []
-      for exit in model.exits { exits.append(try exit.result) }
+      for exit in model.exits { exits.append(try exit.resultWithoutDetails) }
       results.append(exits)
     }
     self.results = results
@@ -153,7 +153,7 @@ public struct ShiftReference: Sendable {
     var own: [[ExitResult]] = []
     for model in shifted {
       var exits: [ExitResult] = []
-      for exit in model.exits { exits.append(try exit.result) }
+      for exit in model.exits { exits.append(try exit.resultWithoutDetails) }
       own.append(exits)
     }
     var models: [ShiftedModel] = []
@@ -175,7 +175,7 @@ public struct ShiftReference: Sendable {
           infiniteNLLCount: result.infiniteNLLCount, brier: result.brier, ece: result.ece.value,
           intervals: result.intervals, uncertainty: result.uncertainty, change: MeasureDifferences(change),
           againstBaseline: against)
-        exit.eceInterval = result.details?.intervals?.ece
+        exit.eceInterval = try model.exits[place].calibrationErrorInterval
         exits.append(exit)
       }
       models.append(ShiftedModel(name: model.name, exits: exits))
