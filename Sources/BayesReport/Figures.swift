@@ -47,6 +47,17 @@ enum Figures {
     interval.map { "\(number($0.low, decimals: 4)) to \(number($0.high, decimals: 4))" } ?? "–"
   }
 
+  /// An interval of a share, in percent without the sign.
+  static func percentRange(_ interval: Interval?) -> String {
+    interval.map { "\(number($0.low * 100, decimals: 2)) to \(number($0.high * 100, decimals: 2))" } ?? "–"
+  }
+
+  /// A table's cell with a share and its 95 % interval, in percent; a dash without a share.
+  static func cell(share: Double?, _ interval: Interval?) -> Markup {
+    let small: Markup = interval.map { " <small>\(percentRange($0))</small>" } ?? ""
+    return "<td>\(share.map { percent($0, decimals: 2) } ?? "–")\(small)</td>"
+  }
+
   /// A table's cell with a number and its 95 % interval, where there is one; a dash without a number.
   static func cell(_ text: String?, _ interval: Interval?) -> Markup {
     let small: Markup = interval.map { " <small>\(range($0))</small>" } ?? ""

@@ -57,7 +57,7 @@ struct ExitSection: Sendable {
         <td>\(Figures.percent(intervals.accuracy.low, decimals: 2)) to \
         \(Figures.percent(intervals.accuracy.high, decimals: 2))</td>\
         <td>\(Figures.range(intervals.nll))</td><td>\(Figures.range(intervals.brier))</td>\
-        <td>\(Figures.range(row.exit.details?.intervals?.ece))</td></tr>
+        <td>\(Figures.percentRange(row.exit.details?.intervals?.ece))\(Figures.space)%</td></tr>
         """
     })
     </tbody></table></div>
@@ -105,17 +105,17 @@ struct ExitSection: Sendable {
         let errors = details.calibration
         let intervals = details.intervals
         return """
-          <tr><th scope="row">\(name)</th>\(share(errors.maximum, intervals?.maximum))\
-          \(share(errors.rootMeanSquare, intervals?.rootMeanSquare))\
-          \(share(errors.classwise, intervals?.classwise))\(share(errors.equalMass, intervals?.equalMass))\
-          \(share(errors.smooth, intervals?.smooth))\
-          \(tools.map { share(errors.conventions[$0], intervals?.conventions[$0]) })\
+          <tr><th scope="row">\(name)</th>\(Figures.cell(share: errors.maximum, intervals?.maximum))\
+          \(Figures.cell(share: errors.rootMeanSquare, intervals?.rootMeanSquare))\
+          \(Figures.cell(share: errors.classwise, intervals?.classwise))\(Figures.cell(share: errors.equalMass, intervals?.equalMass))\
+          \(Figures.cell(share: errors.smooth, intervals?.smooth))\
+          \(tools.map { Figures.cell(share: errors.conventions[$0], intervals?.conventions[$0]) })\
           \(tops.map { k in
             let top = details.topAccuracies.first { $0.k == k }
-            return share(top?.value, top?.interval)
+            return Figures.cell(share: top?.value, top?.interval)
           })\
-          \(share(details.overlap?.mean, details.overlap?.interval))\
-          \(share(details.disagreement?.disagreement, details.disagreement?.disagreementInterval))</tr>
+          \(Figures.cell(share: details.overlap?.mean, details.overlap?.interval))\
+          \(Figures.cell(share: details.disagreement?.disagreement, details.disagreement?.disagreementInterval))</tr>
           """
       })
       </tbody></table></div>
@@ -135,11 +135,6 @@ struct ExitSection: Sendable {
       </tbody></table></div>
       </details>
       """
-  }
-
-  /// A share with its 95 % interval, where there is one.
-  private func share(_ value: Double?, _ interval: Interval?) -> Markup {
-    Figures.cell(value.map { Figures.percent($0, decimals: 2) }, interval)
   }
 
   /// What setting the least confident rows aside gains.
@@ -170,7 +165,7 @@ struct ExitSection: Sendable {
         let kept = [0.01, 0.02, 0.05].map { risk -> Markup in
           guard let index = selection.coverages.firstIndex(where: { $0.risk == risk }) else { return "<td>none</td>" }
           let interval = intervals?.coverages.flatMap { $0.indices.contains(index) ? $0[index] : nil }
-          return share(selection.coverages[index].coverage, interval)
+          return Figures.cell(share: selection.coverages[index].coverage, interval)
         }
         return """
           <tr><th scope="row">\(row.model.name)</th>\
@@ -178,7 +173,7 @@ struct ExitSection: Sendable {
           \(Figures.cell(Figures.number(selection.excessAURC, decimals: 4), intervals?.excessAURC))\
           \(Figures.cell(Figures.number(selection.augrc, decimals: 4), intervals?.augrc))\
           \(selection.risks.enumerated().map { index, point in
-            share(point.risk, intervals.flatMap { $0.risks.indices.contains(index) ? $0.risks[index] : nil })
+            Figures.cell(share: point.risk, intervals.flatMap { $0.risks.indices.contains(index) ? $0.risks[index] : nil })
           })\
           \(kept)</tr>
           """
@@ -300,7 +295,7 @@ struct ExitSection: Sendable {
           guard let score = result.sets[set] else { return "<td>–</td><td>–</td>" }
           return """
             \(Figures.cell(Figures.number(score.auroc, decimals: 3), score.aurocInterval))\
-            \(share(score.fpr95, score.fpr95Interval))
+            \(Figures.cell(share: score.fpr95, score.fpr95Interval))
             """
         })\(isTimed ? seconds(result.seconds) : "")</tr>
         """
@@ -335,7 +330,7 @@ struct ExitSection: Sendable {
             <td>\(Figures.range(result.aurocInterval))</td>\
             \(Figures.cell(Figures.number(result.auprOut, decimals: 4), result.auprOutInterval))\
             \(Figures.cell(Figures.number(result.auprIn, decimals: 4), result.auprInInterval))\
-            \(share(result.fpr95, result.fpr95Interval))</tr>
+            \(Figures.cell(share: result.fpr95, result.fpr95Interval))</tr>
             """
         }
       })

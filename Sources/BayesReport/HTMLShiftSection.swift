@@ -80,9 +80,9 @@ struct ShiftSection: Sendable {
       \(rows.map { measure -> Markup in
         func cell(_ measured: Measured?) -> Markup {
           guard let measured else { return "<td>–</td>" }
-          let text =
-            measure.isShare ? Figures.percent(measured.value, decimals: 2) : Figures.number(measured.value, decimals: 4)
-          return Figures.cell(text, measured.interval)
+          return measure.isShare
+            ? Figures.cell(share: measured.value, measured.interval)
+            : Figures.cell(Figures.number(measured.value, decimals: 4), measured.interval)
         }
         return """
           <tbody><tr class="group"><th scope="rowgroup" colspan="7">\(measure.name)</th></tr>

@@ -19,7 +19,9 @@ import Testing
       exit.ood[0].uncertainty.intervals?.total,
     ] {
       let interval = try #require(interval)
-      #expect(page.contains(String(format: "%.4f to %.4f", interval.low, interval.high)), "\(interval)")
+      #expect(
+        page.contains(String(format: ">%.4f to %.4f<", interval.low, interval.high))
+          || page.contains(String(format: ">%.2f to %.2f<", interval.low * 100, interval.high * 100)), "\(interval)")
     }
     #expect(page.contains("Other intervals") && page.contains("Smooth"))
   }

@@ -79,7 +79,7 @@ import Testing
     let interval = try #require(means.eceInterval)
     #expect(abs(interval.low - (ends[0].low + ends[1].low) / 2) < 1e-12)
     #expect(abs(interval.high - (ends[0].high + ends[1].high) / 2) < 1e-12)
-    #expect(HTMLRenderer().render(report).contains(Figures.range(interval)))
+    #expect(HTMLRenderer().render(report).contains(Figures.percentRange(interval)))
     var older = shift
     older.corruptions[0].severities[4].models[0].exits[1].eceInterval = nil
     #expect(ShiftReadings(report: report, shift: older, exit: 1).mean(of: "ResNet-20", at: 5)?.eceInterval == nil)
