@@ -28,6 +28,8 @@ public struct FittedForecastCalibration: Sendable {
   /// The same of rows that were held out in turn, five parts of them; `nil` for fewer than five rows.
   public var heldOutBefore: Double?
   public var heldOutAfter: Double?
+  /// The mean squared residual in standard deviations.
+  public var meanSquare: Double
   /// Why forecasts are left as they are, as a sentence; `nil` where they are changed.
   public var reason: String?
 }
@@ -60,6 +62,8 @@ public struct RegressionCalibrationFit: Sendable {
     sums = Array(repeating: Array(repeating: Sums(), count: Self.foldCount), count: outputCount)
     residuals = Array(repeating: [], count: outputCount)
   }
+
+  public var outputCount: Int { sums.count }
 
   /// Adds rows; forecasts of means alone count as of deviation one.
   public mutating func update(_ forecasts: RegressionForecasts) {
@@ -97,7 +101,7 @@ public struct RegressionCalibrationFit: Sendable {
     let all = scale(total(sums[output]))
     var fitted = FittedForecastCalibration(
       factor: all.factor, distribution: .normal, before: all.summary.nllBefore, after: all.summary.nllAfter,
-      reason: all.summary.reason)
+      meanSquare: total(sums[output]).squares / Double(rowCount), reason: all.summary.reason)
     guard rowCount >= Self.foldCount else { return fitted }
     var (before, after) = (0.0, 0.0)
     for fold in 0..<Self.foldCount {
@@ -126,7 +130,7 @@ public struct RegressionCalibrationFit: Sendable {
     let distribution = try fit(rows)
     var fitted = FittedForecastCalibration(
       factor: 1, distribution: distribution, before: Self.area([(rows, .normal)]),
-      after: Self.area([(rows, distribution)]))
+      after: Self.area([(rows, distribution)]), meanSquare: rows.reduce(0) { $0 + $1 * $1 } / Double(rows.count))
     // Written so that a NaN is refused.
     if !(fitted.after <= fitted.before) {
       fitted.reason =
