@@ -133,7 +133,7 @@ import _BayesTestSupport
   @Test func calibrationsChangeWhatTheyMay() throws {
     let batch = try forecasts(rowCount: 400, seed: 4, factor: 2)
     var fit = RegressionCalibrationFit(outputCount: 1, keepsResiduals: true)
-    try fit.update(batch)
+    fit.update(batch)
     let (scale, isotonic) = (try fit.scale(0), try fit.recalibration(0))
     #expect(scale.reason == nil && abs(scale.factor - 0.5) < 0.05 && scale.after < scale.before)
     #expect(isotonic.reason == nil && isotonic.after < isotonic.before / 10)
