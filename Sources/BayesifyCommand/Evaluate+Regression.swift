@@ -333,7 +333,7 @@ extension Evaluate {
         switch calibrator {
         case nil: .none
         case .deviationScaling: .scaled(pieces[index].map(\.factor))
-        case .isotonic: .recalibrated(pieces[index].map(\.distribution))
+        case .isotonic: .recalibrated(pieces[index].map(\.distribution), scaledBy: pieces[index].map(\.factor))
         }
       var settings = calibrator == nil ? forecaster.settings(index) : [:]
       var outputSettings = (0..<exit.logitCount).map { output -> [String: Double] in
@@ -470,7 +470,7 @@ extension RegressionCalibrator {
     var settings: [String: Double]
     switch self {
     case .deviationScaling: settings = ["factor": piece.factor, "fittedLoss": piece.after]
-    case .isotonic: settings = ["fittedArea": piece.after]
+    case .isotonic: settings = ["factor": piece.factor, "fittedArea": piece.after]
     }
     if let heldOut = piece.heldOutAfter { settings[self == .isotonic ? "heldOutArea" : "heldOutLoss"] = heldOut }
     return settings

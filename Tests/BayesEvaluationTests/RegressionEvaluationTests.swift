@@ -140,7 +140,7 @@ import _BayesTestSupport
     #expect(try #require(scale.heldOutAfter) >= scale.after && #require(isotonic.heldOutAfter) >= isotonic.after)
     var models = [
       evaluation(), evaluation(calibration: .scaled([scale.factor])),
-      evaluation(calibration: .recalibrated([isotonic.distribution])),
+      evaluation(calibration: .recalibrated([isotonic.distribution], scaledBy: [isotonic.factor])),
     ]
     for index in models.indices { try models[index].update(batch) }
     let results = try models.map { try $0.result }

@@ -17,9 +17,9 @@ public enum RegressionCalibrator: String, Sendable, Hashable, CaseIterable {
 
 /// What a calibrator learnt for one output.
 public struct FittedForecastCalibration: Sendable {
-  /// The factor on deviations; one for the isotonic calibrator.
+  /// The factor on deviations.
   public var factor: Double
-  /// The distribution in units of deviations; normal for deviation scaling.
+  /// The distribution in units of scaled deviations; normal for deviation scaling.
   public var distribution: StandardizedForecast
   /// What the calibrator makes smaller, on the rows it was fitted to: the negative log-likelihood in nats, or the
   /// miscalibration area.
@@ -36,12 +36,15 @@ public struct FittedForecastCalibration: Sendable {
 
 /// Learns from held-out rows how wide forecasts should be, output by output.
 ///
-/// Deviation scaling keeps sums alone.  Every row is held out once: row `i` is in part `i mod 5`.
+/// Deviation scaling keeps sums alone.  Isotonic quantiles scale deviations first, so that levels far from the middle
+/// keep their digits; residuals beyond 7.9 scaled deviations count as these.  Every row is held out once: row `i` is in part `i mod 5`.
 ///
 /// - Determinism: no randomness; rows are summed in order.
 /// - Cost: for isotonic quantiles 8 bytes a row and output.
 public struct RegressionCalibrationFit: Sendable {
   private static let foldCount = 5
+  /// Levels farther out have no digits to tell them apart.
+  private static let farthestResidual = 7.9
 
   private struct Sums: Sendable {
     var count = 0
@@ -118,32 +121,39 @@ public struct RegressionCalibrationFit: Sendable {
   /// The shares of targets below each level; the normal distribution where that would not make the miscalibration area
   /// of the rows smaller.
   ///
-  /// - Parameter unit: a factor that deviations are multiplied by before.
+  /// - Parameter unit: what deviations are multiplied by beforehand.
   /// - Throws: `EvaluationError.Code.empty`.
   /// - Precondition: residuals are kept.
   public func recalibration(_ output: Int, unit: Double = 1) throws(EvaluationError) -> FittedForecastCalibration {
     precondition(keepsResiduals, "Isotonic quantiles are fitted to residuals, and none are kept.")
     let rows = residuals[output].map { $0 / unit }
-    func fit(_ rows: [Double]) throws(EvaluationError) -> StandardizedForecast {
-      StandardizedForecast(try QuantileRecalibration().fit(residuals: rows))
+    func meanSquare(_ rows: [Double]) -> Double { rows.reduce(0) { $0 + $1 * $1 } / Double(rows.count) }
+    func fit(_ rows: [Double]) throws(EvaluationError) -> (distribution: StandardizedForecast, factor: Double) {
+      let square = meanSquare(rows)
+      let factor = square > 0 && square.isFinite ? square.squareRoot() : 1
+      let residuals = rows.map { min(max($0 / factor, -Self.farthestResidual), Self.farthestResidual) }
+      return (StandardizedForecast(try QuantileRecalibration().fit(residuals: residuals)), factor)
     }
-    let distribution = try fit(rows)
+    func scaled(_ rows: [Double], _ factor: Double) -> [Double] { rows.map { $0 / factor } }
+    let (distribution, factor) = try fit(rows)
     var fitted = FittedForecastCalibration(
-      factor: 1, distribution: distribution, before: Self.area([(rows, .normal)]),
-      after: Self.area([(rows, distribution)]), meanSquare: rows.reduce(0) { $0 + $1 * $1 } / Double(rows.count))
+      factor: factor, distribution: distribution, before: Self.area([(rows, .normal)]),
+      after: Self.area([(scaled(rows, factor), distribution)]), meanSquare: meanSquare(rows))
     // Written so that a NaN is refused.
     if !(fitted.after <= fitted.before) {
       fitted.reason =
         "The miscalibration area of the fitted rows would rise from \(fitted.before) to \(fitted.after)."
       fitted.distribution = .normal
+      fitted.factor = 1
       fitted.after = fitted.before
     }
     guard rows.count >= Self.foldCount else { return fitted }
     var parts: [(rows: [Double], distribution: StandardizedForecast)] = []
     for fold in 0..<Self.foldCount {
       let others = rows.indices.filter { $0 % Self.foldCount != fold }.map { rows[$0] }
-      parts.append(
-        (stride(from: fold, to: rows.count, by: Self.foldCount).map { rows[$0] }, try fit(others)))
+      let part = try fit(others)
+      let held = stride(from: fold, to: rows.count, by: Self.foldCount).map { rows[$0] }
+      parts.append((scaled(held, part.factor), part.distribution))
     }
     fitted.heldOutBefore = fitted.before
     fitted.heldOutAfter = Self.area(parts)

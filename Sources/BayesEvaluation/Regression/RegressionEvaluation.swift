@@ -6,15 +6,20 @@ public enum ForecastCalibration: Sendable {
   case none
   /// Deviations times a factor.
   case scaled([Double])
-  /// Levels of the normal distribution made shares.
-  case recalibrated([StandardizedForecast])
+  /// Deviations times a factor, and levels of the normal distribution then made shares.
+  case recalibrated([StandardizedForecast], scaledBy: [Double])
 
   /// The factor on an output's deviations.
-  func factor(_ output: Int) -> Double { if case .scaled(let factors) = self { factors[output] } else { 1 } }
+  func factor(_ output: Int) -> Double {
+    switch self {
+    case .none: 1
+    case .scaled(let factors), .recalibrated(_, let factors): factors[output]
+    }
+  }
 
   /// The distribution of an output's targets in units of their deviations.
   func distribution(_ output: Int) -> StandardizedForecast {
-    if case .recalibrated(let distributions) = self { distributions[output] } else { .normal }
+    if case .recalibrated(let distributions, _) = self { distributions[output] } else { .normal }
   }
 
   func contents(_ given: ForecastContents) -> ForecastContents {

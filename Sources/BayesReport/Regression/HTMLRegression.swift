@@ -400,8 +400,8 @@ struct RegressionDefinitions: Sendable {
       ),
       (
         "Isotonic quantiles",
-        "Each level of the forecast is replaced by the share of validation targets below it (Kuleshov et al. 2018). Means "
-          + "stay; there is no likelihood, as the density is zero in places."
+        "After deviation scaling, each level of the forecast is replaced by the share of validation targets below it "
+          + "(Kuleshov et al. 2018). Means stay; there is no likelihood, as the density is zero in places."
       ),
       (
         "Split, absolute and normalised",

@@ -239,9 +239,10 @@ def main():
         factor = np.sqrt(np.mean((error / deviation["posterior"]["validation"]) ** 2, axis=0))
         deviation["scaled"] = {name: value * factor for name, value in deviation["posterior"].items()}
         distributions = {kind: [Normal(), Normal()] for kind in deviation}
-        for kind, source in (("constantIsotonic", "constant"), ("posteriorIsotonic", "posterior")):
+        for kind, source in (("constantIsotonic", "constant"), ("posteriorIsotonic", "scaled")):
             deviation[kind] = deviation[source]
             z = error / deviation[source]["validation"]
+            assert np.abs(z).max() < 7, z
             distributions[kind] = [Recalibrated(z[:, k]) for k in range(2)]
         kinds, sums = {}, {}
         for kind in deviation:
