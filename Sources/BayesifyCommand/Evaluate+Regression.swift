@@ -54,8 +54,8 @@ struct Forecaster {
       throw FileError(
         .missing, file: description.file,
         hasNoise
-          ? "The test rows have a noise of each row's own, and these rows have none; give /noise in all records or in none."
-          : "These rows have a noise of each row's own, and the test rows have none; give /noise in all records or in none.")
+          ? "The test rows have a noise of each row's own, and these have none; give /noise in all records or in none."
+          : "These rows have a noise of each row's own, and the test rows have none; give /noise in all or in none.")
     }
     func place(_ row: Int) -> String { block.place(ofRow: row, in: description.positions) }
     if let noise = block.noise, let row = noise.firstIndex(where: { !($0 > 0 && $0.isFinite) }) {
@@ -92,16 +92,18 @@ extension Evaluate {
   /// Refuses options that have no meaning for networks of real targets.
   func requireRegressionOptions() throws {
     let given: [(String, Bool)] = [
-      ("--ood", !ood.isEmpty), ("--detectors", detectors != nil), ("--policy", policy != nil), ("--shift", shift != nil),
-      ("--pixel-range", pixelRange != nil), ("--bins", bins != ExpectedCalibrationError.defaultBinCount),
+      ("--ood", !ood.isEmpty), ("--detectors", detectors != nil), ("--policy", policy != nil),
+      ("--shift", shift != nil), ("--pixel-range", pixelRange != nil), ("--bins", bins != ExpectedCalibrationError.defaultBinCount),
       ("--ignore-label", options.ignoreLabel != nil),
     ]
     if let name = given.first(where: \.1)?.0 {
-      throw ValidationError("\(name) is for networks with classes, and the outputs here are real numbers; leave it out.")
+      throw ValidationError(
+        "\(name) is for networks with classes, and the outputs here are real numbers; leave it out.")
     }
     if let name = calibration.calibrators?.firstForClassesAlone {
       throw ValidationError(
-        "--calibrators \(name) is for networks with classes, and the outputs here are real numbers; give 'all' or some of "
+        "--calibrators \(name) is for networks with classes, and the outputs here are real numbers; give 'all' or some "
+          + "of "
           + RegressionCalibrator.allCases.map(\.rawValue).joined(separator: ", ") + ".")
     }
   }
@@ -120,8 +122,8 @@ extension Evaluate {
       guard source.description.isRegression else {
         throw FileError(
           .unsupported, file: source.description.file,
-          "Its outputs are \(source.description.exits.first?.likelihood.rawValue ?? "none"), and those of the models before are "
-            + "real numbers; evaluate them apart.")
+          "Its outputs are \(source.description.exits.first?.likelihood.rawValue ?? "none"), and those of the models "
+            + "before are real numbers; evaluate them apart.")
       }
       guard source.hasTargets else { throw missingTargets(test, "test", option: "--labels") }
       for case .checkpoint(let model)? in group.entries.map(\.model) {
@@ -150,7 +152,8 @@ extension Evaluate {
     guard let description else { preconditionFailure("There is at least one model.") }
     if held == nil, !evaluations.contains(where: { $0.kind == .constantDeviation }) {
       warnings.append(
-        "Without --validation there is no constant deviation, the baseline that deviations are worth something against.")
+        "Without --validation there is no constant deviation, the baseline that deviations are worth something "
+          + "against.")
     }
     let study = try RegressionStudy(of: evaluations)
     warnings += warningsOfInfiniteIntervals(study)
@@ -181,7 +184,9 @@ extension Evaluate {
   private func missingTargets(_ input: RowInput, _ role: String, option: String) -> FileError {
     switch input {
     case .dataset:
-      FileError(.missing, file: input.file, "The \(role) rows have no targets; give them as y of the data, or with \(option).")
+      FileError(
+        .missing, file: input.file,
+        "The \(role) rows have no targets; give them as y of the data, or with \(option).")
     case .records: input.missingLabels(role, option: option)
     }
   }
@@ -287,8 +292,8 @@ extension Evaluate {
       !forecasters.contains(where: { $0.isCalibrated(by: .deviationScaling) })
     {
       throw ValidationError(
-        "--calibrators deviation-scaling is for deviations of posteriors or records, and a constant one is fitted already; name "
-          + "a posterior, or leave it out.")
+        "--calibrators deviation-scaling is for deviations of posteriors or records, and a constant one is fitted "
+          + "already; name a posterior, or leave it out.")
     }
     for index in forecasters.indices {
       forecasters[index].fits = description.exits.map { exit in
@@ -436,8 +441,8 @@ extension Forecaster {
         guard square > 0, square.isFinite else {
           throw FileError(
             .value, file: description.file, object: "exit \(index) ('\(exit.name)')",
-            "The mean squared error of output \(output) on the validation rows is \(square), of which no deviation can be "
-              + "made; give rows that the network was not trained on.")
+            "The mean squared error of output \(output) on the validation rows is \(square), of which no deviation "
+              + "can be made; give rows that the network was not trained on.")
         }
         own.append(square.squareRoot())
       }
@@ -489,7 +494,8 @@ extension RegressionCalibrator {
     ) -> String? {
       let all = pieces.enumerated().flatMap { index, outputs in
         outputs.enumerated().filter { isMeant($0.element) }.map { output, piece in
-          "exit \(index) ('\(description.exits[index].name)')\(outputs.count > 1 ? ", output \(output)" : "")\(words(piece))"
+          "exit \(index) "
+            + "('\(description.exits[index].name)')\(outputs.count > 1 ? ", output \(output)" : "")\(words(piece))"
         }
       }
       guard !all.isEmpty else { return nil }

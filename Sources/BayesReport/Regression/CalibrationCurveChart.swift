@@ -34,7 +34,9 @@ struct CalibrationCurveChart: Sendable {
     series.map { series in
       let half = series.points.min { abs($0.nominal - 0.5) < abs($1.nominal - 0.5) }
       return "\(series.name): miscalibration area \(Figures.percent(series.area))"
-        + (half.map { ", \(Figures.percent($0.observed)) of targets in intervals of \(Figures.percent($0.nominal))" } ?? "")
+        + (half.map {
+          ", \(Figures.percent($0.observed)) of targets in intervals of \(Figures.percent($0.nominal))"
+        } ?? "")
     }.joined(separator: "; ") + ". The numbers are in the table below."
   }
 }

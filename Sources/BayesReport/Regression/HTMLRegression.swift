@@ -74,8 +74,8 @@ struct RegressionGainsTable: Sendable {
   var exits: [RegressionExitGroup]
 
   private static let measures: [RegressionMeasure] = [
-    .rootMeanSquaredError, .meanAbsoluteError, .negativeLogLikelihood, .continuousRankedProbabilityScore, .intervalScore,
-    .sharpness, .miscalibrationArea, .coverage95,
+    .rootMeanSquaredError, .meanAbsoluteError, .negativeLogLikelihood, .continuousRankedProbabilityScore,
+    .intervalScore, .sharpness, .miscalibrationArea, .coverage95,
   ]
 
   /// The section with its table.
@@ -83,9 +83,9 @@ struct RegressionGainsTable: Sendable {
     """
     <section aria-labelledby="gains">
     <h2 id="gains">Gains</h2>
-    <p>Each model next to the baseline, \(report.baseline), on the same rows. ✓ is better, ✗ is worse, ≈ is within noise: \
-    the 95 % interval of the difference includes zero. Sharpness and the share of targets in 95 % intervals are neither \
-    good nor bad by themselves; differences of these have no mark.</p>
+    <p>Each model next to the baseline, \(report.baseline), on the same rows. ✓ is better, ✗ is worse, ≈ is within \
+    noise: the 95 % interval of the difference includes zero. Sharpness and the share of targets in 95 % intervals are \
+    neither good nor bad by themselves; differences of these have no mark.</p>
     <div class="scroll" tabindex="0" role="group" aria-labelledby="gains">
     <table>
     <thead><tr><th scope="col">Model</th>\
@@ -145,7 +145,8 @@ struct RegressionExitSection: Sendable {
     return """
       <details class="exit"\(isOpen ? " open" : "" as Markup)>
       <summary><h3>\(exit.title)</h3></summary>
-      \(calibrated.isEmpty ? "<p>No model here has deviations, so there is no calibration to draw.</p>" : curves(calibrated))
+      \(calibrated.isEmpty
+        ? "<p>No model here has deviations, so there is no calibration to draw.</p>" : curves(calibrated))
       \(numbers())
       \(outputs())
       </details>
@@ -157,8 +158,8 @@ struct RegressionExitSection: Sendable {
     let places = stride(from: 0, to: rows[0].exit.calibration.count, by: 11).map { $0 }
     return """
       <h4>Are the intervals honest?</h4>
-      <p>The share of test targets inside central intervals of each probability: an honest model follows the diagonal; below \
-      it intervals are too narrow, above it too wide.</p>
+      <p>The share of test targets inside central intervals of each probability: an honest model follows the \
+      diagonal; below it intervals are too narrow, above it too wide.</p>
       <figure>\(CalibrationCurveChart(
         series: rows.map { row in
           .init(
@@ -192,7 +193,10 @@ struct RegressionExitSection: Sendable {
     """
     <details><summary>The numbers: all, with 95 % intervals and differences from the baseline</summary>
     \(Self.table(
-      exit.rows.map { ($0.model.name, $0.exit.measures, report.comparison(of: $0.model.name, exit: exit.index)?.measures) },
+      exit.rows.map { row in
+        let comparison = report.comparison(of: row.model.name, exit: exit.index)
+        return (row.model.name, row.exit.measures, comparison?.measures)
+      },
       label: "All numbers, \(exit.title)"))
     </details>
     """
@@ -238,7 +242,8 @@ struct RegressionExitSection: Sendable {
         \(rows.map { row -> Markup in
           guard let number = row.numbers[measure.rawValue] else { return #"<td class="none">–</td>"# }
           let difference = row.differences?[measure.rawValue].map { difference -> Markup in
-            "<span class=\"delta\">\(measure.difference(difference.value))\(self.range(measure, difference.interval))</span>"
+            let range = self.range(measure, difference.interval)
+            return "<span class=\"delta\">\(measure.difference(difference.value))\(range)</span>"
           }
           return "<td>\(measure.text(number.value))\(small(measure, number.interval))\(difference ?? "")</td>"
         })</tr>
@@ -290,9 +295,9 @@ struct RegressionConformalTable: Sendable {
     return """
       <section aria-labelledby="conformal">
       <h2 id="conformal">Intervals with a promise</h2>
-      <p>Intervals that hold the target in a promised share of rows, 1 − alpha, on average over rows that are exchangeable \
-      with the \(Figures.count(rows)) calibration rows; of each output by itself. Measured on the test rows, at \
-      \(deepest.title).</p>
+      <p>Intervals that hold the target in a promised share of rows, 1 − alpha, on average over rows that are \
+      exchangeable with the \(Figures.count(rows)) calibration rows; of each output by itself. Measured on the test \
+      rows, at \(deepest.title).</p>
       <ul>
       \(report.conformalSummary.map { "<li>\($0)</li>" as Markup })
       </ul>
@@ -329,7 +334,8 @@ struct RegressionConformalTable: Sendable {
               <tr><th scope="row">\(Self.title(result.method))</th><td>\(String(result.alpha))</td>\
               <td>\(report.outputName(index))</td>\
               <td>\(Figures.percent(output.coverage, decimals: 2)) <small>\
-              \(Figures.percent(output.interval.low)) to \(Figures.percent(output.interval.high))</small>\(Self.mark(output))</td>\
+              \(Figures.percent(output.interval.low)) to \
+              \(Figures.percent(output.interval.high))</small>\(Self.mark(output))</td>\
               <td>\(Figures.percent(output.band.low)) to \(Figures.percent(output.band.high))</td>\
               <td>\(RegressionMeasure.digits(output.meanWidth))\(width ?? "")</td>\
               <td>\(RegressionMeasure.digits(output.threshold))</td></tr>
@@ -365,21 +371,25 @@ struct RegressionDefinitions: Sendable {
       ),
       (
         "Forecast",
-        "A normal distribution of mean m and standard deviation s for each row and output. A posterior's variance is that of "
-          + "the mean (epistemic) and the noise of targets around it, added up. Over several outputs numbers are means of all."
+        "A normal distribution of mean m and standard deviation s for each row and output. A posterior's variance is "
+          + "that of the mean (epistemic) and the noise of targets around it, added up. Over several outputs numbers "
+          + "are means of all."
       ),
-      ("RMSE, MAE", "The root of the mean squared, and the mean absolute, difference of mean and target, in the targets' unit."),
+      (
+        "RMSE, MAE",
+        "The root of the mean squared, and the mean absolute, difference of mean and target, in the targets' unit."
+      ),
       ("NLL", "The mean of ½ log 2π + log s + ½ z² with z = (y − m) / s, in nats; it moves with the targets' unit."),
       (
         "CRPS",
-        "The mean integrated squared difference between the forecast distribution function and the target's step, in the "
-          + "targets' unit (Gneiting and Raftery 2007)."
+        "The mean integrated squared difference between the forecast distribution function and the target's step, in "
+          + "the targets' unit (Gneiting and Raftery 2007)."
       ),
       ("Check score", "The mean pinball loss over quantiles .01 to .99, in the targets' unit; half the CRPS, nearly."),
       (
         "Interval score",
-        "The mean over central intervals of .01 to .99 of width + 2 / (1 − p) times the distance of a target outside, in "
-          + "the targets' unit."
+        "The mean over central intervals of .01 to .99 of width + 2 / (1 − p) times the distance of a target outside, "
+          + "in the targets' unit."
       ),
       (
         "Sharpness, epistemic, noise",
@@ -388,15 +398,15 @@ struct RegressionDefinitions: Sendable {
       ),
       (
         "Miscalibration, RMS gap, mean gap",
-        "Between the share of targets in central intervals and the intervals' probability, at 100 equal steps from zero to "
-          + "one: the area, the root mean squared and the mean absolute gap (Kuleshov et al. 2018; levels as in Chung et al. "
-          + "2021)."
+        "Between the share of targets in central intervals and the intervals' probability, at 100 equal steps from "
+          + "zero to one: the area, the root mean squared and the mean absolute gap (Kuleshov et al. 2018; levels as "
+          + "in Chung et al. 2021)."
       ),
       ("In 95 %", "The share of targets inside the forecast's central 95 % interval; likewise 50, 80 and 90 %."),
       (
         "Deviation scaling",
-        "All standard deviations of an output times one factor, the root mean squared z of the validation rows (Laves et al. "
-          + "2021)."
+        "All standard deviations of an output times one factor, the root mean squared z of the validation rows (Laves "
+          + "et al. 2021)."
       ),
       (
         "Isotonic quantiles",
@@ -405,28 +415,29 @@ struct RegressionDefinitions: Sendable {
       ),
       (
         "Split, absolute and normalised",
-        "Intervals m ± q and m ± q s; q is the ⌈(n + 1)(1 − alpha)⌉-th smallest of |y − m| or |z| of n calibration rows "
-          + "(Lei et al. 2018)."
+        "Intervals m ± q and m ± q s; q is the ⌈(n + 1)(1 − alpha)⌉-th smallest of |y − m| or |z| of n calibration "
+          + "rows (Lei et al. 2018)."
       ),
       (
         "CQR",
-        "The forecast's quantiles alpha/2 and 1 − alpha/2, moved apart or together by the like rank of max(l − y, y − u) "
-          + "(Romano et al. 2019)."
+        "The forecast's quantiles alpha/2 and 1 − alpha/2, moved apart or together by the like rank of max(l − y, y − "
+          + "u) (Romano et al. 2019)."
       ),
       (
         "95 % band",
-        "Where coverage lies in 95 of 100 draws of calibration and test rows, whatever the model: the central part of a "
-          + "beta-binomial distribution."
+        "Where coverage lies in 95 of 100 draws of calibration and test rows, whatever the model: the central part of "
+          + "a beta-binomial distribution."
       ),
       (
         "Intervals",
-        "Small numbers beside a value are its 95 % interval: Wilson's for shares of rows, the normal one for widths, and else "
-          + "from 1000 sets of rows drawn anew in 200 blocks (row i in block i mod 200), centred on the value. Outputs of a "
-          + "row are drawn together."
+        "Small numbers beside a value are its 95 % interval: Wilson's for shares of rows, the normal one for widths, "
+          + "and else from 1000 sets of rows drawn anew in 200 blocks (row i in block i mod 200), centred on the "
+          + "value. Outputs of a row are drawn together."
       ),
       (
         "Within noise",
-        "The 95 % interval of the difference includes zero; both models are measured on the same sets of rows drawn anew."
+        "The 95 % interval of the difference includes zero; both models are measured on the same sets of rows drawn "
+          + "anew."
       ),
     ]
     return """

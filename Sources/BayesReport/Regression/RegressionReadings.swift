@@ -107,16 +107,19 @@ extension RegressionReport {
     ]
     guard let coverage = exit[.coverage95] else {
       sentences.append(
-        "It gives means alone, so nothing is said of uncertainty; with validation rows one deviation is fitted to its errors.")
+        "It gives means alone, so nothing is said of uncertainty; with validation rows one deviation is fitted to its "
+          + "errors.")
       return (sentences + rest(index)).joined(separator: " ")
     }
     let deviation =
       reference.kind == .constantDeviation ? "With one deviation an output, fitted to validation rows, its" : "Its"
     sentences.append(
       deviation
-        + (exit[.negativeLogLikelihood].map { " negative log-likelihood is \(RegressionMeasure.digits($0.value)) nats, its" } ?? "")
-        + " miscalibration area \(exit[.miscalibrationArea].map { Figures.percent($0.value) } ?? "–"), and its 95 % intervals "
-        + "hold \(Figures.percent(coverage.value)) of the targets.")
+        + (exit[.negativeLogLikelihood].map {
+          " negative log-likelihood is \(RegressionMeasure.digits($0.value)) nats, its"
+        } ?? "")
+        + " miscalibration area \(exit[.miscalibrationArea].map { Figures.percent($0.value) } ?? "–"), and its 95 % "
+        + "intervals hold \(Figures.percent(coverage.value)) of the targets.")
     return (sentences + rest(index)).joined(separator: " ")
   }
 
@@ -160,8 +163,8 @@ extension RegressionReport {
       let below = outputs.filter { $0.output.coverage < $0.output.band.low }
       let within = outputs.count { $0.output.band.contains($0.output.coverage) }
       var sentence =
-        "At alpha \(alpha), intervals are to hold \(Figures.percent(1 - alpha)) of the targets: of \(outputs.count) kinds "
-        + "(model, method and output) \(within) do so within the 95 % band, \(below.count) hold fewer."
+        "At alpha \(alpha), intervals are to hold \(Figures.percent(1 - alpha)) of the targets: of \(outputs.count) "
+          + "kinds (model, method and output) \(within) do so within the 95 % band, \(below.count) hold fewer."
       // Narrower is better only among those that keep the promise.
       let single = own.filter { entry in entry.result.outputs.allSatisfy { $0.coverage >= $0.band.low } }
       func width(_ result: RegressionConformalResult) -> Double {
@@ -169,8 +172,9 @@ extension RegressionReport {
       }
       if let best = single.min(by: { width($0.result) < width($1.result) }), width(best.result).isFinite {
         sentence +=
-          " The narrowest of those that keep it are of \(best.model) by \(RegressionConformalTable.title(best.result.method)), "
-          + "\(RegressionMeasure.digits(width(best.result))) wide on average."
+          " The narrowest of those that keep it are of \(best.model) by "
+            + "\(RegressionConformalTable.title(best.result.method)), \(RegressionMeasure.digits(width(best.result))) "
+            + "wide on average."
       }
       return sentence
     }
@@ -189,11 +193,13 @@ extension ReportCondition {
     guard let exit = report.models.first(where: { $0.name == name })?.exits.max(by: { $0.index < $1.index }) else {
       throw EvaluationError(
         .unsupported,
-        "The condition '\(text)' is of the model '\(name)', and there are \(report.models.map(\.name).joined(separator: ", ")).")
+        "The condition '\(text)' is of the model '\(name)', and there are "
+          + "\(report.models.map(\.name).joined(separator: ", ")).")
     }
     guard set == nil, let measure = RegressionMeasure(rawValue: metric), let value = exit[measure]?.value else {
       throw EvaluationError(
-        .unsupported, "The condition '\(text)' is of a number that \(name) does not have; leave it out, or give what it needs.")
+        .unsupported,
+        "The condition '\(text)' is of a number that \(name) does not have; leave it out, or give what it needs.")
     }
     guard value.isNaN || comparison.holds(value, limit) else { return nil }
     return "The \(metric) of \(name) is \(RegressionMeasure.digits(value)), and '\(text)' was to fail."
