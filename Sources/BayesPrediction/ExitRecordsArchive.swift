@@ -277,7 +277,8 @@ public struct ArchivedExitRecords: ExitRecordSource {
   public let rowCount: Int
   public let hasLabels: Bool
   public let hasTargets: Bool
-  private let hasNoise: Bool
+  /// Whether rows have a noise of their own.
+  public let hasNoise: Bool
   private let archive: any ArrayArchive
   private let rows: Range<Int>
   private let inputRows: Range<Int>

@@ -15,7 +15,7 @@ public struct MarkdownRenderer: ReportRenderer {
       model.exits.compactMap { exit in exit.trust?.reading(of: model.name, at: exit.name) }
     }
     if !trusted.isEmpty { parts.append(trusted.map { "- \(plain($0))" }.joined(separator: "\n")) }
-    parts.append("<sub>bayesify \(plain(report.provenance.version)): `\(command(report))`</sub>")
+    parts.append("<sub>bayesify \(plain(report.provenance.version)): `\(command(report.provenance))`</sub>")
     return parts.joined(separator: "\n\n") + "\n"
   }
 
@@ -42,13 +42,13 @@ public struct MarkdownRenderer: ReportRenderer {
     return lines.map { "| \($0.joined(separator: " | ")) |" }.joined(separator: "\n")
   }
 
-  private func command(_ report: Report) -> String {
-    report.provenance.command.joined(separator: " ").replacingOccurrences(of: "`", with: "'")
+  func command(_ provenance: Provenance) -> String {
+    provenance.command.joined(separator: " ").replacingOccurrences(of: "`", with: "'")
       .split(whereSeparator: \.isNewline).joined(separator: " ")
   }
 
   /// Text in which nothing is taken for markup.
-  private func plain(_ text: String) -> String {
+  func plain(_ text: String) -> String {
     text.split(whereSeparator: \.isNewline).joined(separator: " ").reduce(into: "") { result, character in
       if #"\`*_[]<>|#"#.contains(character) { result += "\\" }
       result.append(character)

@@ -42,7 +42,7 @@ private struct SchemaVersion: Decodable {
 
 extension FileError {
   /// A decoding failure as one sentence that names the field.
-  fileprivate init(_ error: DecodingError, file: String) {
+  init(_ error: DecodingError, file: String) {
     switch error {
     case .keyNotFound(let key, let context):
       self.init(

@@ -9,7 +9,7 @@ import Foundation
 /// probability.
 public struct ReportCondition: Sendable, Hashable {
   /// How a number stands to the limit.
-  private enum Comparison: String, CaseIterable {
+  enum Comparison: String, CaseIterable {
     // The longer first: `>` begins `>=`.
     case atLeast = ">="
     case atMost = "<="
@@ -43,15 +43,16 @@ public struct ReportCondition: Sendable, Hashable {
   public static let form =
     "[MODEL/]METRIC followed by >, >=, < or <= and a number, as 'ece>0.03', of "
     + (metrics.map(\.name) + setMetrics.map { "\($0.name):SET" }).joined(separator: ", ")
+    + "; of regressions " + RegressionMeasure.allCases.map(\.rawValue).joined(separator: ", ")
 
   /// As it was written.
   public let text: String
-  private let model: String?
-  private let metric: String
+  let model: String?
+  let metric: String
   /// The foreign set whose number it is; `nil` for numbers of the test set.
   public let set: String?
-  private let comparison: Comparison
-  private let limit: Double
+  let comparison: Comparison
+  let limit: Double
 
   /// Reads a condition; `nil` for what is none.
   public init?(_ text: String) {
@@ -68,7 +69,9 @@ public struct ReportCondition: Sendable, Hashable {
       subject = subject[subject.index(after: slash)...]
     }
     let parts = subject.split(separator: ":", maxSplits: 1, omittingEmptySubsequences: false).map { String($0) }
-    let names = parts.count == 1 ? Self.metrics.map(\.name) : Self.setMetrics.map(\.name)
+    let names =
+      parts.count == 1
+      ? Self.metrics.map(\.name) + RegressionMeasure.allCases.map(\.rawValue) : Self.setMetrics.map(\.name)
     guard let metric = parts.first, names.contains(metric) else { return nil }
     self.text = text
     self.model = model

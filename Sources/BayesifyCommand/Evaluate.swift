@@ -18,8 +18,18 @@ struct Evaluate: AsyncParsableCommand {
       measured on each: five passes more for each way. Strengths are those of Hendrycks and Dietterich (2019) for \
       small images; rotations, by 15 to 75 degrees, those of Ovadia et al. (2019).
 
+      Networks of real targets (--likelihood gaussian, where posteriors and records do not say so) are measured by errors, \
+      Gaussian likelihood, CRPS, interval score, sharpness and the calibration of central intervals. Targets are y of the \
+      data, /targets of records. The network alone gives means; with --validation it gets one standard deviation an \
+      output, fitted to those rows, which is the baseline. Records without a model have deviations where they hold /noise. \
+      --calibrators are then deviation-scaling and isotonic, --conformal makes intervals. Test rows leave nothing behind; \
+      with isotonic, validation rows take 8 bytes each for every output of every model and exit, with --conformal 16, and 8 \
+      more for every alpha. --ood, --detectors, --policy, --shift and --bins are for classes alone.
+
       Example: bayesify evaluate model.h5 posterior.h5 --data test.h5 --validation validation.h5 \
       --ood letters=letters.h5 --json report.json --html report.html
+      Example: bayesify evaluate model.h5 posterior.h5 --likelihood gaussian --data test.h5 --validation validation.h5 \
+      --calibrators all --conformal 0.1 --html report.html
       """)
 
   @Argument(
@@ -99,7 +109,7 @@ struct Evaluate: AsyncParsableCommand {
   @Option(
     help: """
       End with exit code 1 where this holds of the last model named, at its deepest exit: 'ece>0.03', 'accuracy<0.9', \
-      'auroc:letters<0.95'; of another model by its name and a slash before. May be repeated; reports are written all the same.
+      'auroc:letters<0.95', of regressions 'crps>0.4'; of another model by its name and a slash before. May be repeated; reports are written all the same.
       """,
     transform: optionValue)
   var failIf: [ReportCondition] = []
@@ -116,6 +126,7 @@ struct Evaluate: AsyncParsableCommand {
   func validate() throws {
     try requireRows(of: validation, for: validationRows, validationLabels)
     try calibration.requireValidation(validation)
+    if options.likelihood == .gaussian { try requireRegressionOptions() }
     if detectors != nil, ood.isEmpty {
       throw ValidationError("--detectors are measured on foreign rows; give some with --ood.")
     }
@@ -197,6 +208,11 @@ struct Evaluate: AsyncParsableCommand {
       let isForDetectors = detectors != nil && index == 0
       var all = try await records(test, data, group, "test", session)
       let network = all as? NetworkRecords
+      if all.description.isRegression {
+        return try await evaluateRegression(
+          lineup, test: test, validation: held, warnings: warnings, session, clock: clock, since: start)
+      }
+      try calibration.requireForClasses(all.description.file)
       if let network { try plan?.adapt(to: network.description) }
       if isForDetectors { all = try await spooled(all) }
       try session.require([.categorical, .binary], in: all.description)
@@ -301,7 +317,7 @@ struct Evaluate: AsyncParsableCommand {
     return warnings
   }
 
-  private func seconds(_ duration: Duration) -> Double {
+  func seconds(_ duration: Duration) -> Double {
     Double(duration.components.seconds) + Double(duration.components.attoseconds) * 1e-18
   }
 
@@ -476,7 +492,7 @@ struct Evaluate: AsyncParsableCommand {
     }
   }
 
-  private func provenance(
+  func provenance(
     _ lineup: Lineup, _ description: RecordsDescription, _ test: RowInput, _ held: RowInput?,
     _ foreign: [RowInput], _ ignored: [String: IgnoredLabels], _ session: Session
   ) throws -> Provenance {

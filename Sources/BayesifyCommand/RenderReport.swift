@@ -21,7 +21,10 @@ struct RenderReport: AsyncParsableCommand {
     guard let data = FileManager.default.contents(atPath: report) else {
       throw FileError(.cannotOpen, file: report, "The report cannot be read.")
     }
-    let decoded = try Report(json: data, file: report)
-    try AtomicFile.write(Data(HTMLRenderer().render(decoded).utf8), to: output, replacing: execution.force)
+    let page =
+      RegressionReport.recognizes(json: data)
+      ? HTMLRenderer().render(try RegressionReport(json: data, file: report))
+      : HTMLRenderer().render(try Report(json: data, file: report))
+    try AtomicFile.write(Data(page.utf8), to: output, replacing: execution.force)
   }
 }

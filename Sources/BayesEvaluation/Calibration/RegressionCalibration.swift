@@ -34,17 +34,29 @@ public struct DeviationScaling: Sendable, Equatable {
       squares += z * z
       likelihood += Double.log(2 * .pi) / 2 + Double.log(forecasts.standardDeviations[row]) + z * z / 2
     }
+    return DeviationScale(squares: squares, likelihood: likelihood, count: count)
+  }
+}
+
+extension DeviationScale {
+  /// The factor of rows that have been summed up.
+  ///
+  /// - Parameters:
+  ///   - squares: the sum of squared residuals in standard deviations.
+  ///   - likelihood: the sum of negative log-likelihoods, nats.
+  init(squares: Double, likelihood: Double, count: Int) {
     let (square, before) = (squares / Double(count), likelihood / Double(count))
     guard square > 0, square.isFinite else {
-      return DeviationScale(
+      self.init(
         factor: 1,
         summary: CalibrationSummary(
           nllBefore: before, nllAfter: before, rowCount: count,
           reason: "The mean squared residual in standard deviations is \(square); no factor is the best."))
+      return
     }
     let summary = CalibrationSummary(
       before: before, after: before + (Double.log(square) + 1 - square) / 2, rowCount: count)
-    return DeviationScale(factor: summary.isIdentity ? 1 : square.squareRoot(), summary: summary)
+    self.init(factor: summary.isIdentity ? 1 : square.squareRoot(), summary: summary)
   }
 }
 
@@ -98,12 +110,17 @@ public struct QuantileRecalibration: Sendable, Equatable {
 
   /// - Throws: `EvaluationError.Code.empty`.
   public func fit(_ forecasts: GaussianForecasts) throws(EvaluationError) -> QuantileLevels {
-    let count = forecasts.targets.count
+    try fit(
+      residuals: forecasts.targets.indices.map {
+        (forecasts.targets[$0] - forecasts.means[$0]) / forecasts.standardDeviations[$0]
+      })
+  }
+
+  /// The fit to residuals in standard deviations.
+  func fit(residuals: [Double]) throws(EvaluationError) -> QuantileLevels {
+    let count = residuals.count
     guard count > 0 else { throw .noRows("recalibration of quantiles") }
-    let levels = forecasts.targets.indices.map {
-      NormalDistribution.probability(
-        below: (forecasts.targets[$0] - forecasts.means[$0]) / forecasts.standardDeviations[$0])
-    }
+    let levels = residuals.map { NormalDistribution.probability(below: $0) }
     let sorted = levels.sorted()
     let shares = levels.map { level in
       Double(sorted.partitionPoint { $0 <= level }) / Double(count)

@@ -1,23 +1,34 @@
 import ArgumentParser
 import Bayesify
 
-/// Which calibrators are fitted beside the temperature.
+/// Which calibrators are fitted beside the temperature, or beside a constant deviation.
 struct CalibratorsOption: OptionValue {
   static let validValues =
     "'all' or names with commas between: " + CalibrationMethod.allCases.map(\.rawValue).joined(separator: ", ")
+    + "; for regressions " + RegressionCalibrator.allCases.map(\.rawValue).joined(separator: ", ")
+  /// Those for classes.
   var methods: [CalibrationMethod]
+  /// Those for real targets.
+  var regressionCalibrators: [RegressionCalibrator]
+  /// As they were named; empty for all.
+  let names: [String]
 
   init?(argument: String) {
     guard argument != "all" else {
-      methods = CalibrationMethod.allCases
+      (methods, regressionCalibrators, names) = (CalibrationMethod.allCases, RegressionCalibrator.allCases, [])
       return
     }
-    methods = []
-    for word in argument.split(separator: ",", omittingEmptySubsequences: false) {
-      guard let method = CalibrationMethod(rawValue: word.lowercased()), !methods.contains(method) else { return nil }
-      methods.append(method)
-    }
+    names = argument.split(separator: ",", omittingEmptySubsequences: false).map { $0.lowercased() }
+    methods = names.compactMap { CalibrationMethod(rawValue: $0) }
+    regressionCalibrators = names.compactMap { RegressionCalibrator(rawValue: $0) }
+    let known = Set(methods.map(\.rawValue) + regressionCalibrators.map(\.rawValue))
+    guard Set(names).count == names.count, names.allSatisfy(known.contains) else { return nil }
   }
+
+  /// The first that is not for classes.
+  var firstForRegressionAlone: String? { names.first { CalibrationMethod(rawValue: $0) == nil } }
+  /// The first that is not for real targets.
+  var firstForClassesAlone: String? { names.first { RegressionCalibrator(rawValue: $0) == nil } }
 }
 
 /// Shares of rows that prediction sets may miss.
@@ -41,7 +52,7 @@ struct CalibrationOptions: ParsableArguments {
     help: """
       Fit calibrators beside the temperature, each a row of its own: 'all' or names with commas between, of vector, \
       matrix, dirichlet, histogram, isotonic, beta and venn-abers. Penalties are chosen by five-fold cross-validation \
-      among the validation rows, whose logits are kept meanwhile.
+      among the validation rows, whose logits are kept meanwhile. For regressions: deviation-scaling and isotonic.
       """,
     transform: optionValue)
   var calibrators: CalibratorsOption?
@@ -51,7 +62,7 @@ struct CalibrationOptions: ParsableArguments {
     help: """
       Measure prediction sets that may miss the true class in this share of rows, as 0.1 or 0.05,0.1: LAC, LAC with a \
       threshold a class, APS and RAPS, the last two with and without randomness (from --seed). Thresholds are from the \
-      validation rows.
+      validation rows. For regressions intervals: split, absolute and normalised, and CQR.
       """,
     transform: optionValue)
   var conformal: AlphaList?
@@ -73,6 +84,16 @@ struct CalibrationOptions: ParsableArguments {
     guard validation == nil, let name = calibrators != nil ? "--calibrators" : conformal != nil ? "--conformal" : nil
     else { return }
     throw ValidationError("\(name) needs labelled rows that the network was not trained on; give --validation DATA.")
+  }
+
+  /// Refuses calibrators that are for regressions alone.
+  ///
+  /// - Parameter file: where the rows come from, whose outputs are classes.
+  func requireForClasses(_ file: String) throws {
+    guard let name = calibrators?.firstForRegressionAlone else { return }
+    throw ValidationError(
+      "--calibrators \(name) is for regressions, and the outputs of \(file) are classes; give 'all' or some of "
+        + CalibrationMethod.allCases.map(\.rawValue).joined(separator: ", ") + ".")
   }
 
   /// The rows that are tuned on, and those that thresholds are taken from.

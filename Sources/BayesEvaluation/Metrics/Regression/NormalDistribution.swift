@@ -10,17 +10,18 @@ enum NormalDistribution {
 
   /// `Φ⁻¹(p)`; infinite for zero and one.
   ///
-  /// Newton's steps from zero never pass the root, since `Φ` is concave above zero.
+  /// Newton's steps from zero never pass the root, since the upper tail is convex above zero.
   ///
   /// - Precondition: `p` lies in `0...1`.
   static func quantile(_ p: Double) -> Double {
     precondition(p >= 0 && p <= 1, "A probability lies in 0...1; got \(p).")
-    if p < 0.5 { return -quantile(1 - p) }
-    if p == 1 { return .infinity }
+    // The smaller tail, whose digits are all there.
+    let tail = min(p, 1 - p)
+    guard tail > 0 else { return p == 0 ? -.infinity : .infinity }
     var x = 0.0
     while true {
-      let next = x + (p - probability(below: x)) / density(x)
-      guard next > x else { return x }
+      let next = x + (probability(below: -x) - tail) / density(x)
+      guard next > x else { return p < 0.5 ? -x : x }
       x = next
     }
   }

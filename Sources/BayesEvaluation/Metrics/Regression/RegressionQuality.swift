@@ -122,18 +122,39 @@ public struct RegressionResult: Sendable, Hashable, Codable {
   public var calibration: [CoveragePoint]
 
   /// The root mean squared difference of observed and nominal coverage.
-  public var rootMeanSquaredCalibrationError: Double {
-    (gaps.reduce(0) { $0 + $1 * $1 } / Double(gaps.count)).squareRoot()
-  }
+  public var rootMeanSquaredCalibrationError: Double { gaps.rootMeanSquare }
 
   /// The mean absolute difference of observed and nominal coverage.
-  public var meanAbsoluteCalibrationError: Double { gaps.reduce(0) { $0 + abs($1) } / Double(gaps.count) }
+  public var meanAbsoluteCalibrationError: Double { gaps.meanAbsolute }
 
   /// The area between the polygon of observed coverage and the diagonal.
-  public var miscalibrationArea: Double {
+  public var miscalibrationArea: Double { gaps.area }
+
+  private var gaps: CoverageGaps {
+    CoverageGaps(nominal: calibration.map(\.nominal), observed: calibration.map(\.observed))
+  }
+}
+
+/// How far the shares of targets in central intervals lie from the intervals' probabilities.
+struct CoverageGaps: Sendable {
+  private let nominal: [Double]
+  /// Observed minus nominal.
+  private let gaps: [Double]
+
+  init(nominal: [Double], observed: [Double]) {
+    self.nominal = nominal
+    gaps = zip(observed, nominal).map { $0 - $1 }
+  }
+
+  var rootMeanSquare: Double { (gaps.reduce(0) { $0 + $1 * $1 } / Double(gaps.count)).squareRoot() }
+
+  var meanAbsolute: Double { gaps.reduce(0) { $0 + abs($1) } / Double(gaps.count) }
+
+  /// Between the polygon of observed shares and the diagonal.
+  var area: Double {
     var area = 0.0
     for index in 1..<gaps.count {
-      let width = calibration[index].nominal - calibration[index - 1].nominal
+      let width = nominal[index] - nominal[index - 1]
       let (first, second) = (gaps[index - 1], gaps[index])
       let sum = abs(first) + abs(second)
       // Two triangles where the polygon crosses the diagonal.
@@ -141,6 +162,4 @@ public struct RegressionResult: Sendable, Hashable, Codable {
     }
     return area
   }
-
-  private var gaps: [Double] { calibration.map { $0.observed - $0.nominal } }
 }
