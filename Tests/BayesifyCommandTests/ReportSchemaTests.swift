@@ -35,8 +35,8 @@ struct ReportSchemaTests {
   }
 
   /// The places where a report does not keep to the schema.
-  private func faults(_ report: String) throws -> [Substring] {
-    let schema = TestFiles.package.appending(path: "Documentation/report.schema.json").path(percentEncoded: false)
+  private func faults(_ report: String, schema name: String = "report.schema.json") throws -> [Substring] {
+    let schema = TestFiles.package.appending(path: "Documentation/\(name)").path(percentEncoded: false)
     let script = """
       import json, sys
       from jsonschema import Draft202012Validator
@@ -49,6 +49,27 @@ struct ReportSchemaTests {
     let run = try Self.run(Self.python ?? "python3", script, schema, report)
     try #require(run.code == 0 && run.output.hasSuffix("done\n"), "\(run)")
     return run.output.split(separator: "\n").dropLast()
+  }
+
+  @Test(.enabled(if: python != nil, "There is no Python with jsonschema."))
+  func reportsOnRealTargetsKeepToTheirs() async throws {
+    let folder = try TestFolder()
+    let files = TestFiles.package.appending(path: "Tests/Golden/Regression").path(percentEncoded: false)
+    try await folder.succeed([
+      "fit", "laplace", files + "/network.h5", "--likelihood", "gaussian", "--data", files + "/train.h5",
+      "--prior-precision", "2", "--noise", "0.5", "-o", "posterior.h5",
+    ])
+    try await folder.succeed([
+      "evaluate", files + "/network.h5", "posterior.h5", "--data", files + "/test.h5", "--validation",
+      files + "/validation.h5", "--likelihood", "gaussian", "--calibrators", "all", "--conformal", "0.1", "--timing", "--json",
+      "report.json", "--quiet",
+    ])
+    let schema = "regression-report.schema.json"
+    #expect(try faults(folder.path("report.json"), schema: schema) == [])
+    let broken = String(decoding: try folder.bytes("report.json"), as: UTF8.self)
+      .replacingOccurrences(of: #""rmse" : "#, with: #""error" : "#)
+    try broken.write(toFile: folder.path("broken.json"), atomically: true, encoding: .utf8)
+    #expect(try !faults(folder.path("broken.json"), schema: schema).isEmpty)
   }
 
   @Test(.enabled(if: python != nil, "There is no Python with jsonschema."))
