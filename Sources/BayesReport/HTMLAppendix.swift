@@ -84,17 +84,29 @@ struct DefinitionsSection: Sendable {
   }
 }
 
-/// Where the numbers come from.
+/// Where the numbers come from, and how to have them again.
 struct ProvenanceSection: Sendable {
   var provenance: Provenance
   /// Seconds, by name of what was timed.
   var timing: [String: Double] = [:]
 
-  /// The section as a table.
-  func html() -> Markup {
+  /// The command, and a table of everything that took part.
+  func sections() -> [Markup] { [reproduction(), table()] }
+
+  private func reproduction() -> Markup {
+    """
+    <section aria-labelledby="reproduce">
+    <h2 id="reproduce">How to reproduce this</h2>
+    <p>With the files whose digests are below, version \(provenance.version) and this command; the seed is \
+    \(String(provenance.seed)), and the number of threads changes no number.</p>
+    <p><code>\(provenance.command.joined(separator: " "))</code></p>
+    </section>
+    """
+  }
+
+  private func table() -> Markup {
     var rows: [(String, Markup)] = [
       ("Version", "\(provenance.version)"),
-      ("Command", "<code>\(provenance.command.joined(separator: " "))</code>"),
       ("Seed", "\(String(provenance.seed))"),
       ("Likelihood", "\(provenance.likelihood)"),
       ("Backend", "\(provenance.backend)"),

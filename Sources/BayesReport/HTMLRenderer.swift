@@ -10,25 +10,7 @@ public struct HTMLRenderer: ReportRenderer {
 
   private func sections(of report: Report) -> [Markup] {
     let exits = report.exits
-    var sections: [Markup] = [
-      """
-      <header>
-      <h1>\(report.title)</h1>
-      <p class="verdict">\(report.verdict)</p>
-      </header>
-      """
-    ]
-    if !report.warnings.isEmpty {
-      sections.append(
-        """
-        <section class="warnings" aria-labelledby="warnings">
-        <h2 id="warnings">Before you trust these numbers</h2>
-        <ul>
-        \(report.warnings.map { "<li>\($0)</li>" as Markup })
-        </ul>
-        </section>
-        """)
-    }
+    var sections = HTMLPage.opening(title: report.title, verdict: report.verdict, warnings: report.warnings)
     sections.append(GainsTable(report: report, exits: exits).html())
     if exits.contains(where: { !$0.setNames.isEmpty }) {
       sections.append(SeparationTable(report: report, exits: exits).html())
@@ -39,23 +21,7 @@ public struct HTMLRenderer: ReportRenderer {
     if report.models.contains(where: { $0.exits.contains { $0.trust != nil } }) {
       sections.append(TrustSection(report: report).html())
     }
-    let readings = report.models.dropFirst().filter { !report.readings(of: $0).isEmpty }
-    if !readings.isEmpty {
-      sections.append(
-        """
-        <section aria-labelledby="reading">
-        <h2 id="reading">How to read this</h2>
-        \(readings.map { model -> Markup in
-          """
-          <h3>\(model.name)</h3>
-          <ul>
-          \(report.readings(of: model).map { "<li>\($0)</li>" as Markup })
-          </ul>
-          """
-        })
-        </section>
-        """)
-    }
+    sections += HTMLPage.readings(report.models.dropFirst().map { ($0.name, report.readings(of: $0)) })
     sections.append(
       """
       <section aria-labelledby="exits">
@@ -68,7 +34,7 @@ public struct HTMLRenderer: ReportRenderer {
       sections.append(ExamplesSection(report: report).html())
     }
     sections.append(DefinitionsSection(report: report).html())
-    sections.append(ProvenanceSection(provenance: report.provenance, timing: report.timing ?? [:]).html())
+    sections += ProvenanceSection(provenance: report.provenance, timing: report.timing ?? [:]).sections()
     return sections
   }
 }
@@ -77,6 +43,49 @@ public struct HTMLRenderer: ReportRenderer {
 struct HTMLPage: Sendable {
   var title: String
   var sections: [Markup]
+
+  /// What a reader sees first: title, verdict and warnings.
+  static func opening(title: String, verdict: String, warnings: [String]) -> [Markup] {
+    let header: Markup = """
+      <header>
+      <h1>\(title)</h1>
+      <p class="verdict">\(verdict)</p>
+      </header>
+      """
+    guard !warnings.isEmpty else { return [header] }
+    return [
+      header,
+      """
+      <section class="warnings" aria-labelledby="warnings">
+      <h2 id="warnings">Before you trust these numbers</h2>
+      <ul>
+      \(warnings.map { "<li>\($0)</li>" as Markup })
+      </ul>
+      </section>
+      """,
+    ]
+  }
+
+  /// Sentences on each model, where there are any.
+  static func readings(_ models: [(name: String, sentences: [String])]) -> [Markup] {
+    let models = models.filter { !$0.sentences.isEmpty }
+    guard !models.isEmpty else { return [] }
+    return [
+      """
+      <section aria-labelledby="reading">
+      <h2 id="reading">How to read this</h2>
+      \(models.map { model -> Markup in
+        """
+        <h3>\(model.name)</h3>
+        <ul>
+        \(model.sentences.map { "<li>\($0)</li>" as Markup })
+        </ul>
+        """
+      })
+      </section>
+      """
+    ]
+  }
 
   /// The file.
   var source: String {

@@ -9,21 +9,32 @@ extension Report {
   /// - Throws: `FileError.Code.malformed` for what is not JSON, `.missing` and `.value` for a field that
   ///   is absent or wrong, naming it, and `.unsupported` for another schema version.
   public init(json: Data, file: String) throws(FileError) {
+    self = try JSONRenderer.report(Report.self, in: json, schema: Self.schema, file: file)
+    try ReportCheck(file: file).check(self)
+  }
+}
+
+extension JSONRenderer {
+  private struct SchemaVersion: Decodable {
+    var schema: Int
+  }
+
+  /// A report of any kind from its JSON, of this version.
+  static func report<R: Decodable>(_ type: R.Type, in json: Data, schema: Int, file: String) throws(FileError) -> R {
     let decoder = JSONDecoder()
     decoder.nonConformingFloatDecodingStrategy = .convertFromString(
       positiveInfinity: NonFinite.infinity, negativeInfinity: NonFinite.negativeInfinity,
       nan: NonFinite.notANumber)
-    let report: Report
     do {
       // The version first: what another version lacks is not the user's mistake.
       let version = try decoder.decode(SchemaVersion.self, from: json).schema
-      guard version == Self.schema else {
+      guard version == schema else {
         throw FileError(
           .unsupported, file: file, object: "schema",
-          "The report has schema \(version) and this program reads schema \(Self.schema); use the "
+          "The report has schema \(version) and this program reads schema \(schema); use the "
             + "version that wrote it.")
       }
-      report = try decoder.decode(Report.self, from: json)
+      return try decoder.decode(type, from: json)
     } catch let error as FileError {
       throw error
     } catch let error as DecodingError {
@@ -31,18 +42,12 @@ extension Report {
     } catch {
       throw FileError(.malformed, file: file, "The report cannot be read: \(error).")
     }
-    try ReportCheck(file: file).check(report)
-    self = report
   }
-}
-
-private struct SchemaVersion: Decodable {
-  var schema: Int
 }
 
 extension FileError {
   /// A decoding failure as one sentence that names the field.
-  init(_ error: DecodingError, file: String) {
+  fileprivate init(_ error: DecodingError, file: String) {
     switch error {
     case .keyNotFound(let key, let context):
       self.init(

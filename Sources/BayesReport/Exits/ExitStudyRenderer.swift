@@ -6,30 +6,15 @@ extension ExitStudyReport {
 
   /// The report as one self-contained page.
   public func html() -> String {
-    var sections: [Markup] = [
-      """
-      <header>
-      <h1>\(title)</h1>
-      <p class="verdict">Rows leave a network of \(exits.count) exits as soon as it is sure enough. \
-      Thresholds were chosen on \(Figures.count(validationRowCount)) validation rows; every number here is from \
-      \(Figures.count(testRowCount)) others.</p>
-      </header>
-      """
-    ]
-    if !warnings.isEmpty {
-      sections.append(
-        """
-        <section class="warnings" aria-labelledby="warnings">
-        <h2 id="warnings">Before you trust these numbers</h2>
-        <ul>
-        \(warnings.map { "<li>\($0)</li>" as Markup })
-        </ul>
-        </section>
-        """)
-    }
+    var sections = HTMLPage.opening(
+      title: title,
+      verdict: "Rows leave a network of \(exits.count) exits as soon as it is sure enough. Thresholds were chosen on "
+        + "\(Figures.count(validationRowCount)) validation rows; every number here is from \(Figures.count(testRowCount)) "
+        + "others.",
+      warnings: warnings)
     sections += [variantSection, policySection, readingSection, exitSection]
     if !budgets.isEmpty { sections.append(budgetSection) }
-    sections += [Self.definitions, ProvenanceSection(provenance: provenance).html()]
+    sections += [Self.definitions] + ProvenanceSection(provenance: provenance).sections()
     return HTMLPage(title: title, sections: sections).source
   }
 

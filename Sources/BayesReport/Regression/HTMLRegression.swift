@@ -4,43 +4,9 @@ extension HTMLRenderer {
   /// The page of a report on forecasts of real targets.
   public func render(_ report: RegressionReport) -> String {
     let exits = report.exits
-    var sections: [Markup] = [
-      """
-      <header>
-      <h1>\(report.title)</h1>
-      <p class="verdict">\(report.verdict)</p>
-      </header>
-      """
-    ]
-    if !report.warnings.isEmpty {
-      sections.append(
-        """
-        <section class="warnings" aria-labelledby="warnings">
-        <h2 id="warnings">Before you trust these numbers</h2>
-        <ul>
-        \(report.warnings.map { "<li>\($0)</li>" as Markup })
-        </ul>
-        </section>
-        """)
-    }
+    var sections = HTMLPage.opening(title: report.title, verdict: report.verdict, warnings: report.warnings)
     sections.append(RegressionGainsTable(report: report, exits: exits).html())
-    let readings = report.models.filter { !report.readings(of: $0).isEmpty }
-    if !readings.isEmpty {
-      sections.append(
-        """
-        <section aria-labelledby="reading">
-        <h2 id="reading">How to read this</h2>
-        \(readings.map { model -> Markup in
-          """
-          <h3>\(model.name)</h3>
-          <ul>
-          \(report.readings(of: model).map { "<li>\($0)</li>" as Markup })
-          </ul>
-          """
-        })
-        </section>
-        """)
-    }
+    sections += HTMLPage.readings(report.models.map { ($0.name, report.readings(of: $0)) })
     sections.append(
       """
       <section aria-labelledby="exits">
@@ -54,16 +20,7 @@ extension HTMLRenderer {
       sections.append(RegressionConformalTable(report: report, exits: exits).html())
     }
     sections.append(RegressionDefinitions(report: report).html())
-    sections.append(
-      """
-      <section aria-labelledby="reproduce">
-      <h2 id="reproduce">How to reproduce this</h2>
-      <p>With the files whose digests are below, version \(report.provenance.version) and this command; the seed is \
-      \(String(report.provenance.seed)), and neither threads nor batch sizes change a number.</p>
-      <p><code>\(report.provenance.command.joined(separator: " "))</code></p>
-      </section>
-      """)
-    sections.append(ProvenanceSection(provenance: report.provenance, timing: report.timing ?? [:]).html())
+    sections += ProvenanceSection(provenance: report.provenance, timing: report.timing ?? [:]).sections()
     return HTMLPage(title: report.title, sections: sections).source
   }
 }

@@ -4,7 +4,6 @@ public import Foundation
 
 extension RegressionReport {
   private struct Beginning: Decodable {
-    var schema: Int
     var kind: String?
   }
 
@@ -20,30 +19,8 @@ extension RegressionReport {
   /// - Throws: `FileError.Code.malformed` for what is not JSON, `.missing` and `.value` for a field that
   ///   is absent or wrong, naming it, and `.unsupported` for another schema version.
   public init(json: Data, file: String) throws(FileError) {
-    let decoder = JSONDecoder()
-    decoder.nonConformingFloatDecodingStrategy = .convertFromString(
-      positiveInfinity: NonFinite.infinity, negativeInfinity: NonFinite.negativeInfinity,
-      nan: NonFinite.notANumber)
-    let report: RegressionReport
-    do {
-      // The version first: what another version lacks is not the user's mistake.
-      let version = try decoder.decode(Beginning.self, from: json).schema
-      guard version == Self.schema else {
-        throw FileError(
-          .unsupported, file: file, object: "schema",
-          "The report has schema \(version) and this program reads schema \(Self.schema); use the "
-            + "version that wrote it.")
-      }
-      report = try decoder.decode(RegressionReport.self, from: json)
-    } catch let error as FileError {
-      throw error
-    } catch let error as DecodingError {
-      throw FileError(error, file: file)
-    } catch {
-      throw FileError(.malformed, file: file, "The report cannot be read: \(error).")
-    }
-    try report.check(file)
-    self = report
+    self = try JSONRenderer.report(RegressionReport.self, in: json, schema: Self.schema, file: file)
+    try check(file)
   }
 
   /// Refuses what its types cannot state and renderers rely on.
