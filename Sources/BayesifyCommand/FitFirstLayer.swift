@@ -232,8 +232,10 @@ struct FitFirstLayer: AsyncParsableCommand {
   private static func line(
     _ epoch: FirstLayerTraining.Epoch, index: Int, of count: Int, _ rowCount: Int, seconds: Double?
   ) -> String {
-    "epoch \(index) of \(count): ELBO \(epoch.evidenceLowerBound(rowCount: rowCount).significantDigits()) a row, data term "
-      + "\(epoch.dataTerm.significantDigits()), KL \(epoch.divergence.significantDigits())"
+    "epoch \(index) of \(count): "
+      + (epoch.divergence == 0
+        ? "" : "ELBO \(epoch.evidenceLowerBound(rowCount: rowCount).significantDigits()) a row, KL "
+          + "\(epoch.divergence.significantDigits()), ") + "data term \(epoch.dataTerm.significantDigits())"
       + (epoch.validationNLL.map { ", validation NLL \($0.significantDigits())" } ?? "")
       + (seconds.map { ", \($0.significantDigits(3)) s" } ?? "")
   }
@@ -375,8 +377,10 @@ private struct FirstLayerSummary: Encodable, CustomStringConvertible {
 
   private var lastEpoch: String {
     let epoch = epochs[chosenEpoch - 1]
-    return "epoch \(chosenEpoch): ELBO \(epoch.evidenceLowerBound.significantDigits()) a row, data term "
-      + "\(epoch.dataTerm.significantDigits()) (\(dataTermAtTrainedWeights.significantDigits()) at the trained weights), KL "
-      + "\(epoch.divergence.significantDigits())\n"
+    return "epoch \(chosenEpoch): "
+      + (epoch.divergence == 0
+        ? "" : "ELBO \(epoch.evidenceLowerBound.significantDigits()) a row, KL \(epoch.divergence.significantDigits()), ")
+      + "data term \(epoch.dataTerm.significantDigits()) (\(dataTermAtTrainedWeights.significantDigits()) at the trained "
+      + "weights)\n"
   }
 }

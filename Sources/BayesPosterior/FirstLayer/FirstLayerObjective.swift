@@ -54,7 +54,14 @@ package struct FirstLayerObjective: Sendable {
   package func callAsFunction(
     _ distribution: FactorizedGaussian, at rows: [Int], key: RandomKey
   ) async throws -> Value {
-    let draw = noise.draw(distribution, rowCount: rows.count, key: key)
+    try await self(distribution, at: rows, noise.numbers(rowCount: rows.count, key: key))
+  }
+
+  /// The objective with random numbers that are given.
+  func callAsFunction(
+    _ distribution: FactorizedGaussian, at rows: [Int], _ numbers: WeightNoise.Numbers
+  ) async throws -> Value {
+    let draw = noise.draw(distribution, numbers)
     let inputs = try await prefix(rows, width: width) + draw.inputs
     let gradients: TrainingGradients
     do {

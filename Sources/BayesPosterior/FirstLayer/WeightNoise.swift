@@ -16,6 +16,14 @@ struct WeightNoise: Sendable {
     case local
   }
 
+  /// Random numbers of one step.
+  struct Numbers: Sendable {
+    /// Normal numbers in the shapes of the layer's parameters; none where rows have their own.
+    var weights: [Tensor<Double>] = []
+    /// For each node where noise enters, numbers of each row and channel, `[rows, channels]`: signs, or normal numbers.
+    var channels: [Tensor<Float>] = []
+  }
+
   /// One draw of the noise.
   struct Draw: Sendable {
     /// The values of `paths`.
@@ -107,37 +115,49 @@ struct WeightNoise: Sendable {
     inputs = boundary.map(moved) + noiseNodes
   }
 
-  /// Draws noise for a batch of rows.
+  /// Draws the random numbers of a step with so many rows.
   ///
   /// - Determinism: follows from the key.
-  func draw(_ distribution: FactorizedGaussian, rowCount: Int, key: RandomKey) -> Draw {
-    func normals() -> [Tensor<Double>] {
-      distribution.means.enumerated().map { key.child($0.offset).normals($0.element.shape) }
+  func numbers(rowCount: Int, key: RandomKey) -> Numbers {
+    var numbers = Numbers()
+    if form == .draws || form == .flipout {
+      let specs = frozen.network.parameterSpecs(of: layer.node)
+      numbers.weights = specs.enumerated().map { key.child($0.offset).normals($0.element.shape) }
     }
+    numbers.channels = noiseShapes.enumerated().map { index, shape in
+      let key = key.child(100 + index)
+      let channels: Shape = [rowCount, shape.dimensions.last ?? 1]
+      guard form == .flipout else { return key.normals(channels, as: Float.self) }
+      return Tensor(shape: channels, key.uniforms(channels.elementCount).map { $0 < 0.5 ? -1 : 1 })
+    }
+    return numbers
+  }
+
+  /// The noise that random numbers make of a distribution.
+  func draw(_ distribution: FactorizedGaussian, _ numbers: Numbers) -> Draw {
+    let deviations = distribution.deviations
+    let noise = zip(noiseShapes, numbers.channels).map { spread($1, over: $0) }
     switch form {
     case .none:
       return Draw(parameters: layer.parameters(distribution.means), inputs: [], factors: [])
     case .draws:
-      let noise = normals()
-      return Draw(
-        parameters: layer.parameters(distribution.sample(noise)), inputs: [], factors: noise)
+      let weights = zip(distribution.means, zip(deviations, numbers.weights)).map { mean, other in
+        Tensor<Double>(shape: mean.shape, (0..<mean.count).map { mean[$0] + other.0[$0] * other.1[$0] })
+      }
+      return Draw(parameters: layer.parameters(weights), inputs: [], factors: numbers.weights)
     case .flipout:
-      let noise = normals()
-      let perturbations = zip(distribution.deviations, noise).map { product($0, $1) }
-      let shapes = inputs.suffix(2).map { frozen.network.shapes[$0] }
+      let perturbations = zip(deviations, numbers.weights).map { product($0, $1) }
       return Draw(
-        parameters: parameters(distribution.means, perturbations),
-        inputs: shapes.enumerated().map { signs(of: $0.element, rowCount: rowCount, key.child(100 + $0.offset)) },
-        factors: noise)
+        parameters: parameters(distribution.means, perturbations), inputs: noise, factors: numbers.weights)
     case .local:
-      let deviations = distribution.deviations
-      let shape = frozen.network.shapes[inputs[inputs.count - 1]]
       return Draw(
-        parameters: parameters(distribution.means, deviations.map { $0.map { $0 * $0 } }),
-        inputs: [RowBatch(key.child(100).normals(shape.batched(rowCount), as: Float.self))],
+        parameters: parameters(distribution.means, deviations.map { $0.map { $0 * $0 } }), inputs: noise,
         factors: deviations.map { $0.map { 2 * $0 } })
     }
   }
+
+  /// The shapes of a row at the nodes where noise enters.
+  private var noiseShapes: [Shape] { inputs.dropFirst(boundary.count).map { frozen.network.shapes[$0] } }
 
   /// The gradient with respect to means and raw deviations from those of the parameters, at a draw.
   func gradient(
@@ -163,28 +183,19 @@ struct WeightNoise: Sendable {
       Parameters(Dictionary(uniqueKeysWithValues: zip(noisyPaths, noisy.map { $0.converted(to: Float.self) }))))
   }
 
-  /// A sign for each row and channel, the same at all positions.
-  private func signs(of shape: Shape, rowCount: Int, _ key: RandomKey) -> RowBatch {
-    let channels = shape.dimensions.last ?? 1
-    let drawn = key.uniforms(rowCount * channels)
+  /// Numbers of each row and channel at all positions of rows of a shape.
+  private func spread(_ numbers: Tensor<Float>, over shape: Shape) -> RowBatch {
+    let (rowCount, channels) = (numbers.rowCount, numbers.shape[1])
     return RowBatch(
       Tensor<Float>(shape: shape.batched(rowCount)) { span in
-        for row in 0..<rowCount {
-          for _ in 0..<shape.elementCount / max(1, channels) {
-            for channel in 0..<channels { span.append(drawn[row * channels + channel] < 0.5 ? -1 : 1) }
+        numbers.withSpan { numbers in
+          for row in 0..<rowCount {
+            for _ in 0..<shape.elementCount / max(1, channels) {
+              for channel in 0..<channels { span.append(numbers[row * channels + channel]) }
+            }
           }
         }
       })
-  }
-}
-
-extension FactorizedGaussian {
-  /// The weights at some normal numbers: `μ + σ ∘ ε`.
-  func sample(_ noise: [Tensor<Double>]) -> [Tensor<Double>] {
-    zip(means, zip(deviations, noise)).map { mean, other in
-      Tensor(
-        shape: mean.shape, (0..<mean.count).map { mean[$0] + other.0[$0] * other.1[$0] })
-    }
   }
 }
 
