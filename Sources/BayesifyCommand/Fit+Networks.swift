@@ -170,10 +170,13 @@ struct TemperingOptions: ParsableArguments {
   }
 
   /// Writes a posterior and where its checkpoint is.
+  ///
+  /// - Parameter replacing: whether a file of that name may be replaced; with --force for `nil`.
   func write(
-    _ posterior: SampledNetworkPosterior, to output: String, _ checkpoint: CheckpointModel, _ session: Session, validationDigest: String?
+    _ posterior: SampledNetworkPosterior, to output: String, replacing: Bool? = nil, _ checkpoint: CheckpointModel,
+    _ session: Session, validationDigest: String?
   ) throws {
-    let writer = try HDF5ArchiveWriter(output, replacing: session.execution.force)
+    let writer = try HDF5ArchiveWriter(output, replacing: replacing ?? session.execution.force)
     do {
       try posterior.write(to: writer)
       try writer.setAttribute("checkpointFile", .text(checkpoint.file), of: "/")

@@ -107,9 +107,12 @@ struct FitFirstLayer: AsyncParsableCommand {
     try Task.checkCancellation()
     // The posterior comes last: where it is, all is done.
     if let meanOutput, let mean {
-      try tempering.write(mean, to: meanOutput, checkpoint, session, validationDigest: digest)
+      try tempering.write(
+        mean, to: meanOutput, replacing: mayReplace(meanOutput), checkpoint, session, validationDigest: digest)
     }
-    try tempering.write(posterior, to: tempering.output, checkpoint, session, validationDigest: digest)
+    try tempering.write(
+      posterior, to: tempering.output, replacing: mayReplace(tempering.output), checkpoint, session,
+      validationDigest: digest)
     try removePart()
     for warning in posterior.warnings { session.progress.warn(warning) }
     let summary = FirstLayerSummary(
@@ -125,9 +128,10 @@ struct FitFirstLayer: AsyncParsableCommand {
       model.checkpoint.architecture,
     ]
     let exists = FileManager.default.fileExists(atPath: part)
-    // A run that was killed between its last two writes left the mean, which will be the same again.
-    try requireOutputs([tempering.output], apartFrom: inputs, replacing: execution.force)
-    try requireOutputs([meanOutput], apartFrom: inputs, replacing: execution.force || (resume && exists))
+    try requireOutputs([part], apartFrom: inputs, replacing: true)
+    for output in [tempering.output, meanOutput].compactMap(\.self) {
+      try requireOutputs([output], apartFrom: inputs, replacing: mayReplace(output))
+    }
     guard exists, !resume else { return }
     guard execution.force else {
       throw FileError(
@@ -135,6 +139,17 @@ struct FitFirstLayer: AsyncParsableCommand {
         "It holds a training that was interrupted; go on with it by --resume, or begin anew with --force.")
     }
     try removePart()
+  }
+
+  /// Whether an output may be there already: a run that was killed between its last writes left it, and it will be the
+  /// same again.
+  private func mayReplace(_ output: String) throws -> Bool {
+    guard !execution.force else { return true }
+    guard resume, FileManager.default.fileExists(atPath: part), FileManager.default.fileExists(atPath: output),
+      try HDF5Archive.recognizes(output)
+    else { return false }
+    let method = try HDF5Archive(output).attribute("method", of: "/")
+    return method == .text(SampledNetworkPosterior.firstLayerMethodName)
   }
 
   private func removePart() throws(FileError) {

@@ -185,7 +185,7 @@ extension FirstLayerInference {
       dataTerm: epoch.dataTerm, initialDataTerm: training.initialDataTerm ?? 0, divergence: epoch.divergence)
     var posterior = try SampledNetworkPosterior(
       firstLayer: found, of: frozen, draws: sampleCount, key: key.child(2), source: description)
-    posterior.warnings += found.warnings
+    posterior.warnings += found.warnings(classCount: description.exits[exitIndex].classCount)
     return posterior
   }
 }

@@ -1,5 +1,6 @@
 public import BayesNetwork
 public import BayesTensor
+import RealModule
 
 /// A mean-field Gaussian over the weights of one layer, or one point where there are no deviations.
 public struct FirstLayerPosterior: Sendable, Equatable {
@@ -68,13 +69,22 @@ public struct FirstLayerPosterior: Sendable, Equatable {
   static let memorisedDataTerm = 0.05
 
   /// What the user should know.
-  var warnings: [String] {
+  ///
+  /// - Parameter classCount: of the exit whose likelihood was the data term.
+  func warnings(classCount: Int) -> [String] {
+    let value = initialDataTerm.significantDigits()
+    if initialDataTerm > Double.log(Double(classCount)) {
+      return [
+        "The data term at the trained weights is \(value) nats a row, more than that of a guess among \(classCount) classes; "
+          + "the preprocessing or the labels are perhaps not those that the network was trained with."
+      ]
+    }
     guard form == .variational, initialDataTerm < Self.memorisedDataTerm else { return [] }
     return [
-      "The data term at the trained weights is \(initialDataTerm.significantDigits()) nats a row: the network has memorised "
-        + "these rows, so the likelihood resists no move of the weights that keeps them right. The posterior is then as wide as "
-        + "the prior and its margin on memorised rows allow, and tells little of rows that the network has not seen. Fit to rows "
-        + "that it was not trained on, or judge it on other rows beside a temperature."
+      "The data term at the trained weights is \(value) nats a row: the network has memorised these rows, so the likelihood "
+        + "resists no move of the weights that keeps them right. The posterior is then as wide as the prior and its margin on "
+        + "memorised rows allow, and tells little of rows that the network has not seen. Fit to rows that it was not trained "
+        + "on, or judge it on other rows beside a temperature."
     ]
   }
 }
