@@ -157,7 +157,8 @@ struct FitFirstLayer: AsyncParsableCommand {
     do {
       try FileManager.default.removeItem(atPath: part)
     } catch {
-      throw FileError(.cannotWrite, file: part, "The file cannot be removed (\(error.localizedDescription)); remove it.")
+      throw FileError(
+        .cannotWrite, file: part, "The file cannot be removed (\(error.localizedDescription)); remove it.")
     }
   }
 
@@ -249,7 +250,8 @@ struct FitFirstLayer: AsyncParsableCommand {
   ) -> String {
     "epoch \(index) of \(count): "
       + (epoch.divergence == 0
-        ? "" : "ELBO \(epoch.evidenceLowerBound(rowCount: rowCount).significantDigits()) a row, KL "
+        ? ""
+        : "ELBO \(epoch.evidenceLowerBound(rowCount: rowCount).significantDigits()) a row, KL "
           + "\(epoch.divergence.significantDigits()), ") + "data term \(epoch.dataTerm.significantDigits())"
       + (epoch.validationNLL.map { ", validation NLL \($0.significantDigits())" } ?? "")
       + (seconds.map { ", \($0.significantDigits(3)) s" } ?? "")
@@ -385,7 +387,8 @@ private struct FirstLayerSummary: Encodable, CustomStringConvertible {
         ]
       }, leading: 2) + "\n\(method): \(weights) weights"
       + (deviations[2] > 0
-        ? ", deviations " + deviations.map { $0.significantDigits(3) }.joined(separator: " / ") + " (least, mean, greatest)"
+        ? ", deviations " + deviations.map { $0.significantDigits(3) }.joined(separator: " / ")
+          + " (least, mean, greatest)"
         : "") + "\n" + (epochs.isEmpty ? "" : lastEpoch) + "wrote "
       + [output, meanOutput].compactMap(\.self).joined(separator: ", ")
   }
@@ -394,7 +397,8 @@ private struct FirstLayerSummary: Encodable, CustomStringConvertible {
     let epoch = epochs[chosenEpoch - 1]
     return "epoch \(chosenEpoch): "
       + (epoch.divergence == 0
-        ? "" : "ELBO \(epoch.evidenceLowerBound.significantDigits()) a row, KL \(epoch.divergence.significantDigits()), ")
+        ? ""
+        : "ELBO \(epoch.evidenceLowerBound.significantDigits()) a row, KL \(epoch.divergence.significantDigits()), ")
       + "data term \(epoch.dataTerm.significantDigits()) (\(dataTermAtTrainedWeights.significantDigits()) at the trained "
       + "weights)\n"
   }

@@ -1,11 +1,12 @@
 import BayesKernels
 import BayesNetwork
-@testable import BayesPosterior
 import BayesPrediction
 import BayesTensor
 import RealModule
 import Testing
 import _BayesTestSupport
+
+@testable import BayesPosterior
 
 /// Fits of one layer's weights: what they leave alone, how they are interrupted, and what they predict.
 struct FirstLayerInferenceTests {
@@ -159,7 +160,31 @@ struct FirstLayerInferenceTests {
     try refused(settings, "number of parameters is 7") { $0.set("parameterCount", .integer(7), of: "/") }
     try refused(settings, "/distribution/0/means") { $0.remove("/distribution/0/means") }
     try refused(settings, "stepCount") { $0.set("stepCount", .text("x"), of: "/") }
+    try refused(settings, "do not fit each other") { $0.set("isFinished", .integer(1), of: "/") }
+    try refused(settings, "do not fit each other") { archive in
+      archive.set("epochIndex", .integer(0), of: "/best")
+      archive.put(Tensor(zeros: [2]), at: "/best/0/means")
+      archive.put(Tensor(zeros: [2]), at: "/best/0/rawDeviations")
+    }
     try refused(settings, "moments is 3") { $0.set("momentCount", .integer(3), of: "/memory/means") }
+  }
+
+  @Test(arguments: [("stepCount", 5), ("stepCount", 1_000_000)])
+  func trainingsOfOtherStepsDoNotGoOn(attribute: String, value: Int) async throws {
+    let frozen = try network()
+    let training = try await recipe(epochs: 2).fit(
+      frozen, description(frozen), training: Rows(40), validation: nil, on: NativeBackend(), in: context()
+    ).training
+    let archive = MemoryArchive()
+    try training.write(to: archive, settings: [:])
+    archive.set(attribute, .integer(value), of: "/")
+    archive.set("isFinished", .integer(0), of: "/")
+    let damaged = try FirstLayerTraining(from: archive, settings: [:])
+    await #expect(throws: NetworkError.self) {
+      try await recipe(epochs: 2).fit(
+        frozen, description(frozen), training: Rows(40), validation: nil, from: damaged, on: NativeBackend(),
+        in: context())
+    }
   }
 
   @Test func posteriorsComeBackFromArchives() async throws {
@@ -323,7 +348,8 @@ struct FirstLayerInferenceTests {
     ).posterior
     #expect(posterior.warnings.contains { $0.contains("has memorised these rows") })
     // What is worse than a guess is no checkpoint's work.
-    let wrong = RecordsDescription(file: "rows", exits: description(frozen).exits, preprocessing: Preprocessing(scale: -1e-2))
+    let wrong = RecordsDescription(
+      file: "rows", exits: description(frozen).exits, preprocessing: Preprocessing(scale: -1e-2))
     let other = try await recipe(epochs: 1).fit(
       frozen, wrong, training: rows, validation: nil, on: NativeBackend(), in: context()
     ).posterior
@@ -392,7 +418,9 @@ struct FirstLayerInferenceTests {
     let trained = [Tensor<Double>(shape: [2, 2], [3, -4, 0, 5]), Tensor<Double>(shape: [2], [0.1, 0])]
     var recipe = FirstLayerInference()
     recipe.prior = .scaled
-    #expect(try recipe.prior(of: trained) == FactorizedPrior(means: trained.map { $0.map { _ in 0 } }, deviation: Double(12.5).squareRoot()))
+    #expect(
+      try recipe.prior(of: trained)
+        == FactorizedPrior(means: trained.map { $0.map { _ in 0 } }, deviation: Double(12.5).squareRoot()))
     recipe.prior = .centred(deviation: 0.3)
     #expect(try recipe.prior(of: trained) == FactorizedPrior(means: trained, deviation: 0.3))
     expectClose(recipe.initialDistribution(trained).deviations[0][0], Double.log(1 + Double.exp(-3)), tolerance: 1e-15)

@@ -1,11 +1,12 @@
 import BayesKernels
 import BayesNetwork
-@testable import BayesPosterior
 import BayesPrediction
 import BayesTensor
 import RealModule
 import Testing
 import _BayesTestSupport
+
+@testable import BayesPosterior
 
 /// What first-layer inference minimises, against PyTorch in double precision, finite differences and exact posteriors.
 struct FirstLayerObjectiveTests {
@@ -65,7 +66,8 @@ struct FirstLayerObjectiveTests {
       parameters[ParameterPath("node\(head)/bias")] = golden["headBias"].tensor(as: Float.self)
       frozen = try FrozenNetwork(try builder.frozen().network, parameters: parameters)
       distribution = FactorizedGaussian(
-        means: golden["means"].list.map { $0.tensor() }, rawDeviations: golden["rawDeviations"].list.map { $0.tensor() })
+        means: golden["means"].list.map { $0.tensor() }, rawDeviations: golden["rawDeviations"].list.map { $0.tensor() }
+      )
       var recipe = FirstLayerInference()
       recipe.prior = .standard(deviation: golden["priorDeviation"].number)
       recipe.divergenceWeight = golden["divergenceWeight"].number
@@ -121,7 +123,9 @@ struct FirstLayerObjectiveTests {
   }
 
   /// The gradient against differences of an objective computed apart: layer by layer, in double precision.
-  @Test(arguments: ["convolution-draws", "dense-draws"]) func gradientIsThatOfFiniteDifferences(name: String) async throws {
+  @Test(arguments: ["convolution-draws", "dense-draws"]) func gradientIsThatOfFiniteDifferences(name: String)
+    async throws
+  {
     let step = try Step(name)
     let value = try await step.objective(on: NativeBackend())(step.distribution, at: Array(0..<6), step.numbers)
     let prior = try step.recipe.prior(of: step.distribution.means)
@@ -134,7 +138,8 @@ struct FirstLayerObjectiveTests {
           shape: mean.shape, (0..<mean.count).map { Float(mean[$0] + deviation[$0] * noise[$0]) })
       }
       let logits = step.frozen.network.outputs(
-        of: [step.exit.logits], for: step.rows.converted(to: Double.self), parameters: parameters, on: ReferenceBackend())[0]
+        of: [step.exit.logits], for: step.rows.converted(to: Double.self), parameters: parameters,
+        on: ReferenceBackend())[0]
       let loss = try SoftmaxCrossEntropy()(logits, labels: step.labels)
       return loss.value / 6
         + step.recipe.divergenceWeight / Double(step.trainingRowCount) * distribution.divergence(from: prior).value
@@ -277,7 +282,8 @@ struct FirstLayerObjectiveTests {
     for position in means.indices {
       // Noise of the last steps remains: over six keys its spread was 0.024 deviations in means and 0.019 in deviations,
       // and the largest of 288 were 0.098 and 0.07.
-      #expect(abs(means[position] - exact[position]) < 0.15 * factorized[position], "mean \(position), \(means[position])")
+      #expect(
+        abs(means[position] - exact[position]) < 0.15 * factorized[position], "mean \(position), \(means[position])")
       #expect(abs(deviations[position] / factorized[position] - 1) < 0.1, "deviation \(position)")
       // Columns at right angles leave nothing for a factorised Gaussian to miss.
       if index == 0 { #expect(abs(deviations[position] / spreads[position] - 1) < 0.1, "deviation \(position)") }

@@ -40,7 +40,8 @@ struct FirstLayerCommandTests {
     let folder = try TestFolder()
     let run = try await folder.succeed(
       fit(
-        "--validation", Digits.validation, "--epochs", "3", "--initial-deviation", "0.01", "--draws", "6", "-o", "vi.h5",
+        "--validation", Digits.validation, "--epochs", "3", "--initial-deviation", "0.01", "--draws", "6", "-o",
+        "vi.h5",
         "--mean-output", "mean.h5", "--json"))
     let fitted = try summary(run)
     #expect(fitted.method == "first-layer VI ('block_1_conv'), 6 draws" && fitted.layer == "block_1_conv")
@@ -52,14 +53,18 @@ struct FirstLayerCommandTests {
     #expect(fitted.exits.count == 3 && fitted.exits.allSatisfy { $0.validationNLL != nil })
     // These digits have been learned by heart.
     #expect(fitted.warnings.contains { $0.contains("has memorised these rows") })
-    #expect(run.errors.contains("epoch 2 of 3: ELBO -") && run.errors.contains("KL") && run.errors.contains("data term"))
+    #expect(
+      run.errors.contains("epoch 2 of 3: ELBO -") && run.errors.contains("KL") && run.errors.contains("data term"))
     #expect(try folder.names == ["vi.h5", "mean.h5"])
     try await folder.succeed(fit("--control", "fine-tune", "--epochs", "3", "-o", "tuned.h5", "--quiet"))
     try await folder.succeed(
-      fit("--layer", "block_2_conv", "--estimator", "flipout", "--prior", "centred", "--epochs", "1", "--kl-weight", "2",
-        "--optimizer", "sgd", "--schedule", "steps", "--rows", "0:100", "--initial-deviation", "5%", "-o", "other.h5", "--quiet"))
+      fit(
+        "--layer", "block_2_conv", "--estimator", "flipout", "--prior", "centred", "--epochs", "1", "--kl-weight", "2",
+        "--optimizer", "sgd", "--schedule", "steps", "--rows", "0:100", "--initial-deviation", "5%", "-o", "other.h5",
+        "--quiet"))
     try await folder.succeed(
-      "evaluate", Digits.checkpoint, "vi.h5", "mean.h5", "tuned.h5", "other.h5", "--data", Digits.test, "--rows", "0:200",
+      "evaluate", Digits.checkpoint, "vi.h5", "mean.h5", "tuned.h5", "other.h5", "--data", Digits.test, "--rows",
+      "0:200",
       "--json", "report.json")
     let models = try Report(json: folder.bytes("report.json"), file: "report.json").models
     #expect(
@@ -69,7 +74,8 @@ struct FirstLayerCommandTests {
       ])
     for threads in ["1", "3"] {
       try await folder.succeed(
-        "predict", "vi.h5", "--data", Digits.test, "--rows", "0:50", "--threads", threads, "-o", "\(threads).h5", "--quiet")
+        "predict", "vi.h5", "--data", Digits.test, "--rows", "0:50", "--threads", threads, "-o", "\(threads).h5",
+        "--quiet")
     }
     #expect(try folder.bytes("1.h5") == folder.bytes("3.h5"))
     let predictions = try HDF5Archive(folder.path("1.h5"))
@@ -79,7 +85,9 @@ struct FirstLayerCommandTests {
     for row in 0..<50 { expectClose(parts[0][row], parts[1][row] + parts[2][row], tolerance: 1e-9) }
     #expect(parts[2].elements.contains { $0 > 1e-3 })
     let told = try await folder.succeed("inspect", "vi.h5").output
-    #expect(told.contains("first-layer VI ('block_1_conv'), 6 draws") && told.contains("216 weights, 3 epoch(s) over 297 rows"))
+    #expect(
+      told.contains("first-layer VI ('block_1_conv'), 6 draws")
+        && told.contains("216 weights, 3 epoch(s) over 297 rows"))
     try await folder.succeed("inspect", "other.h5", "--json")
   }
 
@@ -88,7 +96,8 @@ struct FirstLayerCommandTests {
     let fitted = try summary(
       try await folder.succeed(
         fit(
-          "--validation", Digits.validation, "--patience", "1", "--epochs", "30", "--learning-rate", "0.05", "-o", "vi.h5",
+          "--validation", Digits.validation, "--patience", "1", "--epochs", "30", "--learning-rate", "0.05", "-o",
+          "vi.h5",
           "--json", "--quiet")))
     let losses = fitted.epochs.compactMap(\.validationNLL)
     #expect(losses.count == fitted.epochs.count && fitted.epochs.count <= 30)
@@ -108,7 +117,9 @@ struct FirstLayerCommandTests {
 
   /// Many epochs of little work, so that there is time to be killed.
   private var long: [String] {
-    fit("--validation", Digits.validation, "--patience", "100", "--epochs", "25", "--batch-rows", "32", "--save-every", "0")
+    fit(
+      "--validation", Digits.validation, "--patience", "100", "--epochs", "25", "--batch-rows", "32", "--save-every",
+      "0")
       + ["--mean-output", "mean.h5", "-o", "vi.h5"]
   }
 
@@ -124,7 +135,9 @@ struct FirstLayerCommandTests {
       await withCheckedContinuation { continuation in
         Thread.detachNewThread {
           let part = folder.path("vi.h5.part")
-          while running.isRunning, !FileManager.default.fileExists(atPath: part) { Thread.sleep(forTimeInterval: 0.005) }
+          while running.isRunning, !FileManager.default.fileExists(atPath: part) {
+            Thread.sleep(forTimeInterval: 0.005)
+          }
           Thread.sleep(forTimeInterval: delay)
           running.signal(SIGKILL)
           continuation.resume()
@@ -176,7 +189,8 @@ struct FirstLayerCommandTests {
     // A stranger's file of the output's name stays; one that a run killed at its very end wrote comes again.
     try folder.write("a stranger's", to: "vi.h5")
     let refused = try await folder.run(long + ["--resume", "--quiet"])
-    #expect(refused.exitCode == 74 && refused.errors.contains("vi.h5: The file exists already"), "\(refused.testDescription)")
+    #expect(
+      refused.exitCode == 74 && refused.errors.contains("vi.h5: The file exists already"), "\(refused.testDescription)")
     try whole.bytes("vi.h5").write(to: folder.files.appending(path: "vi.h5"))
     try await folder.succeed(long + ["--resume", "--quiet"])
     #expect(try folder.bytes("vi.h5") == whole.bytes("vi.h5"))
@@ -197,7 +211,8 @@ struct FirstLayerCommandTests {
     try await refused(["--patience", "3"], code: 64, "--patience looks at validation rows")
     try await refused(["--prior", "scaled", "--prior-deviation", "2"], code: 64, "leave --prior-deviation out")
     try await refused(["--control", "fine-tune", "--prior", "centred"], code: 64, "--prior is for a distribution")
-    try await refused(["--control", "fine-tune", "--mean-output", "m.h5"], code: 64, "--mean-output is for a distribution")
+    try await refused(
+      ["--control", "fine-tune", "--mean-output", "m.h5"], code: 64, "--mean-output is for a distribution")
     try await refused(["--momentum", "0.5"], code: 64, "--momentum is for --optimizer sgd")
     try await refused(["--initial-deviation", "0"], code: 64, "a number above 0, or a share")
     try await refused(["--ignore-label", "9"], code: 64, "--ignore-label")

@@ -47,7 +47,8 @@ public struct FactorizedGaussian: Sendable, Equatable {
       for position in 0..<mean.count {
         let difference = mean[position] - prior.means[index][position]
         let deviation = softplus(raw[position])
-        value += Double.log(prior.deviation / deviation)
+        value +=
+          Double.log(prior.deviation / deviation)
           + (deviation * deviation + difference * difference) / (2 * squared) - 0.5
         gradient.means[index][position] = difference / squared
         gradient.rawDeviations[index][position] = (deviation / squared - 1 / deviation) * sigmoid(raw[position])

@@ -40,8 +40,8 @@ extension FirstLayerInference {
   ///   - observe: called after every step and every epoch with what the next one depends on.
   /// - Returns: the posterior, and the training at its end.
   /// - Determinism: same key, same bits at any `context.width`, interrupted or not.
-  /// - Cost: a pass forwards and back through what lies behind the layer for each row of each epoch; memory for the stored
-  ///   rows up to 1 GiB, beyond which rows are read one by one.
+  /// - Cost: a pass forwards and back through what lies behind the layer for each row of each epoch; memory for the
+  ///   stored rows up to 1 GiB, beyond which rows are read one by one.
   /// - Precondition: settings are in range; validation rows are given if `patience` is set.
   /// - Throws: `NetworkError` where the layer or the estimator cannot be had; `FileError` naming the row where data are
   ///   unfit; `NumericalError` where the loss diverges; `CancellationError`; what `observe` throws.
@@ -71,8 +71,12 @@ extension FirstLayerInference {
         networks, first: count, output: exit.logits, preprocessing, on: backend, width: context.width, loss)
     }
     var training = earlier ?? FirstLayerTraining(initialDistribution(layer.values(in: frozen)))
-    guard training.distribution.means.map(\.shape) == layer.values(in: frozen).map(\.shape) else {
-      throw NetworkError("The training that is to go on is one of other weights than those of '\(layer.name)'.")
+    guard training.distribution.means.map(\.shape) == layer.values(in: frozen).map(\.shape),
+      fits(training, rowCount: rows.rowCount)
+    else {
+      throw NetworkError(
+        "The training that is to go on is one of other weights than those of '\(layer.name)', of other rows or steps; begin "
+          + "anew.")
     }
     if training.initialDataTerm == nil {
       // Enough to tell memorised rows.
@@ -86,7 +90,8 @@ extension FirstLayerInference {
       return try await meanLoss(networks, over: held, first: held.rowCount)
     }
     return (
-      try posterior(of: training, layer, frozen, exitIndex: exitIndex, description, rowCount: rows.rowCount, context.key),
+      try posterior(
+        of: training, layer, frozen, exitIndex: exitIndex, description, rowCount: rows.rowCount, context.key),
       training
     )
   }
@@ -99,7 +104,7 @@ extension FirstLayerInference {
     observe: (FirstLayerTraining) throws -> Void,
     validationLoss: (FactorizedGaussian) async throws -> Double? = { _ in nil }
   ) async throws {
-    let stepsAnEpoch = (rowCount + batchRowCount - 1) / batchRowCount
+    let stepsAnEpoch = stepCount(rowCount: rowCount)
     let rates = (
       means: rates(learningRate, stepCount: stepsAnEpoch * epochCount),
       deviations: rates(deviationLearningRate, stepCount: stepsAnEpoch * epochCount)
@@ -132,7 +137,8 @@ extension FirstLayerInference {
         }
         training.lossSum += value.dataTerm * Double(rows.count)
         training.stepCount += 1
-        context.report(StageProgress(stage: stage, completed: min(rowCount, (step + 1) * batchRowCount), total: rowCount))
+        context.report(
+          StageProgress(stage: stage, completed: min(rowCount, (step + 1) * batchRowCount), total: rowCount))
         if step + 1 < stepsAnEpoch { try observe(training) }
       }
       let loss = try await validationLoss(training.distribution)
@@ -145,6 +151,18 @@ extension FirstLayerInference {
       training.isFinished = training.isFinished || training.epochs.count >= epochCount
       try observe(training)
     }
+  }
+
+  /// The steps of an epoch.
+  private func stepCount(rowCount: Int) -> Int { (rowCount + batchRowCount - 1) / batchRowCount }
+
+  /// Whether a training can be one of this recipe.
+  private func fits(_ training: FirstLayerTraining, rowCount: Int) -> Bool {
+    let steps = stepCount(rowCount: rowCount)
+    let done = training.stepCount - training.epochs.count * steps
+    let momentCounts: Set<Int> = descent == .adam ? [0, 2] : [0, 1]
+    return (0...steps).contains(done) && training.epochs.count <= epochCount
+      && [training.meanMemory, training.deviationMemory].allSatisfy { momentCounts.contains($0.moments.count) }
   }
 
   /// Notes the best epoch by validation, and ends a training that has not improved for too long.

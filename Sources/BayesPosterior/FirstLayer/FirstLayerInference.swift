@@ -12,8 +12,8 @@ import RealModule
 ///
 /// with `N` the number of training rows; with `β = 1` this is minus the evidence lower bound a row.
 ///
-/// - Source: the idea of Lei et al. 2021, arXiv:2112.06281, of which the abstract alone was followed; Blundell et al. 2015,
-///   arXiv:1505.05424; flipout: Wen et al. 2018, arXiv:1803.04386; local reparametrisation: Kingma et al. 2015,
+/// - Source: the idea of Lei et al. 2021, arXiv:2112.06281, of which the abstract alone was followed;
+///   Blundell et al. 2015, arXiv:1505.05424; flipout: Wen et al. 2018, arXiv:1803.04386; local reparametrisation: Kingma et al. 2015,
 ///   arXiv:1506.02557; prior around trained weights: Krishnan et al. 2020, arXiv:1906.05323.
 public struct FirstLayerInference: Hashable, Sendable {
   /// What is trained.
@@ -85,8 +85,8 @@ public struct FirstLayerInference: Hashable, Sendable {
   public var divergenceWeight = 1.0
   /// softplus(−3) unless set.
   public var initialDeviation = InitialDeviation.fixed(0.048587351573741986)
-  /// How many epochs may pass without a lower validation loss before training ends, with what the best left; `nil` for no
-  /// regard to validation rows.
+  /// How many epochs may pass without a lower validation loss before training ends, with what the best left; `nil` for
+  /// no regard to validation rows.
   public var patience: Int?
   /// The number of draws that predictions use.
   public var sampleCount = 30
@@ -109,7 +109,8 @@ public struct FirstLayerInference: Hashable, Sendable {
   package func initialDistribution(_ trained: [Tensor<Double>]) -> FactorizedGaussian {
     switch initialDeviation {
     case .fixed(let deviation):
-      return FactorizedGaussian(means: trained, deviations: trained.map { Tensor(repeating: deviation, shape: $0.shape) })
+      return FactorizedGaussian(
+        means: trained, deviations: trained.map { Tensor(repeating: deviation, shape: $0.shape) })
     case .share(let share):
       let floor = 1e-3 * rootMeanSquare(trained[0])
       return FactorizedGaussian(
@@ -129,7 +130,8 @@ public struct FirstLayerInference: Hashable, Sendable {
     case .scaled:
       let deviation = rootMeanSquare(trained[0])
       guard deviation > 0, deviation.isFinite else {
-        throw NetworkError("The layer's trained weights are all zero and give the prior no scale; choose another prior.")
+        throw NetworkError(
+          "The layer's trained weights are all zero and give the prior no scale; choose another prior.")
       }
       return FactorizedPrior(means: zeros, deviation: deviation)
     }

@@ -31,7 +31,8 @@ extension PosteriorReader {
     let parameterCount = try integer("parameterCount", of: path)
     guard (1...2).contains(parameterCount) else {
       throw failure(
-        .value, path, "The number of parameters is \(parameterCount); a layer has a weight and perhaps a bias. Fit again.")
+        .value, path,
+        "The number of parameters is \(parameterCount); a layer has a weight and perhaps a bias. Fit again.")
     }
     var weights: [FirstLayerPosterior.Weights] = []
     for index in 0..<parameterCount {

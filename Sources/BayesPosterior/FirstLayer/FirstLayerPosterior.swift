@@ -122,7 +122,8 @@ struct LayerDraws: NetworkDraws {
       throw NetworkError("The network has no layer '\(posterior.layerName)' with weights of these shapes.")
     }
     self.init(
-      try VariationalLayer(posterior.layerName, of: frozen, exit: frozen.network.exits[posterior.exitIndex]), of: frozen,
+      try VariationalLayer(posterior.layerName, of: frozen, exit: frozen.network.exits[posterior.exitIndex]),
+      of: frozen,
       posterior.weights.map(\.means), posterior.weights.map(\.deviations))
   }
 

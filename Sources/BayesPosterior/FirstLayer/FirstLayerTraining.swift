@@ -50,8 +50,8 @@ public struct FirstLayerTraining: Sendable, Equatable {
 /// A training in a file, from which it goes on.
 ///
 /// - `/` has `format`, `settings` (what the training depends on, a text each) and counts.
-/// - `/distribution/0` and so on hold `means` and `rawDeviations`, `/best/0` those of the best epoch; `/memory/means/0/1`
-///   is a moment of a parameter; `/epochs` has a row an epoch.
+/// - `/distribution/0` and so on hold `means` and `rawDeviations`, `/best/0` those of the best epoch;
+///   `/memory/means/0/1` is a moment of a parameter; `/epochs` has a row an epoch.
 extension FirstLayerTraining {
   private static let formatName = "bayesify-first-layer-training"
 
@@ -83,9 +83,7 @@ extension FirstLayerTraining {
 
   /// Reads a training.
   ///
-  /// - Parameters:
-  ///   - settings: those that the training must have been begun with.
-  ///   - shapes: those of the layer's parameters.
+  /// - Parameter settings: those that the training must have been begun with.
   /// - Throws: `FileError` naming what is missing, or the setting that is another.
   public init(from archive: any ArrayArchive, settings: [String: String]) throws(FileError) {
     let reader = PosteriorReader(archive: archive)
@@ -129,7 +127,8 @@ extension FirstLayerTraining {
         distribution: try reader.distribution(at: "/best", count: count))
     }
     let shapes = distribution.means.map(\.shape)
-    guard stepCount >= 0, best.map({ $0.distribution.means.map(\.shape) == shapes }) ?? true else {
+    let bestFits = best.map { epochs.indices.contains($0.epochIndex) && $0.distribution.means.map(\.shape) == shapes }
+    guard stepCount >= 0, bestFits ?? true, !isFinished || !epochs.isEmpty else {
       throw reader.failure(.value, "/", "The parts of the training do not fit each other; the file is damaged.")
     }
   }

@@ -20,7 +20,8 @@ public struct VariationalLayer: Sendable, Equatable {
     guard let node = name == nil ? candidates.first : candidates.first(where: { network.nodes[$0].name == name }) else {
       let names = candidates.map { "'\(network.nodes[$0].name)'" }
       throw NetworkError(
-        name.map { "There is no convolution or dense layer '\($0)' on the way to exit '\(exit.name)'; choose among "
+        name.map {
+          "There is no convolution or dense layer '\($0)' on the way to exit '\(exit.name)'; choose among "
             + names.joined(separator: ", ") + "."
         } ?? "There is no convolution and no dense layer on the way to exit '\(exit.name)'.")
     }

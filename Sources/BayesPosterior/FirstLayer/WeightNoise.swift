@@ -68,7 +68,8 @@ struct WeightNoise: Sendable {
       guard network.nodes[layer.node].layer is Dense, network.shapes[layer.node].rank == 1 else {
         throw NetworkError(
           "Local reparametrisation of '\(layer.name)' would draw its output at every position on its own, which is another "
-            + "model than one draw of its weights; it is for dense layers with one output a row. Choose draws or flipout.")
+            + "model than one draw of its weights; it is for dense layers with one output a row. Choose draws or flipout."
+        )
       }
     }
     var nodes = Array(network.nodes[..<layer.node])
@@ -87,7 +88,8 @@ struct WeightNoise: Sendable {
     if form == .flipout {
       let inputSigns = add("input signs", Input(network.shapes[input]), [])
       let outputSigns = add("output signs", Input(network.shapes[layer.node]), [])
-      twin = add("perturbation", original.layer, [add("flipped input", ElementwiseMerge(.multiply), [input, inputSigns])])
+      twin = add(
+        "perturbation", original.layer, [add("flipped input", ElementwiseMerge(.multiply), [input, inputSigns])])
       sum = add(
         "sum", ElementwiseMerge(.add),
         [mean, add("flipped perturbation", ElementwiseMerge(.multiply), [twin, outputSigns])])

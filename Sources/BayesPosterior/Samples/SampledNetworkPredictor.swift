@@ -50,8 +50,8 @@ public struct SampledNetworkPredictor: Sendable {
     self.context = context
     networks = .draws(
       try DrawnNetworks(
-        draws, of: frozen, count: posterior.sampleCount, key: key, preprocessing: posterior.source.preprocessing ?? .identity,
-        on: backend, width: context.width))
+        draws, of: frozen, count: posterior.sampleCount, key: key,
+        preprocessing: posterior.source.preprocessing ?? .identity, on: backend, width: context.width))
   }
 
   /// The predictions of all exits, block by block of rows, a sample a network.

@@ -41,7 +41,8 @@ public struct StochasticGradientDescent<Scalar: TensorScalar>: Optimizer {
     get { OptimizerMemory(moments: velocities.isEmpty ? [] : [velocities]) }
     set {
       precondition(
-        newValue.moments.count <= 1, "Gradient descent remembers velocities alone; got \(newValue.moments.count) moments.")
+        newValue.moments.count <= 1,
+        "Gradient descent remembers velocities alone; got \(newValue.moments.count) moments.")
       velocities = newValue.moments.first ?? []
     }
   }

@@ -35,11 +35,13 @@ struct FirstLayerOptions: ParsableArguments {
     transform: optionValue)
   var initialDeviation: InitialDeviationOption?
 
-  @Option(parsing: .unconditional, help: "What the divergence is multiplied by. (default: 1)",
+  @Option(
+    parsing: .unconditional, help: "What the divergence is multiplied by. (default: 1)",
     transform: number("a number from 0 on") { $0 >= 0 })
   var klWeight = 1.0
 
-  @Option(parsing: .unconditional, help: "Passes over the training rows. (default: 20)", transform: wholeNumber(1...100_000))
+  @Option(
+    parsing: .unconditional, help: "Passes over the training rows. (default: 20)", transform: wholeNumber(1...100_000))
   var epochs = 20
 
   @Option(parsing: .unconditional, help: "Rows a step. (default: 128)", transform: wholeNumber(1...1_000_000))
@@ -49,7 +51,8 @@ struct FirstLayerOptions: ParsableArguments {
   var optimizer = OptimizerName.adam
 
   @Option(
-    parsing: .unconditional, help: "Of sgd. (default: 0.9)", transform: number("a number from 0 to below 1") { $0 >= 0 && $0 < 1 })
+    parsing: .unconditional, help: "Of sgd. (default: 0.9)",
+    transform: number("a number from 0 to below 1") { $0 >= 0 && $0 < 1 })
   var momentum: Double?
 
   @Option(
@@ -61,12 +64,14 @@ struct FirstLayerOptions: ParsableArguments {
     transform: number("a number above 0") { $0 > 0 })
   var deviationLearningRate: Double?
 
-  @Option(parsing: .unconditional, help: "How learning rates fall: cosine, steps (to a tenth after each third) or constant.")
+  @Option(
+    parsing: .unconditional, help: "How learning rates fall: cosine, steps (to a tenth after each third) or constant.")
   var schedule = FirstLayerInference.Schedule.cosine
 
   @Option(
     parsing: .unconditional,
-    help: "With --validation: epochs without a lower loss there before training ends. (default: no end, the last epoch stays)",
+    help:
+      "With --validation: epochs without a lower loss there before training ends. (default: no end, the last epoch stays)",
     transform: wholeNumber(1...100_000))
   var patience: Int?
 
@@ -75,7 +80,9 @@ struct FirstLayerOptions: ParsableArguments {
     transform: wholeNumber(SampledNetworkPosterior.allowedDrawCounts))
   var draws = 30
 
-  @Option(parsing: .unconditional, help: "none, or fine-tune: the weights themselves, trained as long by the data term alone.")
+  @Option(
+    parsing: .unconditional, help: "none, or fine-tune: the weights themselves, trained as long by the data term alone."
+  )
   var control = Control.none
 
   func validate(hasValidation: Bool) throws {
