@@ -38,6 +38,13 @@ public enum AtomicFile {
     _ = try PendingFile(for: path, replacing: replacing)
   }
 
+  /// Removes what processes that are no more had begun to write beside some files.
+  ///
+  /// - Throws: `FileError.Code.cannotWrite` when something cannot be removed.
+  public static func removeAbandoned(for paths: [String]) throws(FileError) {
+    for path in paths { try PendingFile.removeAbandoned(for: path) }
+  }
+
   /// Refuses a name that is taken, before long work is done for it.
   ///
   /// - Throws: `FileError.Code.cannotWrite` when there is a file, a folder or a link of that name.

@@ -48,6 +48,25 @@ struct PendingFile: ~Copyable {
 
   deinit { _ = unsafe unlink(temporaryPath) }
 
+  /// Removes hidden files that processes which are no more had begun to write for a file.
+  static func removeAbandoned(for file: String) throws(FileError) {
+    let url = URL(filePath: file)
+    let folder = url.deletingLastPathComponent()
+    let prefix = ".\(url.lastPathComponent)."
+    do {
+      for name in try FileManager.default.contentsOfDirectory(atPath: folder.path(percentEncoded: false)) {
+        // `.NAME.PROCESS-NUMBER.part`
+        let middle = name.dropFirst(prefix.count).dropLast(".part".count)
+        guard name.hasPrefix(prefix), name.hasSuffix(".part"), let dash = middle.firstIndex(of: "-"),
+          let process = pid_t(middle[..<dash]), process > 0, kill(process, 0) != 0, errno == ESRCH
+        else { continue }
+        try FileManager.default.removeItem(at: folder.appending(path: name))
+      }
+    } catch {
+      throw refusal(file, "What an earlier run had begun to write cannot be removed (\(error.localizedDescription)).")
+    }
+  }
+
   /// Refuses a name that is taken.
   static func requireAbsent(_ file: String) throws(FileError) {
     var status = stat()

@@ -14,7 +14,7 @@ public enum FittedPosterior: Sendable {
   public init(from archive: any ArrayArchive) throws(FileError) {
     switch try archive.attribute("method", of: "/") {
     case .text(WeightLaplacePosterior.methodName): self = .weights(try WeightLaplacePosterior(from: archive))
-    case .text(SampledNetworkPosterior.dropoutMethodName), .text(SampledNetworkPosterior.ensembleMethodName):
+    case .text(let name) where SampledNetworkPosterior.methodNames.contains(name):
       self = .sampled(try SampledNetworkPosterior(from: archive))
     default: self = .lastLayer(try LastLayerLaplacePosterior(from: archive))
     }
@@ -47,6 +47,7 @@ public enum FittedPosterior: Sendable {
       switch posterior.kind {
       case .dropout(let draws, _, _): "dropout, \(draws) draws"
       case .ensemble(let members): "ensemble of \(members.count)"
+      case .firstLayer(let draws, _, let layer): layer.method(draws: draws)
       }
     }
   }

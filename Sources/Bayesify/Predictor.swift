@@ -88,7 +88,7 @@ public enum Predictor: Sendable {
       guard let rows else {
         throw FileError(
           .unsupported, file: description.file,
-          "These are exit records, and the networks of an ensemble or of dropout need the rows that they were extracted from; "
+          "These are exit records, and the networks of an ensemble, of dropout or of drawn weights need the rows that they were extracted from; "
             + "give the data.")
       }
       try await predictor.predictions(for: records, of: rows, body)

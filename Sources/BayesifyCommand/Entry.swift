@@ -37,6 +37,7 @@ enum Entry {
     switch error {
     case let error as FailedCondition: (code, sentence) = (1, error.message)
     case is CancellationError: (code, sentence) = (130, "Interrupted; nothing was written.")
+    case let error as Interruption: (code, sentence) = (130, error.message)
     case let error as FileError:
       let isSystem = error.code == .cannotOpen || error.code == .cannotWrite
       (code, sentence) = (isSystem ? 74 : 65, error.description)

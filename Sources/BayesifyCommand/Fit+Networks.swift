@@ -133,6 +133,19 @@ struct TemperingOptions: ParsableArguments {
   func finish(
     _ posterior: SampledNetworkPosterior, _ checkpoints: [CheckpointModel], _ session: Session, asJSON: Bool
   ) async throws {
+    let (posterior, digest) = try await tempered(posterior, checkpoints, session)
+    session.progress.finishLine()
+    try Task.checkCancellation()
+    try write(posterior, to: output, checkpoints[0], session, validationDigest: digest)
+    for warning in posterior.warnings { session.progress.warn(warning) }
+    let summary = SampledNetworksSummary(posterior, output: output)
+    try printAnswer(asJSON ? try jsonText(summary) : summary.description)
+  }
+
+  /// The posterior with temperatures where there are rows for them, and the digest of those.
+  func tempered(
+    _ posterior: SampledNetworkPosterior, _ checkpoints: [CheckpointModel], _ session: Session
+  ) async throws -> (posterior: SampledNetworkPosterior, digest: String?) {
     var posterior = posterior
     var digest: String?
     if let validation {
@@ -153,18 +166,17 @@ struct TemperingOptions: ParsableArguments {
         in: session.execution.context(backend, session.progress))
       posterior = try await posterior.tempered(by: predictor, on: rows)
     }
-    session.progress.finishLine()
-    try Task.checkCancellation()
-    try write(posterior, checkpoints[0], session, validationDigest: digest)
-    for warning in posterior.warnings { session.progress.warn(warning) }
-    let summary = SampledNetworksSummary(posterior, output: output)
-    try printAnswer(asJSON ? try jsonText(summary) : summary.description)
+    return (posterior, digest)
   }
 
-  private func write(
-    _ posterior: SampledNetworkPosterior, _ checkpoint: CheckpointModel, _ session: Session, validationDigest: String?
+  /// Writes a posterior and where its checkpoint is.
+  ///
+  /// - Parameter replacing: whether a file of that name may be replaced; with --force for `nil`.
+  func write(
+    _ posterior: SampledNetworkPosterior, to output: String, replacing: Bool? = nil, _ checkpoint: CheckpointModel,
+    _ session: Session, validationDigest: String?
   ) throws {
-    let writer = try HDF5ArchiveWriter(output, replacing: session.execution.force)
+    let writer = try HDF5ArchiveWriter(output, replacing: replacing ?? session.execution.force)
     do {
       try posterior.write(to: writer)
       try writer.setAttribute("checkpointFile", .text(checkpoint.file), of: "/")

@@ -427,6 +427,41 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
   }
 }
 
+/// What is said of one layer's weights.
+private struct FirstLayerDescription: Encodable, CustomStringConvertible {
+  var method: String
+  var layer: String
+  var form: String
+  var weights: Int
+  var exit: Int
+  var epochs: Int
+  var rows: Int
+  var divergenceWeight: Double
+  var divergence: Double
+  var dataTerm: Double
+  var dataTermAtTrainedWeights: Double
+
+  init(_ posterior: FirstLayerPosterior, draws: Int) {
+    method = posterior.method(draws: draws)
+    layer = posterior.layerName
+    form = posterior.form.rawValue
+    weights = posterior.parameterCount
+    exit = posterior.exitIndex
+    epochs = posterior.epochCount
+    rows = posterior.rowCount
+    divergenceWeight = posterior.divergenceWeight
+    divergence = posterior.divergence
+    dataTerm = posterior.dataTerm
+    dataTermAtTrainedWeights = posterior.initialDataTerm
+  }
+
+  var description: String {
+    "layer '\(layer)', \(weights) weights, \(epochs) epoch(s) over \(rows) rows: KL \(divergence.significantDigits()) nats, "
+      + "data term \(dataTerm.significantDigits()) nats a row (\(dataTermAtTrainedWeights.significantDigits()) at the "
+      + "trained weights)"
+  }
+}
+
 /// What is said of a posterior whose draws are networks.
 private struct SampledNetworksDescription: Encodable, CustomStringConvertible {
   struct ExitDescription: Encodable {
@@ -454,6 +489,8 @@ private struct SampledNetworksDescription: Encodable, CustomStringConvertible {
   var layers: [LayerDescription]?
   /// Of an ensemble.
   var members: [MemberDescription]?
+  /// Of one layer's weights.
+  var firstLayer: FirstLayerDescription?
   var checkpointDigest: String?
   var warnings: [String]
   var exits: [ExitDescription]
@@ -466,6 +503,9 @@ private struct SampledNetworksDescription: Encodable, CustomStringConvertible {
     case .ensemble(let members):
       method = SampledNetworkPosterior.ensembleMethodName
       self.members = members.map { MemberDescription(file: $0.file, sha256: $0.digest) }
+    case .firstLayer(let draws, _, let layer):
+      method = SampledNetworkPosterior.firstLayerMethodName
+      firstLayer = FirstLayerDescription(layer, draws: draws)
     }
     networks = posterior.sampleCount
     checkpointDigest = posterior.source.checkpointDigest
@@ -488,10 +528,11 @@ private struct SampledNetworksDescription: Encodable, CustomStringConvertible {
         ]
       }, leading: 2)
     let networks =
-      (layers.map { $0.map { "\($0.name): rate \($0.rate.significantDigits())" } } ?? [])
+      (firstLayer.map { [$0.description] } ?? [])
+      + (layers.map { $0.map { "\($0.name): rate \($0.rate.significantDigits())" } } ?? [])
       + (members.map { $0.map { "\($0.file): sha256 \($0.sha256)" } } ?? [])
     return """
-      \(members == nil ? "Monte Carlo dropout, \(self.networks) draws" : "Ensemble of \(self.networks) networks")
+      \(firstLayer?.method ?? (members == nil ? "Monte Carlo dropout, \(self.networks) draws" : "Ensemble of \(self.networks) networks"))
       checkpoint sha256 \(checkpointDigest ?? "unknown")
       \(networks.joined(separator: "\n"))
 

@@ -45,6 +45,16 @@ struct AtomicFileTests {
     #expect(throws: FileError.self) { try AtomicFile.requireAbsent(link) }
   }
 
+  @Test func whatDeadProcessesBeganIsRemovedAndNothingElse() throws {
+    let own = ProcessInfo.processInfo.processIdentifier
+    // No process has a number as large as the first one.
+    let names = [".x.h5.999999999-abc.part", ".x.h5.\(own)-abc.part", ".y.h5.999999999-abc.part", ".x.h5.part", "x.h5"]
+    for name in names { try folder.write([1], to: name) }
+    try AtomicFile.removeAbandoned(for: [folder.path("x.h5"), folder.path("z.h5")])
+    #expect(try Set(folder.names) == Set(names.dropFirst()))
+    #expect(throws: FileError.self) { try AtomicFile.removeAbandoned(for: [folder.path("absent/x.h5")]) }
+  }
+
   @Test func aFolderIsRefused() throws {
     let error = try #require(throws: FileError.self) {
       try AtomicFile.write(Data(), to: folder.path("."), replacing: true)

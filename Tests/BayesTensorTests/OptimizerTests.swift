@@ -71,6 +71,23 @@ import _BayesTestSupport
     #expect(parameters == [Tensor(shape: [2], [3.375, -2.25])])
   }
 
+  @Test(arguments: names) func memoryIsAllThatTheNextStepsNeed(name: String) throws {
+    var (one, other) = (try optimizer(name, as: Double.self), try optimizer(name, as: Double.self))
+    var parameters = [Tensor<Double>(shape: [2], [8, -4]), Tensor<Double>(shape: [1], [1])]
+    func step(_ optimizer: inout any Optimizer<Double>, _ parameters: inout [Tensor<Double>], _ index: Int) {
+      let gradients = parameters.map { $0.map { $0 * Double(index + 1) + 0.5 } }
+      optimizer.update(&parameters, gradients: gradients, learningRate: 0.01)
+    }
+    for index in 0..<3 { step(&one, &parameters, index) }
+    other.memory = one.memory
+    var copies = parameters
+    for index in 3..<6 {
+      step(&one, &parameters, index)
+      step(&other, &copies, index)
+    }
+    #expect(copies == parameters && one.memory == other.memory)
+  }
+
   @Test func copiesGoOnAlone() {
     var parameters = [Tensor<Float>(shape: [1], [1])]
     var adam = Adam<Float>()

@@ -4,7 +4,7 @@ import Testing
 /// What the command says of itself.
 struct HelpTests {
   @Test(arguments: [
-    ["inspect"], ["extract"], ["heads"], ["fit"], ["fit", "laplace"], ["fit", "dropout"], ["fit", "ensemble"], ["predict"],
+    ["inspect"], ["extract"], ["heads"], ["fit"], ["fit", "laplace"], ["fit", "first-layer"], ["fit", "dropout"], ["fit", "ensemble"], ["predict"],
     ["evaluate"], ["export"], ["report"],
   ])
   func helpOfEveryVerbHasAnExample(_ verb: [String]) async throws {
@@ -24,7 +24,7 @@ struct HelpTests {
   }
 
   @Test(arguments: [
-    [], ["inspect"], ["extract"], ["heads"], ["fit", "laplace"], ["fit", "dropout"], ["fit", "ensemble"], ["predict"],
+    [], ["inspect"], ["extract"], ["heads"], ["fit", "laplace"], ["fit", "first-layer"], ["fit", "dropout"], ["fit", "ensemble"], ["predict"],
     ["evaluate"], ["export"], ["report"],
   ])
   func everyVerbTellsTheVersion(_ verb: [String]) async throws {

@@ -6,10 +6,14 @@ public import BayesTensor
 /// - `/` has the attributes of every posterior (see `LastLayerLaplacePosterior`), `method`, and of dropout `layerNames` and
 ///   `layerRates`, of an ensemble `memberFiles` and `memberDigests`.
 /// - `/exits/0` and so on have attributes of the exit.
+/// - `/layer` has the attributes of a posterior of one layer's weights, `/layer/0` and so on `means` and `deviations` of its
+///   parameters, with the attribute `path`.
 extension SampledNetworkPosterior {
   /// The values of the attribute `method` in a posterior's file.
   public static let dropoutMethodName = "dropout"
   public static let ensembleMethodName = "ensemble"
+  public static let firstLayerMethodName = "first-layer"
+  public static let methodNames: Set = [dropoutMethodName, ensembleMethodName, firstLayerMethodName]
 
   /// Writes the posterior; the caller finishes the archive.
   ///
@@ -24,6 +28,9 @@ extension SampledNetworkPosterior {
       try header(Self.dropoutMethodName, key)
       try archive.setAttribute("layerNames", .texts(layers.map(\.name)), of: "/")
       try archive.setAttribute("layerRates", .numbers(layers.map(\.rate)), of: "/")
+    case .firstLayer(_, let key, let layer):
+      try header(Self.firstLayerMethodName, key)
+      try archive.write(layer)
     case .ensemble(let members):
       // Nothing is drawn.
       try header(Self.ensembleMethodName, RandomKey(seed: 0))
@@ -51,8 +58,9 @@ extension SampledNetworkPosterior {
   public init(from archive: any ArrayArchive) throws(FileError) {
     let reader = PosteriorReader(archive: archive)
     let method = try archive.text("method")
-    try reader.requireMethod(method == Self.ensembleMethodName ? method : Self.dropoutMethodName)
-    let sampleCount = try reader.sampleCount(within: Self.allowedDrawCounts)
+    try reader.requireMethod(Self.methodNames.contains(method) ? method : Self.dropoutMethodName)
+    let fewest = method == Self.firstLayerMethodName ? 1 : Self.allowedDrawCounts.lowerBound
+    let sampleCount = try reader.sampleCount(within: fewest...Self.allowedDrawCounts.upperBound)
     let kind: Kind
     if method == Self.ensembleMethodName {
       let (files, digests) = (try reader.texts("memberFiles", of: "/"), try reader.texts("memberDigests", of: "/"))
@@ -62,6 +70,8 @@ extension SampledNetworkPosterior {
           "There are \(files.count) files and \(digests.count) digests for \(sampleCount) members; fit again.")
       }
       kind = .ensemble(zip(files, digests).map { EnsembleMember(file: $0, digest: $1) })
+    } else if method == Self.firstLayerMethodName {
+      kind = .firstLayer(draws: sampleCount, key: try reader.json("drawsKey", of: "/"), try reader.firstLayer())
     } else {
       let names = try reader.texts("layerNames", of: "/")
       guard case .numbers(let rates)? = try archive.attribute("layerRates", of: "/"), rates.count == names.count,

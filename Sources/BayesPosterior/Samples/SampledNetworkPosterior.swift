@@ -2,9 +2,10 @@ public import BayesNetwork
 public import BayesPrediction
 public import BayesTensor
 
-/// A posterior whose draws are whole networks: the thinned networks of dropout, or networks that were trained apart.
+/// A posterior whose draws are whole networks: the thinned networks of dropout, networks that were trained apart, or one
+/// network with other weights in one layer.
 ///
-/// Its file holds no weights; predictions need the checkpoints.
+/// Its file holds no weights but those of that layer; predictions need the checkpoints.
 public struct SampledNetworkPosterior: Sendable, Equatable {
   /// What the networks are.
   public enum Kind: Sendable, Equatable {
@@ -12,6 +13,8 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
     case dropout(draws: Int, key: RandomKey, layers: [DropoutLayer])
     /// Checkpoints, the first of which is that of `source`.
     case ensemble([EnsembleMember])
+    /// So many draws of one layer's weights, from a key; one where the weights are a point.
+    case firstLayer(draws: Int, key: RandomKey, FirstLayerPosterior)
   }
 
   /// A dropout layer, as the fit found it.
@@ -63,7 +66,7 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
   /// The number of networks.
   public var sampleCount: Int {
     switch kind {
-    case .dropout(let draws, _, _): draws
+    case .dropout(let draws, _, _), .firstLayer(let draws, _, _): draws
     case .ensemble(let members): members.count
     }
   }
@@ -89,6 +92,44 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
       described.exits[index].head = nil
     }
     self.source = described
+  }
+
+  /// Makes the posterior of one layer's weights.
+  ///
+  /// - Parameters:
+  ///   - draws: for a distribution; of a point there is one.
+  ///   - source: what is known of the network's exits.
+  /// - Throws: `NetworkError` where the network has no such layer; `FileError` for exits that it is not for.
+  /// - Precondition: `draws` is within `allowedDrawCounts`.
+  public init(
+    firstLayer: FirstLayerPosterior, of frozen: FrozenNetwork, draws: Int, key: RandomKey, source: RecordsDescription
+  ) throws {
+    precondition(Self.allowedDrawCounts.contains(draws), "From 2 to 10000 draws can be used; got \(draws).")
+    try source.requireSampledExits()
+    let networks = try LayerDraws(firstLayer, of: frozen)
+    let draws = firstLayer.form == .variational ? draws : 1
+    kind = .firstLayer(draws: draws, key: key, firstLayer)
+    exits = source.exits.map { _ in Exit() }
+    warnings = networks.affectsExit.enumerated().filter { !$0.element }.map { index, _ in
+      "Exit \(index) ('\(source.exits[index].name)') does not depend on layer '\(firstLayer.layerName)', so all its draws are "
+        + "the same."
+    }
+    var described = source
+    for index in described.exits.indices {
+      described.exits[index].multiplyAdds = networks.multiplyAdds(toExit: index, draws: draws)
+      described.exits[index].head = nil
+    }
+    self.source = described
+  }
+
+  /// The means of a layer's weights alone, as a posterior of their own; `nil` for other kinds.
+  ///
+  /// - Parameter source: what is known of the network's exits.
+  /// - Throws: `NetworkError` where the network has no such layer.
+  public func meanAlone(of frozen: FrozenNetwork) throws -> SampledNetworkPosterior? {
+    guard case .firstLayer(_, let key, let layer) = kind else { return nil }
+    return try SampledNetworkPosterior(
+      firstLayer: layer.meanAlone, of: frozen, draws: Self.allowedDrawCounts.lowerBound, key: key, source: source)
   }
 
   /// Makes the posterior of networks that were trained apart.

@@ -6,7 +6,7 @@ public import BayesTensor
 ///
 /// - Determinism: no randomness but the posterior's key; a row's prediction depends neither on the other rows nor on how
 ///   they are cut.
-/// - Cost: every network runs on every row, but for what the thinned networks of dropout have in common, which runs once.
+/// - Cost: every network runs on every row, but for what drawn networks have in common, which runs once.
 ///   Prepared networks of draws are kept where all take at most 512 MiB, else prepared anew for every block of rows.
 public struct SampledNetworkPredictor: Sendable {
   private enum Networks: Sendable {
@@ -43,16 +43,15 @@ public struct SampledNetworkPredictor: Sendable {
   }
 
   init(
-    _ posterior: SampledNetworkPosterior, thinned: ThinnedNetworks, of frozen: FrozenNetwork,
+    _ posterior: SampledNetworkPosterior, draws: any NetworkDraws, key: RandomKey, of frozen: FrozenNetwork,
     on backend: any NetworkBackend, in context: ExecutionContext
   ) throws {
-    guard case .dropout(let draws, let key, _) = posterior.kind else { preconditionFailure("Dropout is drawn.") }
     self.posterior = posterior
     self.context = context
     networks = .draws(
       try DrawnNetworks(
-        thinned, of: frozen, count: draws, key: key, preprocessing: posterior.source.preprocessing ?? .identity,
-        on: backend, width: context.width))
+        draws, of: frozen, count: posterior.sampleCount, key: key,
+        preprocessing: posterior.source.preprocessing ?? .identity, on: backend, width: context.width))
   }
 
   /// The predictions of all exits, block by block of rows, a sample a network.
@@ -124,10 +123,10 @@ public struct SampledNetworkPredictor: Sendable {
   }
 }
 
-/// The thinned networks of dropout, ready to run.
+/// Networks drawn from one, ready to run.
 private struct DrawnNetworks: Sendable {
   let affectsExit: [Bool]
-  private let thinned: ThinnedNetworks
+  private let draws: any NetworkDraws
   private let count: Int
   private let key: RandomKey
   private let preprocessing: Preprocessing
@@ -141,27 +140,27 @@ private struct DrawnNetworks: Sendable {
   private static let keptByteCount = 512 << 20
 
   init(
-    _ thinned: ThinnedNetworks, of frozen: FrozenNetwork, count: Int, key: RandomKey, preprocessing: Preprocessing,
+    _ draws: any NetworkDraws, of frozen: FrozenNetwork, count: Int, key: RandomKey, preprocessing: Preprocessing,
     on backend: any NetworkBackend, width: Int
   ) throws {
-    self.thinned = thinned
+    self.draws = draws
     self.count = count
     self.key = key
     self.preprocessing = preprocessing
     self.backend = backend
-    affectsExit = thinned.affectsExit
-    inputs = thinned.boundary
-    outputs = zip(frozen.network.exits, thinned.affectsExit).filter(\.1).map(\.0.logits)
+    affectsExit = draws.affectsExit
+    inputs = draws.boundary
+    outputs = zip(frozen.network.exits, draws.affectsExit).filter(\.1).map(\.0.logits)
     let computed = inputs.filter { $0 != 0 }
     common =
       computed.isEmpty
       ? nil : try backend.prepare(frozen, preprocessing: preprocessing, inputs: [0], outputs: computed)
-    let first = try Self.prepare(thinned, 0, key, preprocessing, inputs, outputs, on: backend)
+    let first = try Self.prepare(draws, 0, key, preprocessing, inputs, outputs, on: backend)
     var kept: [any PreparedNetwork] = []
     if first.residentByteCount(width: width) <= Self.keptByteCount / count {
       kept.append(first)
       for draw in 1..<count {
-        kept.append(try Self.prepare(thinned, draw, key, preprocessing, inputs, outputs, on: backend))
+        kept.append(try Self.prepare(draws, draw, key, preprocessing, inputs, outputs, on: backend))
       }
     }
     self.kept = kept
@@ -178,17 +177,17 @@ private struct DrawnNetworks: Sendable {
       try Task.checkCancellation()
       let network =
         try kept.isEmpty
-        ? Self.prepare(thinned, draw, key, preprocessing, inputs, outputs, on: backend) : kept[draw]
+        ? Self.prepare(draws, draw, key, preprocessing, inputs, outputs, on: backend) : kept[draw]
       result.append(try await network(given, width: width))
     }
     return result
   }
 
   private static func prepare(
-    _ thinned: ThinnedNetworks, _ draw: Int, _ key: RandomKey, _ preprocessing: Preprocessing, _ inputs: [Int],
+    _ draws: any NetworkDraws, _ draw: Int, _ key: RandomKey, _ preprocessing: Preprocessing, _ inputs: [Int],
     _ outputs: [Int], on backend: any NetworkBackend
   ) throws -> any PreparedNetwork {
-    let network = try thinned.network(draw: draw, key: key)
+    let network = try draws.network(draw: draw, key: key)
     return try backend.prepare(network, preprocessing: preprocessing, inputs: inputs, outputs: outputs)
   }
 }
@@ -197,7 +196,7 @@ extension SampledNetworkPosterior {
   /// Prepares predictions for rows that a description describes.
   ///
   /// - Parameters:
-  ///   - networks: the checkpoints' networks: of dropout one, of an ensemble all.
+  ///   - networks: the checkpoints' networks: of an ensemble all, else one.
   ///   - backend: what runs them.
   /// - Throws: `FileError` where networks or rows are others than those of the fit; what preparing throws.
   public func predictor(
@@ -208,14 +207,24 @@ extension SampledNetworkPosterior {
     switch kind {
     case .ensemble:
       return try SampledNetworkPredictor(self, members: Array(networks.dropFirst()), on: backend, in: context)
-    case .dropout(_, _, let layers):
+    case .dropout(_, let key, let layers):
       let thinned = try ThinnedNetworks(networks[0])
       guard thinned.sites.map({ DropoutLayer(name: $0.name, rate: $0.rate) }) == layers else {
         throw FileError(
           .value, file: source.file,
           "Its dropout layers are not those of the network; name the checkpoint that it was fitted to, or fit again.")
       }
-      return try SampledNetworkPredictor(self, thinned: thinned, of: networks[0], on: backend, in: context)
+      return try SampledNetworkPredictor(self, draws: thinned, key: key, of: networks[0], on: backend, in: context)
+    case .firstLayer(_, let key, let layer):
+      let draws: LayerDraws
+      do {
+        draws = try LayerDraws(layer, of: networks[0])
+      } catch {
+        throw FileError(
+          .value, file: source.file,
+          error.message + " Name the checkpoint that it was fitted to, or fit again.")
+      }
+      return try SampledNetworkPredictor(self, draws: draws, key: key, of: networks[0], on: backend, in: context)
     }
   }
 }

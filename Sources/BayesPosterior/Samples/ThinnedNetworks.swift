@@ -7,7 +7,7 @@ public import BayesTensor
 ///
 /// - Determinism: what a draw drops follows from the key, the draw's index and the layer's place in the network.
 /// - Source: Gal and Ghahramani 2016, arXiv:1506.02142.
-public struct ThinnedNetworks: Sendable {
+public struct ThinnedNetworks: NetworkDraws {
   /// One dropout layer on the way to an exit.
   public struct Site: Sendable, Equatable {
     /// The layer's name.
@@ -56,16 +56,9 @@ public struct ThinnedNetworks: Sendable {
     self.frozen = frozen
     masked = try Network(
       nodes: nodes, exits: network.exits.map { Exit(name: $0.name, logits: $0.logits, likelihood: $0.likelihood) })
-    var changes = [Bool](repeating: false, count: nodes.count)
-    for index in nodes.indices {
-      changes[index] = nodes[index].layer is Mask || nodes[index].inputs.contains { changes[$0] }
-    }
+    let changes = masked.changes { nodes[$0].layer is Mask }
     affectsExit = masked.exits.map { changes[$0.logits] }
-    var boundary: Set<Int> = []
-    for index in nodes.indices where changes[index] && isNeeded[index] {
-      boundary.formUnion(nodes[index].inputs.filter { !changes[$0] })
-    }
-    self.boundary = boundary.sorted()
+    boundary = masked.boundary(of: changes)
   }
 
   /// The network of one draw.
@@ -81,16 +74,10 @@ public struct ThinnedNetworks: Sendable {
   /// Multiply-adds of one row to reach an exit with so many draws, earlier exits included; what the draws have in common
   /// counts once.
   public func multiplyAdds(toExit exit: Int, draws: Int) -> Int {
-    let outputs = masked.exits[...exit].map(\.logits)
-    let isNeeded = masked.isNeeded(for: outputs)
-    let isDrawn = masked.isNeeded(
-      for: outputs.enumerated().filter { affectsExit[$0.offset] }.map(\.element), given: boundary + [0])
-    return masked.nodes.indices.reduce(0) { sum, node in
-      guard isNeeded[node] else { return sum }
-      let repeats = isDrawn[node] && !boundary.contains(node) && node != 0
-      return sum + masked.multiplyAdds(of: node) * (repeats ? draws : 1)
-    }
+    (self as any NetworkDraws).multiplyAdds(toExit: exit, draws: draws)
   }
+
+  var graph: Network { masked }
 
   private func factors(of site: Site, _ key: RandomKey) -> Tensor<Float> {
     let shape = masked.shapes[site.node]

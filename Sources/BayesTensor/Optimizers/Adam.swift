@@ -39,6 +39,21 @@ public struct Adam<Scalar: TensorScalar>: Optimizer {
     self.weightDecay = weightDecay
   }
 
+  /// The means and mean squares of the gradients.
+  ///
+  /// - Precondition: there are none of both, or as many of one as of the other.
+  public var memory: OptimizerMemory<Scalar> {
+    get { OptimizerMemory(stepCount: stepCount, moments: means.isEmpty ? [] : [means, squares]) }
+    set {
+      precondition(
+        newValue.moments.isEmpty || newValue.moments.count == 2,
+        "Adam remembers means and squares; got \(newValue.moments.count) moment(s).")
+      stepCount = newValue.stepCount
+      means = newValue.moments.first ?? []
+      squares = newValue.moments.last ?? []
+    }
+  }
+
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   public mutating func update(

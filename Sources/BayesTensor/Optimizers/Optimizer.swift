@@ -14,6 +14,22 @@ public protocol Optimizer<Scalar>: Sendable {
   /// - Precondition: the shapes are those of the first call, and the rate is finite and not negative.
   mutating func update(
     _ parameters: inout [Tensor<Scalar>], gradients: [Tensor<Scalar>], learningRate: Double)
+
+  /// What is remembered of earlier steps: an optimizer of the same settings that is given it goes on from there.
+  var memory: OptimizerMemory<Scalar> { get set }
+}
+
+/// What an optimizer remembers of earlier steps, for trainings that are interrupted.
+public struct OptimizerMemory<Scalar: TensorScalar>: Sendable, Equatable {
+  /// The number of steps made, where the rule depends on it.
+  public var stepCount: Int
+  /// Running moments, each with one tensor a parameter; none before the first step and where the rule has none.
+  public var moments: [[Tensor<Scalar>]]
+
+  public init(stepCount: Int = 0, moments: [[Tensor<Scalar>]] = []) {
+    self.stepCount = stepCount
+    self.moments = moments
+  }
 }
 
 /// How weights are pulled towards zero while they are trained.

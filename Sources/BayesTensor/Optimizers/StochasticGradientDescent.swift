@@ -34,6 +34,19 @@ public struct StochasticGradientDescent<Scalar: TensorScalar>: Optimizer {
     self.weightDecay = weightDecay
   }
 
+  /// The velocities.
+  ///
+  /// - Precondition: there is one moment at most.
+  public var memory: OptimizerMemory<Scalar> {
+    get { OptimizerMemory(moments: velocities.isEmpty ? [] : [velocities]) }
+    set {
+      precondition(
+        newValue.moments.count <= 1,
+        "Gradient descent remembers velocities alone; got \(newValue.moments.count) moments.")
+      velocities = newValue.moments.first ?? []
+    }
+  }
+
   @specialized(where Scalar == Float)
   @specialized(where Scalar == Double)
   public mutating func update(
