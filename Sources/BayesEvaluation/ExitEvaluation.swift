@@ -285,6 +285,31 @@ public struct ExitEvaluation: Sendable {
   }
 }
 
+/// What is wrong with the first row that has no probabilities; `nil` where its logits are not to blame.
+private func unfitLogit(of prediction: Prediction, firstRow: Int) -> EvaluationError? {
+  guard prediction.closedForm == nil else { return nil }
+  let (samples, rows, width) = (prediction.sampleCount, prediction.rowCount, prediction.logitCount)
+  for row in 0..<rows {
+    for sample in 0..<samples {
+      let start = (sample * rows + row) * width
+      let logits = prediction.logits.elements[start..<start + width]
+      let place = "row \(firstRow + row)" + (samples > 1 ? ", draw \(sample)" : "")
+      if let column = logits.firstIndex(where: { $0.isNaN || $0 == .infinity }) {
+        return EvaluationError(
+          .score, row: firstRow + row,
+          "The logit of class \(column - start) in \(place) is \(logits[column]) in single precision; logits are finite, or -inf "
+            + "for classes that cannot be, so correct or leave out that row.")
+      }
+      if width > 1, logits.allSatisfy({ $0 == -.infinity }) {
+        return EvaluationError(
+          .score, row: firstRow + row,
+          "All logits of \(place) are -inf, so that no class can be; correct or leave out that row.")
+      }
+    }
+  }
+  return nil
+}
+
 /// What is kept of a set of rows whether or not it has labels.
 private struct RowGroup: Sendable {
   private(set) var histogram = ConfidenceHistogram()
@@ -314,7 +339,12 @@ private struct RowGroup: Sendable {
     ) throws(EvaluationError) {
       try checkHasClasses(prediction)
       split = prediction.uncertaintySplit()
-      probabilities = try ClassProbabilities(split.probabilities, firstRow: firstRow)
+      do {
+        probabilities = try ClassProbabilities(split.probabilities, firstRow: firstRow)
+      } catch {
+        // Probabilities are no numbers because of logits, which are what users have given.
+        throw unfitLogit(of: prediction, firstRow: firstRow) ?? error
+      }
       for definition in definitions where definition.isDefined(for: prediction) {
         let values = try definition.values(of: prediction, split: split).elements
         scores.append(

@@ -99,7 +99,7 @@ struct ProvenanceSection: Sendable {
     <h2 id="reproduce">How to reproduce this</h2>
     <p>With the files whose digests are below, version \(provenance.version) and this command; the seed is \
     \(String(provenance.seed)), and the number of threads changes no number.</p>
-    <p><code>\(provenance.command.joined(separator: " "))</code></p>
+    <p><code>\(provenance.commandLine)</code></p>
     </section>
     """
   }

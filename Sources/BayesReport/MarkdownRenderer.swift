@@ -15,7 +15,7 @@ public struct MarkdownRenderer: ReportRenderer {
       model.exits.compactMap { exit in exit.trust?.reading(of: model.name, at: exit.name) }
     }
     if !trusted.isEmpty { parts.append(trusted.map { "- \(plain($0))" }.joined(separator: "\n")) }
-    parts.append("<sub>bayesify \(plain(report.provenance.version)): `\(command(report.provenance))`</sub>")
+    parts.append("<sub>bayesify \(plain(report.provenance.version)): \(command(report.provenance))</sub>")
     return parts.joined(separator: "\n\n") + "\n"
   }
 
@@ -42,9 +42,12 @@ public struct MarkdownRenderer: ReportRenderer {
     return lines.map { "| \($0.joined(separator: " | ")) |" }.joined(separator: "\n")
   }
 
+  /// The command line as code, between more backticks than it has in a row.
   func command(_ provenance: Provenance) -> String {
-    provenance.command.joined(separator: " ").replacingOccurrences(of: "`", with: "'")
-      .split(whereSeparator: \.isNewline).joined(separator: " ")
+    let line = provenance.commandLine.split(whereSeparator: \.isNewline).joined(separator: " ")
+    let longest = line.split { $0 != "`" }.map(\.count).max() ?? 0
+    let fence = String(repeating: "`", count: longest + 1)
+    return longest > 0 ? "\(fence) \(line) \(fence)" : fence + line + fence
   }
 
   /// Text in which nothing is taken for markup.

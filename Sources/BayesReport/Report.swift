@@ -43,6 +43,17 @@ public struct Provenance: Sendable, Hashable, Codable {
     self.inputs = inputs
     self.details = details
   }
+
+  /// The command line as a shell takes it: words with other signs than those of plain names in single quotes.
+  public var commandLine: String {
+    command.map { word in
+      let isPlain = !word.isEmpty && word.unicodeScalars.allSatisfy { scalar in
+        ("a"..."z").contains(scalar) || ("A"..."Z").contains(scalar) || ("0"..."9").contains(scalar)
+          || "-_./:=,+@%".unicodeScalars.contains(scalar)
+      }
+      return isPlain ? word : "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: #"'\''"#) + "'"
+    }.joined(separator: " ")
+  }
 }
 
 /// Everything a report says: plain data, rendered by a `ReportRenderer`.

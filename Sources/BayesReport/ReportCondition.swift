@@ -54,6 +54,11 @@ public struct ReportCondition: Sendable, Hashable {
   let comparison: Comparison
   let limit: Double
 
+  /// Whether a report on classes may have such a number.
+  public var isOfClasses: Bool { self.set != nil || Self.metrics.contains { $0.name == metric } }
+  /// Whether a report on real targets may have such a number.
+  public var isOfRealTargets: Bool { self.set == nil && RegressionMeasure.allCases.contains { $0.rawValue == metric } }
+
   /// Reads a condition; `nil` for what is none.
   public init?(_ text: String) {
     guard let comparison = Comparison.allCases.first(where: { text.contains($0.rawValue) }) else { return nil }

@@ -20,6 +20,12 @@ public struct Preprocessing: Hashable, Sendable, Codable {
     scale == 1 && mean.allSatisfy { $0 == 0 } && standardDeviation.allSatisfy { $0 == 1 }
   }
 
+  /// Whether there are means and deviations, and all numbers are finite, those that divide positive.
+  public var isInRange: Bool {
+    !mean.isEmpty && !standardDeviation.isEmpty && mean.allSatisfy(\.isFinite)
+      && (standardDeviation + [scale]).allSatisfy { $0 > 0 && $0.isFinite }
+  }
+
   /// The factor and the offset of each channel in `x · factor + offset`.
   ///
   /// - Returns: `nil` where the number of means or deviations is neither one nor `channels`.

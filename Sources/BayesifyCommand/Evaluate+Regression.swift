@@ -100,6 +100,11 @@ extension Evaluate {
       throw ValidationError(
         "\(name) is for networks with classes, and the outputs here are real numbers; leave it out.")
     }
+    if let condition = failIf.first(where: { !$0.isOfRealTargets }) {
+      throw ValidationError(
+        "--fail-if '\(condition.text)' is of classes, and the outputs here are real numbers; give one of "
+          + RegressionMeasure.allCases.map(\.rawValue).joined(separator: ", ") + ".")
+    }
     if let name = calibration.calibrators?.firstForClassesAlone {
       throw ValidationError(
         "--calibrators \(name) is for networks with classes, and the outputs here are real numbers; give 'all' or some "

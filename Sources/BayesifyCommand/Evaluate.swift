@@ -143,8 +143,9 @@ struct Evaluate: AsyncParsableCommand {
     }) {
       throw ValidationError("--fail-if '\(condition.text)' names a set that no --ood does.")
     }
-    guard Set(ood.map(\.name)).count == ood.count else {
-      throw ValidationError("Every --ood needs a name of its own.")
+    var names: Set<String> = []
+    if let twice = ood.first(where: { !names.insert($0.name).inserted }) {
+      throw ValidationError("Two --ood are named '\(twice.name)'; give every set a name of its own.")
     }
   }
 
@@ -213,6 +214,11 @@ struct Evaluate: AsyncParsableCommand {
           lineup, test: test, validation: held, warnings: warnings, session, clock: clock, since: start)
       }
       try calibration.requireForClasses(all.description.file)
+      if let condition = failIf.first(where: { !$0.isOfClasses }) {
+        throw ValidationError(
+          "--fail-if '\(condition.text)' is of real numbers, and the outputs of \(all.description.file) are classes; give one "
+            + "of accuracy, nll, brier, ece, auroc:SET and the others that --help names.")
+      }
       if let network { try plan?.adapt(to: network.description) }
       if isForDetectors { all = try await spooled(all) }
       try session.require([.categorical, .binary], in: all.description)

@@ -59,4 +59,24 @@ struct ReportConditionTests {
     #expect(Set(cells) == [9])
     #expect(text.contains(report.verdict.prefix(20)))
   }
+
+  /// What a reader pastes into a shell is what was run.
+  @Test func commandsAreQuoted() throws {
+    var report = try ReportFixture.report(exits: 1, models: 1)
+    report.provenance.command = ["bayesify", "evaluate", "my model.h5", "--fail-if", "ece>0.03", "--title", "it's `x`", ""]
+    #expect(
+      report.provenance.commandLine
+        == #"bayesify evaluate 'my model.h5' --fail-if 'ece>0.03' --title 'it'\''s `x`' ''"#)
+    #expect(HTMLRenderer().render(report).contains("--fail-if 'ece&gt;0.03'") || HTMLRenderer().render(report).contains("&#39;ece&gt;0.03&#39;"))
+    #expect(MarkdownRenderer().render(report).contains("``" + " " + report.provenance.commandLine + " " + "``"))
+  }
+
+  @Test func conditionsKnowTheirReports() throws {
+    for (text, isOfClasses, isOfRealTargets) in [
+      ("ece>0.1", true, false), ("auroc:letters<0.5", true, false), ("crps>0.1", false, true), ("nll>1", true, true),
+    ] {
+      let condition = try #require(ReportCondition(text))
+      #expect(condition.isOfClasses == isOfClasses && condition.isOfRealTargets == isOfRealTargets, "\(text)")
+    }
+  }
 }

@@ -54,6 +54,38 @@ import _BayesTestSupport
     expectClose(exit.nll, -(0 + log(0.05) + log(0.85) + log(0.5)) / 4, tolerance: 1e-7)
   }
 
+  /// Users have given logits, so that a message is of these.
+  @Test(arguments: [
+    ([Float.nan], "The logit of class 1 in row 2 is nan"), ([.infinity], "The logit of class 1 in row 2 is inf"),
+    ([-.infinity, -.infinity, -.infinity], "All logits of row 2 are -inf"),
+  ])
+  func unfitLogitsAreNamed(values: [Float], words: String) async throws {
+    let folder = try TestFolder()
+    var logits = Tensor<Float>(shape: [4, 3], [1, 0, 0, 0, 1, 0, 0, 0, 1, 2, 0, 1])
+    if values.count == 1 { logits[2, 1] = values[0] } else { for column in 0..<3 { logits[2, column] = values[column] } }
+    let writer = try HDF5ArchiveWriter(folder.path("predictions.h5"))
+    try writer.write(logits, at: "/exits/0/logits")
+    try writer.append([0, 1, 1, 2], to: "/labels")
+    try writer.finish()
+    try await folder.refuse(
+      "evaluate", "--data", "predictions.h5", "--quiet", "--json", "report.json", code: 65, naming: words)
+  }
+
+  /// What is known before the work is said before it.
+  @Test func conditionsAndNamesThatCannotBeAreRefused() async throws {
+    let folder = try await extracted()
+    for (arguments, words) in [
+      (["--fail-if", "crps>0.1"], "is of real numbers"),
+      (["--ood", "a=letters.h5", "--ood", "a=letters.h5"], "Two --ood are named 'a'"),
+      (["--ood", "a\nb=letters.h5"], "a name of one line"),
+      (["--ood", String(repeating: "a", count: 101) + "=letters.h5"], "at most 100 characters"),
+    ] {
+      let run = try await folder.run(["evaluate", "--data", "test.h5", "--json", "report.json", "--quiet"] + arguments)
+      #expect(run.exitCode == 64 && run.errors.contains(words), "\(run.testDescription)")
+      #expect(try !folder.names.contains("report.json"))
+    }
+  }
+
   /// Conditions and policies are of the predictions themselves where no model is named.
   @Test func conditionsAndPoliciesAreOfThePredictions() async throws {
     let folder = try await extracted()

@@ -138,6 +138,23 @@ struct TrustCommandTests {
     #expect(rows.mostUncertain.allSatisfy { $0.image == nil })
   }
 
+  /// A policy that someone has edited is used where it may be one, and else refused by what is wrong.
+  @Test func policiesOutOfRangeAreRefused() async throws {
+    let folder = try TestFolder()
+    try await folder.succeed(tune)
+    let policy = try TrustPolicyFile(json: folder.bytes("trust.json"), file: "trust.json")
+    var (high, scaled) = (policy, policy)
+    high.threshold.value = 1.5
+    scaled.preprocessing = Preprocessing(scale: -5)
+    for (policy, words) in [(high, "Its threshold 1.5 is no value"), (scaled, "a scale or a deviation")] {
+      try policy.json().write(to: folder.files.appending(path: "edited.json"))
+      let run = try await folder.run([
+        "predict", Digits.checkpoint, "--policy", "edited.json", "--data", Digits.test, "-o", "predictions.h5",
+      ])
+      #expect(run.exitCode == 65 && run.errors.contains(words), "\(run.testDescription)")
+    }
+  }
+
   /// Reports are written, and the exit code says that a number is not what it should be.
   @Test func pipelinesStopWhereAConditionHolds() async throws {
     let folder = try TestFolder()

@@ -23,7 +23,7 @@ extension MarkdownRenderer {
     if !report.conformalSummary.isEmpty {
       parts.append(report.conformalSummary.map { "- \(plain($0))" }.joined(separator: "\n"))
     }
-    parts.append("<sub>bayesify \(plain(report.provenance.version)): `\(command(report.provenance))`</sub>")
+    parts.append("<sub>bayesify \(plain(report.provenance.version)): \(command(report.provenance))</sub>")
     return parts.joined(separator: "\n\n") + "\n"
   }
 }

@@ -51,6 +51,12 @@ public struct TrustPolicyFile: PolicyFile, Equatable {
     guard exit >= 0, counts == counts.sorted(), threshold.wrongCount >= 0, !threshold.value.isNaN,
       shares.allSatisfy({ $0 > 0 && $0 < 1 })
     else { return "An exit, a count, a share or the threshold is out of range" }
+    if let preprocessing, !preprocessing.isInRange {
+      return "The preprocessing has a scale or a deviation that is not a positive number, or a mean that is not finite"
+    }
+    if score == MaximumProbabilityScore().name, threshold.value.isFinite, !(0...1).contains(threshold.value) {
+      return "Its threshold \(threshold.value) is no value of the score '\(score)', which lies in 0...1"
+    }
     return nil
   }
 

@@ -174,7 +174,7 @@ struct RowRange: OptionValue {
 
 /// A named data set: `NAME=DATA`.
 struct NamedData: OptionValue {
-  static let validValues = "NAME=DATA, as letters=letters.h5"
+  static let validValues = "NAME=DATA, as letters=letters.h5, with a name of one line and at most 100 characters"
   var name: String
   var data: String
 
@@ -184,6 +184,8 @@ struct NamedData: OptionValue {
     else { return nil }
     name = String(argument[..<equals])
     data = String(argument[argument.index(after: equals)...])
+    // Names head columns and stand in sentences.
+    guard name.count <= 100, name.unicodeScalars.allSatisfy({ $0.properties.generalCategory != .control }) else { return nil }
   }
 }
 
