@@ -81,7 +81,7 @@ extension Evaluate {
       warnings += method.warnings(of: chosen, for: name, at: description.exits.map(\.name))
       contestants.append(
         Contestant(
-          predictor: .calibrated(chosen.map(\.calibration)),
+          predictor: .calibrated(chosen.map(\.applied)),
           evaluation: evaluation("\(name) + \(method.title)", ModelKind(method.rawValue)) {
             chosen[$0].reportedSettings
           }))
@@ -121,16 +121,14 @@ extension CalibrationMethod {
         "The search of \(title) for '\(name)' did not end at \(places(endless) { _ in "" }); it has no end where "
           + "validation rows are told apart without an error.")
     }
-    let harmful = chosen.indices.filter { index in
-      !left.contains(index) && (chosen[index].heldOut.map { $0.nll > $0.untouchedNLL } ?? false)
-    }
+    let harmful = chosen.indices.filter { chosen[$0].isHarmful && !left.contains($0) }
     if !harmful.isEmpty {
       let numbers = places(harmful) { index in
-        chosen[index].heldOut.map { " \(figure($0.nll)) with it, \(figure($0.untouchedNLL)) without" } ?? ""
+        chosen[index].heldOut.map { ", \(figure($0.nll)) with it and \(figure($0.untouchedNLL)) without" } ?? ""
       }
       warnings.append(
-        "\(beginning) may do '\(name)' harm; the negative log-likelihood of validation rows that were held out in turn: "
-          + "\(numbers).")
+        "\(beginning) leaves '\(name)' as it is, since validation rows that were held out in turn would become less likely, by "
+          + "their negative log-likelihood, at \(numbers).")
     }
     return warnings
   }

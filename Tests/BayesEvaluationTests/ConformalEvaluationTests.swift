@@ -207,6 +207,9 @@ import _BayesTestSupport
       let fitted = try method.candidates[index].calibrator.fit(prediction, labels: labels)
       #expect(chosen.calibration(prediction) == fitted(prediction), "\(method)")
       #expect(chosen.summary?.rowCount == 83)
+      // Nothing is made worse.
+      #expect(chosen.isHarmful == (best > losses.untouched))
+      #expect((chosen.applied(prediction) == prediction) || !chosen.isHarmful, "\(method)")
     }
     // Where no row can be held out the strongest penalty is taken.
     let few = prediction.rows([0, 1, 2, 3])

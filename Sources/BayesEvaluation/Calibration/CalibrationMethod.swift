@@ -70,6 +70,13 @@ public enum CalibrationMethod: String, Sendable, Hashable, CaseIterable {
   }
 }
 
+/// Leaves predictions as they are.
+public struct NoCalibration: Calibration, Equatable {
+  public init() {}
+
+  public func callAsFunction(_ prediction: Prediction) -> Prediction { prediction }
+}
+
 /// A calibration that was chosen among several.
 public struct ChosenCalibration: Sendable {
   /// What rows that were held out in turn say of the choice.
@@ -85,6 +92,12 @@ public struct ChosenCalibration: Sendable {
   public var settings: [String: Double]
   /// `nil` where there are too few rows to hold any out.
   public var heldOut: HeldOut?
+
+  /// Whether rows that were held out in turn are less likely with it than as they are.
+  public var isHarmful: Bool { heldOut.map { $0.nll > $0.untouchedNLL } ?? false }
+
+  /// The calibration, or where it is harmful none.
+  public var applied: any Calibration { isHarmful ? NoCalibration() : calibration }
 
   /// What the calibration did to the rows that it was fitted to; `nil` where it does not say.
   public var summary: CalibrationSummary? { (calibration as? any SummarizedCalibration)?.summary }
