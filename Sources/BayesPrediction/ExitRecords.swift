@@ -82,6 +82,9 @@ public struct RecordsDescription: Sendable, Equatable {
   /// The number of answers that a row of the network has.
   public var positionCount: Int { positions.reduce(1, *) }
 
+  /// Whether all exits forecast real targets.
+  public var isRegression: Bool { !exits.isEmpty && exits.allSatisfy { $0.likelihood == .gaussian } }
+
   /// Refuses labels that are neither a class of every exit nor the ignored one.
   ///
   /// - Parameters:

@@ -95,7 +95,8 @@ extension ArrayArchiveWriter {
 extension ArrayArchive {
   /// Whether the file holds logits of exits, ours or another tool's.
   public var holdsExitRecords: Bool {
-    entry(RecordsLayout.logits(0)) != nil && entry(RecordsLayout.exit(0) + "/probabilities") == nil
+    // Those that count exits from one are told so when they are read.
+    (0...1).contains { entry(RecordsLayout.logits($0)) != nil && entry(RecordsLayout.exit($0) + "/probabilities") == nil }
   }
 
   /// What the file says of preprocessing, where it says anything.
@@ -163,6 +164,11 @@ extension ArrayArchive {
     -> RecordsDescription
   {
     try requireKnownVersion()
+    if entry(RecordsLayout.logits(0)) == nil, let first = entry(RecordsLayout.logits(1)) {
+      throw FileError(
+        .missing, file: file, object: RecordsLayout.logits(0),
+        "The exits are counted from \(first.path); count them from 0.")
+    }
     var exits: [ExitDescription] = []
     // An option that no exit needs is a misunderstanding; with several exits it may be meant for one.
     var (isOpen, contradiction): (Bool, FileError?) = (false, nil)

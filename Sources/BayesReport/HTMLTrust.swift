@@ -69,6 +69,15 @@ public struct TrustCondition: Sendable, Hashable {
   }
 }
 
+extension Report {
+  /// What the policy does to each model that it was tuned for, in plain sentences; empty without one.
+  public var trustSummary: [String] {
+    models.flatMap { model in
+      model.exits.compactMap { exit in exit.trust?.reading(of: model.name, at: exit.name) }
+    }
+  }
+}
+
 extension TrustResult {
   /// What the policy does, in plain sentences.
   func reading(of model: String, at exit: String) -> String {

@@ -11,9 +11,7 @@ public struct MarkdownRenderer: ReportRenderer {
       parts.append(report.warnings.map { "- **Warning:** \(plain($0))" }.joined(separator: "\n"))
     }
     parts.append(table(report))
-    let trusted = report.models.flatMap { model in
-      model.exits.compactMap { exit in exit.trust?.reading(of: model.name, at: exit.name) }
-    }
+    let trusted = report.trustSummary
     if !trusted.isEmpty { parts.append(trusted.map { "- \(plain($0))" }.joined(separator: "\n")) }
     parts.append("<sub>bayesify \(plain(report.provenance.version)): \(command(report.provenance))</sub>")
     return parts.joined(separator: "\n\n") + "\n"

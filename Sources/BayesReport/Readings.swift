@@ -119,7 +119,10 @@ struct SeparationReading: Sendable {
         "On \(set), every score of \(model) is below chance (the best, \(best.score), has an AUROC of "
         + "\(auroc)): the model is surer of these rows than of the test set, so do not rely on it here."
     }
-    var sentence = "On \(set), the best score of \(model) is \(best.score), with an AUROC of \(auroc)"
+    let ranking = scores.values.count { !$0.isConstant }
+    var sentence =
+      "On \(set), the best \(ranking > 1 ? "of \(ranking) scores" : "score") of \(model) is \(best.score), with an AUROC "
+      + "of \(auroc)"
     if let baseline, let other = Self.best(of: baseline) {
       let (ours, theirs) = Figures.numbers(best.auroc, other.auroc)
       if ours == theirs {
@@ -217,7 +220,7 @@ extension Report {
     else { return "" }
     let place = baseline.exits.count > 1 ? " at its deepest exit (\(exit.name))" : ""
     var sentences = [
-      "On \(Figures.count(exit.rowCount)) test rows \(baseline.name) is right in "
+      "On \(Figures.count(exit.rowCount, of: "test row")) \(baseline.name) is right in "
         + "\(Figures.percent(exit.accuracy))\(place); its calibration error (ECE) is "
         + "\(Figures.percent(exit.ece.value)) and its negative log-likelihood "
         + "\(Figures.number(exit.nll, decimals: 3)) nats."
@@ -240,7 +243,8 @@ extension Report {
       sentences.append(
         best.kind == .temperature
           ? "A temperature alone, \(best.name), has the best likelihood here."
-          : "Of the \(others.count) models set against it, \(best.name) has the best likelihood.")
+          : "Of the \(others.count) models set against it, \(best.name) has the best likelihood; that these rows chose it "
+            + "flatters it a little.")
     }
     // The likelihood chose the model; calibration, accuracy and the count of sets say what it brings.
     let changes = readings(of: best)

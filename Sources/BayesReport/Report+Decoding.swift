@@ -99,19 +99,23 @@ extension FileError {
 
 /// The conditions on a decoded report that its types cannot state and renderers rely on.
 private struct ReportCheck {
-  let file: String
+  let ranges: ReportRanges
+
+  init(file: String) {
+    ranges = ReportRanges(file: file)
+  }
 
   func check(_ report: Report) throws(FileError) {
-    try require(!report.models.isEmpty, "models", "There is no model; a report has at least one.")
+    try ranges.require(!report.models.isEmpty, "models", "There is no model; a report has at least one.")
     let names = report.models.map(\.name)
-    try require(
+    try ranges.require(
       Set(names).count == names.count, "models", "Two models have one name; names must differ.")
     for (position, model) in report.models.enumerated() {
       try check(model, at: "models[\(position)]")
     }
     for (position, comparison) in report.comparisons.enumerated() {
       for name in [comparison.model, comparison.reference] {
-        try require(
+        try ranges.require(
           names.contains(name), "comparisons[\(position)]", "There is no model named '\(name)'.")
       }
     }
@@ -119,73 +123,145 @@ private struct ReportCheck {
   }
 
   private func check(_ model: ModelResult, at path: String) throws(FileError) {
-    try require(!model.exits.isEmpty, "\(path).exits", "A model has at least one exit.")
+    try ranges.require(!model.exits.isEmpty, "\(path).exits", "A model has at least one exit.")
     for (position, exit) in model.exits.enumerated() {
       try check(exit, at: "\(path).exits[\(position)]")
     }
-    try require(
+    try ranges.require(
       Set(model.exits.map(\.index)).count == model.exits.count, "\(path).exits",
       "Two exits have one index.")
   }
 
   private func check(_ exit: ExitResult, at path: String) throws(FileError) {
-    try require(exit.index >= 0, "\(path).index", "An exit's index is not negative; got \(exit.index).")
-    try requireProportion(exit.accuracy, "\(path).accuracy")
-    try requireProportion(exit.ece.value, "\(path).ece.value")
-    try requireCount(exit.rowCount, "\(path).rowCount")
-    try require(
+    try ranges.require(exit.index >= 0, "\(path).index", "An exit's index is not negative; got \(exit.index).")
+    try ranges.requireProportion(exit.accuracy, "\(path).accuracy")
+    try ranges.requireProportion(exit.ece.value, "\(path).ece.value")
+    try ranges.requireNotNegative(exit.nll, "\(path).nll")
+    try ranges.requireNumber(exit.brier, in: 0...2, "\(path).brier")
+    try ranges.requireCount(exit.infiniteNLLCount, "\(path).infiniteNLLCount")
+    try ranges.requireInterval(exit.intervals.accuracy, within: 0...1, "\(path).intervals.accuracy")
+    try ranges.requireInterval(exit.intervals.nll, "\(path).intervals.nll")
+    try ranges.requireInterval(exit.intervals.brier, "\(path).intervals.brier")
+    try check(exit.uncertainty, at: "\(path).uncertainty")
+    try ranges.requireCount(exit.rowCount, "\(path).rowCount")
+    try ranges.require(
       exit.reliability.count == exit.ece.bins, "\(path).reliability",
       "There are \(exit.reliability.count) bins; ece.bins says \(exit.ece.bins).")
     for (position, bin) in exit.reliability.enumerated() {
       let place = "\(path).reliability[\(position)]"
       for value in [bin.lower, bin.upper, bin.confidence, bin.accuracy] {
-        try requireProportion(value, place)
+        try ranges.requireProportion(value, place)
       }
-      try requireCount(bin.count, place)
+      try ranges.requireCount(bin.count, place)
     }
-    try requireCounts(exit.confidenceHistogram, "\(path).confidenceHistogram")
+    try ranges.requireCounts(exit.confidenceHistogram, "\(path).confidenceHistogram")
     for counts in exit.classes {
-      try requireCounts([counts.rows, counts.correct, counts.predicted], "\(path).classes")
+      try ranges.requireCounts([counts.rows, counts.correct, counts.predicted], "\(path).classes")
     }
-    if let selection = exit.details?.selection {
-      for point in selection.curve + selection.risks + selection.coverages {
-        for value in [point.coverage, point.risk] { try requireProportion(value, "\(path).details.selection") }
-      }
-      try require(!selection.curve.isEmpty, "\(path).details.selection.curve", "A curve has at least one point.")
-    }
-    if let overlap = exit.details?.overlap { try requireProportion(overlap.mean, "\(path).details.overlap.mean") }
-    try requireCounts((exit.details?.confusions ?? []).map(\.rows), "\(path).details.confusions")
+    if let details = exit.details { try check(details, at: "\(path).details") }
     for detector in exit.detectors ?? [] {
       for (name, score) in detector.sets {
-        for value in [score.auroc, score.fpr95] {
-          try requireProportion(value, "\(path).detectors.\(detector.name).\(name)")
-        }
+        try check(score, at: "\(path).detectors.\(detector.name).\(name)")
       }
     }
     try check(exit.conformal ?? [], at: "\(path).conformal")
     if let trust = exit.trust { try check(trust, at: "\(path).trust") }
     if let examples = exit.examples {
       for example in examples.mostUncertain + examples.mostConfidentlyWrong {
-        try requireProportion(example.confidence, "\(path).examples")
+        try ranges.requireProportion(example.confidence, "\(path).examples")
       }
     }
     for (position, set) in exit.ood.enumerated() {
       let place = "\(path).ood[\(position)]"
-      try requireCounts(set.confidenceHistogram, "\(place).confidenceHistogram")
+      try ranges.requireCounts(set.confidenceHistogram, "\(place).confidenceHistogram")
+      try ranges.requireCount(set.rowCount, "\(place).rowCount")
+      try check(set.uncertainty, at: "\(place).uncertainty")
       for name in set.scores.keys.sorted() {
         guard let score = set.scores[name] else { continue }
-        for value in [score.auroc, score.auprOut, score.auprIn, score.fpr95] {
-          try requireProportion(value, "\(place).scores.\(name)")
-        }
+        try check(score, at: "\(place).scores.\(name)")
       }
     }
   }
 
+  private func check(_ uncertainty: MeanUncertainty, at path: String) throws(FileError) {
+    for value in [uncertainty.total, uncertainty.aleatoric, uncertainty.epistemic] {
+      try ranges.requireNotNegative(value, path)
+    }
+    if let intervals = uncertainty.intervals {
+      for interval in [intervals.total, intervals.aleatoric, intervals.epistemic] {
+        try ranges.requireInterval(interval, path)
+      }
+    }
+  }
+
+  private func check(_ score: ScoreResult, at path: String) throws(FileError) {
+    for value in [score.auroc, score.auprOut, score.auprIn, score.fpr95] { try ranges.requireProportion(value, path) }
+    for interval in [score.aurocInterval, score.auprOutInterval, score.auprInInterval, score.fpr95Interval] {
+      try ranges.requireInterval(interval, within: 0...1, path)
+    }
+  }
+
+  private func check(_ details: ExitDetails, at path: String) throws(FileError) {
+    let errors = details.calibration
+    for value in [errors.maximum, errors.rootMeanSquare, errors.classwise, errors.equalMass ?? 0, errors.smooth ?? 0] {
+      try ranges.requireProportion(value, "\(path).calibration")
+    }
+    for name in errors.conventions.keys.sorted() {
+      try ranges.requireNumber(errors.conventions[name] ?? 0, in: 0...1, "\(path).calibration.conventions.\(name)")
+    }
+    for value in [details.brier.reliability, details.brier.resolution, details.brier.uncertainty] {
+      try ranges.requireNumber(value, in: 0...2, "\(path).brier")
+    }
+    try ranges.requireNumber(details.brier.withinBins, in: -2...2, "\(path).brier.withinBins")
+    let selection = details.selection
+    for value in [selection.aurc, selection.excessAURC, selection.augrc] {
+      try ranges.requireProportion(value, "\(path).selection")
+    }
+    for point in selection.curve + selection.risks + selection.coverages {
+      for value in [point.coverage, point.risk] { try ranges.requireProportion(value, "\(path).selection") }
+    }
+    try ranges.require(!selection.curve.isEmpty, "\(path).selection.curve", "A curve has at least one point.")
+    for top in details.topAccuracies {
+      try ranges.require(
+        (1...100_000).contains(top.k), "\(path).topAccuracies", "k counts classes, from 1; got \(top.k).")
+      try ranges.requireProportion(top.value, "\(path).topAccuracies")
+      try ranges.requireInterval(top.interval, within: 0...1, "\(path).topAccuracies")
+    }
+    if let disagreement = details.disagreement {
+      for value in [disagreement.variationRatio, disagreement.disagreement] {
+        try ranges.requireProportion(value, "\(path).disagreement")
+      }
+      for interval in [disagreement.variationRatioInterval, disagreement.disagreementInterval] {
+        try ranges.requireInterval(interval, "\(path).disagreement")
+      }
+    }
+    if let overlap = details.overlap {
+      try ranges.requireProportion(overlap.mean, "\(path).overlap.mean")
+      try ranges.requireInterval(overlap.interval, "\(path).overlap.interval")
+    }
+    try ranges.requireCounts((details.confusions ?? []).map(\.rows), "\(path).confusions")
+    if let intervals = details.intervals { try check(intervals, at: "\(path).intervals") }
+  }
+
+  private func check(_ intervals: ResampledIntervals, at path: String) throws(FileError) {
+    try ranges.requireCount(intervals.resamplings, "\(path).resamplings")
+    let errors = [
+      intervals.ece, intervals.maximum, intervals.rootMeanSquare, intervals.classwise, intervals.equalMass,
+      intervals.smooth, intervals.aurc, intervals.excessAURC, intervals.augrc,
+    ]
+    for interval in errors + intervals.conventions.values.map(Optional.init) {
+      try ranges.requireInterval(interval, within: 0...1, path)
+    }
+    for interval in intervals.risks + (intervals.coverages ?? []) {
+      try ranges.requireInterval(interval, within: 0...1, path)
+    }
+  }
+
   private func check(_ trust: TrustResult, at path: String) throws(FileError) {
-    for value in [trust.maximumRisk, trust.delta] { try requireProportion(value, path) }
+    for value in [trust.maximumRisk, trust.delta] { try ranges.requireProportion(value, path) }
     for counts in [trust.test] + trust.foreign.map(\.counts) {
       let ascending = [0, counts.wrongCount, counts.labelledCount, counts.trustedCount, counts.rowCount]
-      try require(
+      try ranges.require(
         ascending == ascending.sorted(), path,
         "Of the rows some are trusted, of these some labelled, and of these some wrong; got \(ascending.dropFirst()).")
     }
@@ -195,17 +271,27 @@ private struct ReportCheck {
     for (position, result) in results.enumerated() {
       let place = "\(path)[\(position)]"
       for value in [result.alpha, result.coverage, result.emptyShare, result.singletonShare] {
-        try requireProportion(value, place)
+        try ranges.requireProportion(value, place)
       }
+      try ranges.requireInterval(result.interval, within: 0...1, "\(place).interval")
+      try ranges.requireInterval(result.band, within: 0...1, "\(place).band")
+      let methods = ConformalMethod.standard.map(\.name)
+      try ranges.require(
+        methods.contains(result.method), "\(place).method",
+        "There is no method '\(result.method)'; there are \(methods.joined(separator: ", ")).")
       let classes = result.classes
-      try requireCounts(
+      try ranges.require(
+        result.thresholds.count == (result.isByClass ? classes.rowCounts.count : 1), "\(place).thresholds",
+        "There is one threshold, or one a class; got \(result.thresholds.count).")
+      try ranges.requireNumber(result.meanSize, in: 0...classes.rowCounts.count, "\(place).meanSize")
+      try ranges.requireCounts(
         classes.calibrationRowCounts + classes.rowCounts + [result.rowCount, result.calibrationRowCount], place)
-      for value in classes.coverages { try requireProportion(value ?? 0, "\(place).classes.coverages") }
+      for value in classes.coverages { try ranges.requireProportion(value ?? 0, "\(place).classes.coverages") }
       let counts = [
         classes.calibrationRowCounts.count, classes.coverages.count, classes.meanSizes.count,
         classes.bands?.count ?? classes.rowCounts.count,
       ]
-      try require(
+      try ranges.require(
         counts.allSatisfy { $0 == classes.rowCounts.count }, "\(place).classes",
         "There must be one entry a class everywhere.")
     }
@@ -214,35 +300,19 @@ private struct ReportCheck {
   private func check(_ shift: ShiftStudy?) throws(FileError) {
     for (position, corruption) in (shift?.corruptions ?? []).enumerated() {
       let path = "shift.corruptions[\(position)]"
-      try require(!corruption.severities.isEmpty, "\(path).severities", "A corruption has at least one severity.")
+      try ranges.require(!corruption.severities.isEmpty, "\(path).severities", "A corruption has at least one severity.")
       for severity in corruption.severities {
-        try require(
+        try ranges.require(
           (1...5).contains(severity.severity), "\(path).severities", "Severities are 1 to 5; got \(severity.severity).")
         for exit in severity.models.flatMap(\.exits) {
-          for value in [exit.accuracy, exit.ece] { try requireProportion(value, "\(path).severities") }
+          for value in [exit.accuracy, exit.ece] { try ranges.requireProportion(value, "\(path).severities") }
+          try ranges.requireNotNegative(exit.nll, "\(path).severities")
+          try ranges.requireNumber(exit.brier, in: 0...2, "\(path).severities")
+          try ranges.requireInterval(exit.intervals.accuracy, within: 0...1, "\(path).severities")
+          try ranges.requireInterval(exit.eceInterval, within: 0...1, "\(path).severities")
+          try check(exit.uncertainty, at: "\(path).severities")
         }
       }
     }
-  }
-
-  private func requireProportion(_ value: Double, _ object: String) throws(FileError) {
-    try require(
-      (0...1).contains(value), object, "A proportion is a number from 0 to 1; got \(value).")
-  }
-
-  private func requireCount(_ value: Int, _ object: String) throws(FileError) {
-    // Sums of counts are taken later; 2^53 is also where other languages' numbers end.
-    try require(
-      (0...(1 << 53)).contains(value), object, "A count is a whole number up to 2^53; got \(value).")
-  }
-
-  private func requireCounts(_ values: [Int], _ object: String) throws(FileError) {
-    for value in values { try requireCount(value, object) }
-  }
-
-  private func require(
-    _ condition: Bool, _ object: String, _ message: @autoclosure () -> String
-  ) throws(FileError) {
-    guard condition else { throw FileError(.value, file: file, object: object, message()) }
   }
 }

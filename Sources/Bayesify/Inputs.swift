@@ -108,11 +108,14 @@ public enum RowInput: Sendable {
     switch self {
     case .dataset:
       FileError(.missing, file: file, "The \(role) rows have no labels; give them with \(option).")
-    case .records:
+    case .records(let records):
       FileError(
         .missing, file: file,
-        "The \(role) records have neither /labels nor /targets; extract them again from rows with labels, or add those to "
-          + "the file.")
+        records.description.isRegression
+          ? "The \(role) records are of real numbers and have no /targets; add those to the file, one an output for every "
+            + "row, or extract the records again from rows with targets."
+          : "The \(role) records have no /labels; add those to the file, one for every row, or extract the records again "
+            + "from rows with labels.")
     }
   }
 

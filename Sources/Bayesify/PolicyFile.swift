@@ -74,6 +74,15 @@ extension PolicyFile {
     return try encoder.encode(self) + Data("\n".utf8)
   }
 
+  /// That nothing says whether the policy was tuned for a model, where one of them names no checkpoint.
+  ///
+  /// Parameters are those of `requireSame(file:model:checkpointDigest:posteriorDigest:)`.
+  public func warning(file: String, model: String, checkpointDigest: String?) -> String? {
+    guard checkpoint.digest == nil || checkpointDigest == nil else { return nil }
+    return "That the policy \(file) was tuned for \(model) is taken on trust, since they do not both say of which checkpoint "
+      + "they are."
+  }
+
   /// Refuses a model that the policy was not tuned for.
   ///
   /// - Parameters:

@@ -62,20 +62,39 @@ extension Evaluate {
     guard let methods = calibration.calibrators?.methods, let kept = rows as? InMemoryExitRecords else { return [] }
     let description = kept.description
     let validation = CalibrationCrossValidation(key: RandomKey(seed: execution.seed).child(2))
+    // Every method at every exit is a fit of its own.
+    let exitCount = description.exits.count
+    let fits = methods.flatMap { method in (0..<exitCount).map { (method: method, exit: $0) } }
+    var results = [Result<ChosenCalibration, any Error>?](repeating: nil, count: fits.count)
+    try await withThrowingTaskGroup(of: (Int, Result<ChosenCalibration, any Error>).self) { group in
+      func begin(_ place: Int) {
+        let (method, exit) = fits[place]
+        let logits = kept.records.exits[exit].logits
+        let prediction = Prediction(
+          logits: logits.reshaped(to: logits.shape.batched(1)), likelihood: description.exits[exit].likelihood, exit: exit)
+        let labels = kept.records.labels ?? []
+        group.addTask {
+          (place, Result { try method.fit(prediction, labels: labels, by: validation) })
+        }
+      }
+      let width = min(execution.width, fits.count)
+      for place in 0..<width { begin(place) }
+      var completed = 0
+      while let (place, result) = try await group.next() {
+        try Task.checkCancellation()
+        results[place] = result
+        completed += 1
+        progress.report(
+          StageProgress(stage: "calibrators", completed: completed, total: fits.count, unit: "fits"))
+        if completed + width <= fits.count { begin(completed + width - 1) }
+      }
+    }
     var contestants: [Contestant] = []
     for (place, method) in methods.enumerated() {
       var chosen: [ChosenCalibration] = []
-      for (index, exit) in description.exits.enumerated() {
-        try Task.checkCancellation()
-        progress.report(
-          StageProgress(
-            stage: "calibrators", completed: place * description.exits.count + index,
-            total: methods.count * description.exits.count, unit: "fits"))
-        let logits = kept.records.exits[index].logits
-        let prediction = Prediction(
-          logits: logits.reshaped(to: logits.shape.batched(1)), likelihood: exit.likelihood, exit: index)
-        try namingExit(index, description) {
-          chosen.append(try method.fit(prediction, labels: kept.records.labels ?? [], by: validation))
+      for exit in 0..<exitCount {
+        try namingExit(exit, description) {
+          if let result = results[place * exitCount + exit] { chosen.append(try result.get()) }
         }
       }
       warnings += method.warnings(of: chosen, for: name, at: description.exits.map(\.name))

@@ -2,11 +2,6 @@ import ArgumentParser
 import Bayesify
 import Foundation
 
-extension RecordsDescription {
-  /// Whether all exits forecast real targets.
-  var isRegression: Bool { !exits.isEmpty && exits.allSatisfy { $0.likelihood == .gaussian } }
-}
-
 /// Where the standard deviations of a model's forecasts come from.
 enum ForecastDeviations {
   /// There are none.

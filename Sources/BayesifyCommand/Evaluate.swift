@@ -127,16 +127,15 @@ struct Evaluate: AsyncParsableCommand {
     try requireRows(of: validation, for: validationRows, validationLabels)
     try calibration.requireValidation(validation)
     if options.likelihood == .gaussian { try requireRegressionOptions() }
-    if detectors != nil, ood.isEmpty {
-      throw ValidationError("--detectors are measured on foreign rows; give some with --ood.")
-    }
     if pixelRange != nil, shift == nil {
       throw ValidationError(
         "--pixel-range is for corrupted images, and none are asked for; add --shift, or leave it out.")
     }
     let reports = [json, html, markdown].compactMap { $0.map { URL(filePath: $0).standardizedFileURL } }
     guard Set(reports).count == reports.count else {
-      throw ValidationError("--json, --html and --markdown need names of their own.")
+      throw ValidationError(
+        "--json, --html and --markdown need files of their own; "
+          + "\([json, html, markdown].compactMap { $0 }.joined(separator: ", ")) are not all different.")
     }
     if let condition = failIf.first(where: { condition in
       condition.set.map { set in !ood.contains { $0.name == set } } ?? false
@@ -168,6 +167,7 @@ struct Evaluate: AsyncParsableCommand {
     let column = options.labelColumn
     let test = try RowInput(
       data, labels: labels, labelColumn: column, rows: rows?.range, likelihood: likelihood)
+    if case .records(let records) = test, records.description.isRegression { try requireRegressionOptions() }
     let foreign = try ood.map {
       try RowInput($0.data, labelColumn: column, likelihood: likelihood, usesLabels: false)
     }
@@ -213,6 +213,10 @@ struct Evaluate: AsyncParsableCommand {
         return try await evaluateRegression(
           lineup, test: test, validation: held, warnings: warnings, session, clock: clock, since: start)
       }
+      // Not sooner: of real numbers there is neither.
+      if detectors != nil, ood.isEmpty {
+        throw ValidationError("--detectors are measured on foreign rows; give some with --ood.")
+      }
       try calibration.requireForClasses(all.description.file)
       if let condition = failIf.first(where: { !$0.isOfClasses }) {
         throw ValidationError(
@@ -237,7 +241,7 @@ struct Evaluate: AsyncParsableCommand {
       if source.description.positions.isEmpty, ignored["test"] == nil {
         for index in contestants.indices { contestants[index].keepsExamples() }
       }
-      if let trust, let policy { try judge(&contestants, by: trust, policy, group, source.description, session) }
+      if let trust, let policy { try judge(&contestants, by: trust, policy, group, source.description, session, &warnings) }
       try await measure(&contestants, source, usesLabels: true) { exit, prediction, labels in
         try exit.update(prediction, labels: labels ?? [])
       }
@@ -297,7 +301,7 @@ struct Evaluate: AsyncParsableCommand {
     try AtomicFile.write(outputs, replacing: execution.force)
     let notes = ignored.sorted { $0.key < $1.key }.map { "ignored \($0.key) labels: \($0.value)" }
     let tables = [summary(report), setsSummary(report)].compactMap { $0 }
-    let parts = [tables + notes, [report.verdict], report.shiftSummary]
+    let parts = [tables + notes, [report.verdict], report.trustSummary, report.shiftSummary]
     try printAnswer(parts.filter { !$0.isEmpty }.map { $0.joined(separator: "\n") }.joined(separator: "\n\n"))
     // Predictions without a model are the only ones.
     let subject = lineup.names.last ?? report.models[0].name
@@ -338,13 +342,18 @@ struct Evaluate: AsyncParsableCommand {
   /// Gives the policy to the model it was tuned for, where that is one of the contestants.
   private func judge(
     _ contestants: inout [Contestant], by trust: TrustPolicyFile, _ policy: String, _ group: Lineup.Group,
-    _ description: RecordsDescription, _ session: Session
+    _ description: RecordsDescription, _ session: Session, _ warnings: inout [String]
   ) throws {
     guard trust.checkpoint.digest == nil || group.digest == nil || trust.checkpoint.digest == group.digest else { return }
     for index in contestants.indices where try contestants[index].isBound(to: trust) {
       _ = try session.agreedPreprocessing([
         (policy, trust.preprocessing), (description.file, description.preprocessing),
       ])
+      if let warning = trust.warning(
+        file: policy, model: contestants[index].evaluation.name, checkpointDigest: group.digest)
+      {
+        warnings.append(warning)
+      }
       contestants[index].evaluation.exits[try trust.exit(in: description, policy: policy)].trust = trust.rule.map {
         TrustTally($0)
       }
@@ -364,6 +373,9 @@ struct Evaluate: AsyncParsableCommand {
     guard let network = records as? NetworkRecords else { return records }
     return try await SpooledRecords(network)
   }
+
+  /// Below it a user is told that the validation rows are few: the error of a temperature's logarithm is then some tenths.
+  private static let leastTuningRowCount = 100
 
   /// The rows of the report that one checkpoint's records serve.
   private func contestants(
@@ -391,6 +403,11 @@ struct Evaluate: AsyncParsableCommand {
           Contestant(
             predictor: .map, evaluation: evaluation(entry.name, models.isEmpty ? .predictions : .map) { _ in [:] }))
         guard let held else { continue }
+        if held.tuning.rowCount < Self.leastTuningRowCount {
+          warnings.append(
+            "The temperature of '\(entry.name)' is fitted to \(held.tuning.rowCount) validation row(s), which are few; give "
+              + "\(Self.leastTuningRowCount) at least, better thousands.")
+        }
         let temperatures = try await naming(held.tuning.description.file) {
           try await TemperatureScaling().fit(exits: Array(exits.indices), of: held.tuning)
         }
@@ -553,8 +570,9 @@ struct Evaluate: AsyncParsableCommand {
         ] + scores
       }
     }
-    return textTable(
+    let table = textTable(
       ["exit", "model", "accuracy", "NLL", "Brier", "ECE"] + names.map { "AUROC \($0)" }, rows, leading: 2)
+    return names.isEmpty ? table : table + "\nAUROC: of the maximum probability (other scores: --json, --html)"
   }
 
   func fixed(_ value: Double) -> String {

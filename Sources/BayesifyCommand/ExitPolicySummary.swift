@@ -13,10 +13,7 @@ extension PolicyFile {
 
   /// Reads the policy that an option names.
   init(option file: String) throws(FileError) {
-    guard let data = FileManager.default.contents(atPath: file) else {
-      throw FileError(.cannotOpen, file: file, "The policy cannot be read; check the path.")
-    }
-    try self.init(json: data, file: file)
+    try self.init(json: try FileContents.of(file), file: file)
   }
 }
 

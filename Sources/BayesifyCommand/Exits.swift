@@ -179,9 +179,7 @@ extension ExitScore {
 extension ExitCosts {
   /// What exits cost by a table of the user's.
   init(table file: String, exitCount: Int) throws {
-    guard let data = FileManager.default.contents(atPath: file) else {
-      throw FileError(.cannotOpen, file: file, "The table of costs cannot be read.")
-    }
+    let data = try FileContents.of(file)
     let advice = "give {\"unit\": \"millijoules\", \"toExit\": [1.2, 2.4]}, one cost an exit, everything before included"
     do {
       self = try JSONDecoder().decode(ExitCosts.self, from: data)

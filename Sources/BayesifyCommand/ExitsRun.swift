@@ -67,6 +67,11 @@ struct ExitsRun: AsyncParsableCommand {
     try file.requireSame(
       file: policy, model: model, checkpointDigest: subject.model?.checkpointDigest ?? input.checkpointDigest,
       posteriorDigest: try subject.posteriorDigest())
+    if let warning = file.warning(
+      file: policy, model: model, checkpointDigest: subject.model?.checkpointDigest ?? input.checkpointDigest)
+    {
+      progress.warn(warning)
+    }
     let source = try await subject.records(
       input, specification, checkpoint: checkpoint, stage: "route", session, madeBefore: (policy, file.preprocessing))
     let description = source.description

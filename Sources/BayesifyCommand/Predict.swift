@@ -69,6 +69,11 @@ struct Predict: AsyncParsableCommand {
       try trust.requireSame(
         file: policy, model: model.file, checkpointDigest: model.checkpointDigest ?? input.checkpointDigest,
         posteriorDigest: try model.posteriorDigest())
+      if let warning = trust.warning(
+        file: policy, model: model.file, checkpointDigest: model.checkpointDigest ?? input.checkpointDigest)
+      {
+        progress.warn(warning)
+      }
     }
     let source = try await session.records(
       input, specification: data,

@@ -18,9 +18,7 @@ struct RenderReport: AsyncParsableCommand {
 
   func run() async throws {
     try execution.requireWritable(output, apartFrom: [report])
-    guard let data = FileManager.default.contents(atPath: report) else {
-      throw FileError(.cannotOpen, file: report, "The report cannot be read.")
-    }
+    let data = try FileContents.of(report)
     let page =
       RegressionReport.recognizes(json: data)
       ? HTMLRenderer().render(try RegressionReport(json: data, file: report))

@@ -94,7 +94,7 @@ import _BayesTestSupport
       logits: Tensor(shape: [1, 2, 4], [0, 0, 0, 0, 0, .nan, 0, 0]), likelihood: .categorical, exit: 0)
     #expect { try evaluation.update(bad, labels: [0, 0]) } throws: { error in
       guard let error = error as? EvaluationError else { return false }
-      return error.code == .probability && error.row == 201
+      return error.code == .score && error.row == 201
     }
     let good = Prediction(logits: Tensor(zeros: [1, 1, 4]), likelihood: .categorical, exit: 0)
     #expect { try evaluation.update(good, labels: [4]) } throws: { error in

@@ -134,6 +134,36 @@ import Testing
     #expect(try error { try firstExit(of: &$0) { $0["trust"] = trust } }?.object == "models[0].exits[0].trust")
   }
 
+  /// Numbers that someone has edited are refused where they cannot be what they are said to be.
+  @Test(arguments: [
+    (["brier"], 1e308, "0 to 2"), (["nll"], -1, "from 0 upward"), (["uncertainty", "epistemic"], -0.5, "from 0 upward"),
+    (["intervals", "accuracy"], [-3, 0.5], "0 to 1"), (["details", "calibration", "maximum"], 7, "proportion"),
+    (["details", "brier", "resolution"], 3, "0 to 2"), (["details", "selection", "aurc"], 2, "proportion"),
+    (["details", "intervals", "aurc"], [-1, 2], "0 to 1"), (["details", "intervals", "ece"], [0.1, 1.5], "0 to 1"),
+    (["details", "overlap", "mean"], 4, "proportion"), (["ood", "0", "uncertainty", "total"], -1, "from 0 upward"),
+    (["ood", "0", "rowCount"], -1, "count"), (["ood", "0", "scores", "entropy", "auroc"], 1.5, "proportion"),
+    (["ood", "0", "scores", "entropy", "aurocInterval"], [0.5, 1.5], "0 to 1"),
+    (["ood", "0", "scores", "entropy", "roc"], [[0, 0], [1, 7]], "from 0 to 1"),
+  ] as [([String], any Sendable, String)])
+  func impossibleNumbersAreRefused(path: [String], value: any Sendable, words: String) throws {
+    func replaced(_ node: Any, _ path: ArraySlice<String>) throws -> Any {
+      guard let key = path.first else { return value }
+      if let index = Int(key) {
+        var list = try #require(node as? [Any])
+        list[index] = try replaced(list[index], path.dropFirst())
+        return list
+      }
+      var fields = try #require(node as? [String: Any])
+      fields[key] = try replaced(try #require(fields[key], "\(key)"), path.dropFirst())
+      return fields
+    }
+    var tree = try tree()
+    tree = try #require(try replaced(tree, ["models", "0", "exits", "0"] + path) as? [String: Any])
+    let failure = error(try JSONSerialization.data(withJSONObject: tree))
+    #expect(failure?.code == .value && failure?.message.contains(words) == true, "\(String(describing: failure))")
+    #expect(failure?.object?.hasPrefix("models[0].exits[0].") == true)
+  }
+
   @Test func comparisonsNameModelsThatExist() throws {
     let failure = try error {
       var comparisons = try #require($0["comparisons"] as? [[String: Any]])

@@ -140,7 +140,7 @@ import Testing
       sentence(
         ["mutualInformation": score(0.95), "entropy": score(0.9)],
         ["entropy": score(0.88), "mutualInformation": score(0.5, isConstant: true)])
-        == "On SVHN, the best score of Laplace is mutual information, with an AUROC of 0.950, more than the "
+        == "On SVHN, the best of 2 scores of Laplace is mutual information, with an AUROC of 0.950, more than the "
         + "baseline's best (entropy, 0.880).")
     #expect(sentence(["entropy": score(0.8)], ["entropy": score(0.9)]).contains("less than the baseline's"))
     #expect(
@@ -181,14 +181,14 @@ import Testing
   @Test func oneModelAloneIsDescribed() throws {
     let report = try ReportFixture.report(models: 1)
     #expect(report.verdict.hasPrefix("On 120 test rows ResNet-20 is right in "))
-    #expect(report.verdict.contains("On SVHN, the best score of ResNet-20 is "))
+    #expect(report.verdict.contains("On SVHN, the best of "))
   }
 
   @Test func theBestLikelihoodIsTheHeadline() throws {
     var report = try ReportFixture.report()
     report.models[2].exits[1].nll = 0.01
     #expect(
-      report.verdict.contains("Of the 2 models set against it, last-layer Laplace has the best likelihood."))
+      report.verdict.contains("Of the 2 models set against it, last-layer Laplace has the best likelihood; that these rows"))
     report.models[2].exits[1].nll = 5
     #expect(report.verdict.contains("A temperature alone, ResNet-20 + temperature, has the best likelihood"))
     report.models[0].exits[1].nll = 0.001

@@ -52,7 +52,8 @@ import _BayesTestSupport
     for (old, new, words) in [
       ("\"schema\" : 1", "\"schema\" : 9", "schema 9"), ("\"baseline\" : \"base\"", "\"baseline\" : \"gone\"", "gone"),
       ("\"rowCount\" : 300", "\"rowCount\" : -1", "count"), ("\"alpha\" : 0.001", "\"alpha\" : 7", "proportion"),
-      ("\"warnings\"", "\"omitted\"", "missing"),
+      ("\"warnings\"", "\"omitted\"", "missing"), ("\"crps\" : {", "\"crps\" : {\"value\": -3}, \"later\" : {", "from 0 upward"),
+      ("\"meanWidth\" : ", "\"meanWidth\" : -1, \"later\" : ", "from 0 upward"),
     ] {
       let error = #expect(throws: FileError.self) {
         try RegressionReport(json: Data(text.replacingOccurrences(of: old, with: new).utf8), file: "r.json")

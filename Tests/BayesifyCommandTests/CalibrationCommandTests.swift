@@ -246,7 +246,7 @@ import _BayesTestSupport
     try await refuse(held + ["--calibrators", "luck"], 64, "give 'all' or names")
     try await refuse(held + ["--calibrators", "beta,beta"], 64, "give 'all' or names")
     for alpha in ["0", "1", "-0.1", "0.1,0.1", "much", "0.1,"] {
-      try await refuse(held + ["--conformal", alpha], 64, "give shares between 0 and 1")
+      try await refuse(held + ["--conformal", alpha], 64, "give different shares between 0 and 1")
     }
     for rows in ["100:200", "0:500", "400:501"] {
       try await refuse(held + ["--conformal", "0.1", "--conformal-rows", rows], 65, "begin or end them")

@@ -203,7 +203,7 @@ import _BayesTestSupport
     try await refuse(["--risk", "101%"], 64, "give a share between 0 and 1")
     try await refuse(["--budget", "50%", "--score", "luck"], 64, "maximum-probability")
     try await refuse(["--budget", "50%", "--cost", "joules"], 64, "a .json file of costs")
-    try await refuse(["--budget", "50%", "--cost", "missing.json"], 74, "cannot be read")
+    try await refuse(["--budget", "50%", "--cost", "missing.json"], 74, "no such file")
     try Data(#"{"unit": "millijoules", "toExit": [1, 4]}"#.utf8).write(to: folder.files.appending(path: "short.json"))
     try await refuse(["--budget", "2", "--cost", "short.json"], 65, "2 cost(s) for 3 exit(s)")
     try Data(#"{"unit": "millijoules", "toExit": [1, 4, 5], "overheadToExit": [1]}"#.utf8)

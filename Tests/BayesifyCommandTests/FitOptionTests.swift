@@ -219,7 +219,7 @@ struct FitOptionTests {
     try Self.write(.categorical, to: folder.path("bare.h5"))
     try await folder.refuse(
       "fit", "laplace", "classes.h5", "--validation", "bare.h5", "-o", "out.h5", code: 65, naming: "bare.h5",
-      "validation records", "extract them again")
+      "validation records", "/labels", "extract the records again")
     try folder.write([UInt8](repeating: 0, count: 40), shape: [40], to: "labels.npy")
     try await folder.refuse(
       "fit", "laplace", "classes.h5", "--validation", "bare.h5", "--validation-labels", "labels.npy", "-o", "out.h5",

@@ -86,6 +86,46 @@ import _BayesTestSupport
     }
   }
 
+  /// Files that other programs wrote in their own way are told what to change.
+  @Test func whatRecordsLackIsSaid() async throws {
+    let folder = try TestFolder()
+    func write(_ name: String, _ likelihood: Likelihood, exit: Int, _ answers: String?) throws {
+      let writer = try HDF5ArchiveWriter(folder.path(name))
+      try writer.write(Tensor<Float>(shape: [2, 3], [1, 0, 0, 0, 1, 0]), at: "/exits/\(exit)/logits")
+      try writer.setAttribute("likelihood", .text(likelihood.rawValue), of: "/exits/\(exit)")
+      if let answers { try writer.append([0, 1], to: answers) }
+      try writer.finish()
+    }
+    try write("one.h5", .categorical, exit: 1, "/labels")
+    try write("bare.h5", .categorical, exit: 0, nil)
+    try write("real.h5", .gaussian, exit: 0, "/labels")
+    try write("whole.h5", .categorical, exit: 0, "/labels")
+    try await folder.refuse("evaluate", "--data", "one.h5", code: 65, naming: "/exits/0/logits", "count them from 0")
+    try await folder.refuse("evaluate", "--data", "bare.h5", code: 65, naming: "bare.h5", "no /labels")
+    try await folder.refuse("evaluate", "--data", "real.h5", code: 65, naming: "real.h5", "no /targets")
+    // Advice that could not be followed would be worse than none.
+    for option in [["--detectors", "all"], ["--shift", "all"], ["--ood", "a=bare.h5"]] {
+      let run = try await folder.run(["evaluate", "--data", "real.h5", "--quiet"] + option)
+      #expect(run.exitCode == 64 && run.errors.contains("\(option[0]) is for networks with classes"), "\(run.testDescription)")
+    }
+    for option in ["--class-names", "--policy"] {
+      try await folder.refuse(
+        "evaluate", "--data", "whole.h5", option, "gone.json", code: 74, naming: "gone.json", "no such file")
+    }
+    try await folder.refuse(
+      "evaluate", "--data", "whole.h5", "--json", "same", "--html", "same", code: 64, naming: "same, same")
+  }
+
+  /// What hardly any row can tell is not told as if it were known.
+  @Test func aTemperatureOfFewRowsIsWarnedOf() async throws {
+    let folder = try await extracted()
+    let arguments = ["evaluate", "--data", "test.h5", "--validation", "validation.h5"]
+    let many = try await folder.succeed(arguments)
+    #expect(!many.errors.contains("which are few"))
+    let few = try await folder.succeed(arguments + ["--validation-rows", "0:3"])
+    #expect(few.errors.contains("fitted to 3 validation row(s), which are few"), "\(few.testDescription)")
+  }
+
   /// Conditions and policies are of the predictions themselves where no model is named.
   @Test func conditionsAndPoliciesAreOfThePredictions() async throws {
     let folder = try await extracted()

@@ -155,6 +155,23 @@ struct TrustCommandTests {
     }
   }
 
+  /// A policy that names no checkpoint may be another model's, which the user must know.
+  @Test func policiesWithoutADigestAreWarnedOf() async throws {
+    let folder = try TestFolder()
+    try await folder.succeed(tune)
+    var policy = try TrustPolicyFile(json: folder.bytes("trust.json"), file: "trust.json")
+    policy.checkpoint.digest = nil
+    try policy.json().write(to: folder.files.appending(path: "edited.json"))
+    for (file, isWarnedOf) in [("trust.json", false), ("edited.json", true)] {
+      let judged = try await folder.succeed("evaluate", Digits.checkpoint, "--data", Digits.test, "--policy", file)
+      #expect(judged.errors.contains("is taken on trust") == isWarnedOf, "\(judged.testDescription)")
+      #expect(judged.output.contains("The policy trusts digits at exit_3"), "\(judged.testDescription)")
+      let marked = try await folder.succeed(
+        "predict", Digits.checkpoint, "--data", Digits.test, "--policy", file, "-o", "\(file).h5")
+      #expect(marked.errors.contains("is taken on trust") == isWarnedOf, "\(marked.testDescription)")
+    }
+  }
+
   /// Reports are written, and the exit code says that a number is not what it should be.
   @Test func pipelinesStopWhereAConditionHolds() async throws {
     let folder = try TestFolder()

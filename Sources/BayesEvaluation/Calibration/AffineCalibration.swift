@@ -187,6 +187,12 @@ private struct AffineObjective {
     self.interceptPenalty = interceptPenalty
   }
 
+  /// What one square of a weight off the diagonal and of an intercept costs.
+  private var penalties: (weight: Double, intercept: Double) {
+    let count = Double(rows.classCount)
+    return (offDiagonalPenalty / (count * (count - 1)), interceptPenalty / count)
+  }
+
   private var weightCount: Int { isDiagonal ? rows.classCount : rows.classCount * rows.classCount }
 
   /// The minimum, sought from the identity.
@@ -218,46 +224,65 @@ private struct AffineObjective {
   private func evaluate(_ point: [Double]) -> (value: Double, likelihood: Double, gradient: [Double]) {
     let (classCount, weightCount) = (rows.classCount, weightCount)
     let scale = 1 / Double(rows.rowCount)
-    var gradient = [Double](repeating: 0, count: point.count)
-    var outputs = [Double](repeating: 0, count: classCount)
+    // Classes lie side by side, [inputs, outputs], so that the compiler makes vectors of them.
+    let intercepts = Array(point[weightCount...])
+    let weights = isDiagonal ? Array(point[..<weightCount]) : transposed(point[..<weightCount])
+    var slopes = [Double](repeating: 0, count: weightCount)
+    var interceptSlopes = [Double](repeating: 0, count: classCount)
+    var outputs = intercepts
     var sum = 0.0
     for (row, label) in rows.labels.enumerated() {
       let start = row * classCount
-      for output in 0..<classCount {
-        var value = point[weightCount + output]
-        if isDiagonal {
-          value += point[output] * inputs[start + output]
-        } else {
-          for column in 0..<classCount { value += point[output * classCount + column] * inputs[start + column] }
-        }
-        outputs[output] = value
+      for output in 0..<classCount { outputs[output] = intercepts[output] }
+      if isDiagonal {
+        for output in 0..<classCount { outputs[output] += weights[output] * inputs[start + output] }
+      } else {
+        for column in 0..<classCount { add(inputs[start + column], times: weights, column * classCount, to: &outputs, 0) }
       }
-      let normalizer = logSumExp(outputs)
-      sum += normalizer - outputs[label]
-      for output in 0..<classCount {
-        let error = scale * (Double.exp(outputs[output] - normalizer) - (output == label ? 1 : 0))
-        gradient[weightCount + output] += error
-        if isDiagonal {
-          gradient[output] += error * inputs[start + output]
-        } else {
-          for column in 0..<classCount { gradient[output * classCount + column] += error * inputs[start + column] }
-        }
+      let (labelled, largest) = (outputs[label], outputs.max() ?? 0)
+      for output in 0..<classCount { outputs[output] -= largest }
+      var span = outputs.mutableSpan
+      span.formExponentials(in: 0..<classCount)
+      let total = outputs.reduce(0, +)
+      sum += Double.log(total) + largest - labelled
+      // From here on the slopes of the loss.
+      for output in 0..<classCount { outputs[output] *= scale / total }
+      outputs[label] -= scale
+      for output in 0..<classCount { interceptSlopes[output] += outputs[output] }
+      if isDiagonal {
+        for output in 0..<classCount { slopes[output] += outputs[output] * inputs[start + output] }
+      } else {
+        for column in 0..<classCount { add(inputs[start + column], times: outputs, 0, to: &slopes, column * classCount) }
       }
     }
+    var gradient = (isDiagonal ? slopes : transposed(slopes[...])) + interceptSlopes
     let likelihood = sum * scale
     var value = likelihood
-    let count = Double(classCount)
     for index in weightCount..<point.count {
-      value += interceptPenalty / count * point[index] * point[index]
-      gradient[index] += 2 * interceptPenalty / count * point[index]
+      value += penalties.intercept * point[index] * point[index]
+      gradient[index] += 2 * penalties.intercept * point[index]
     }
     if !isDiagonal {
-      let penalty = offDiagonalPenalty / (count * (count - 1))
       for index in 0..<weightCount where index % (classCount + 1) != 0 {
-        value += penalty * point[index] * point[index]
-        gradient[index] += 2 * penalty * point[index]
+        value += penalties.weight * point[index] * point[index]
+        gradient[index] += 2 * penalties.weight * point[index]
       }
     }
     return (value, likelihood, gradient)
+  }
+
+  /// A square matrix with its rows as columns.
+  private func transposed(_ matrix: ArraySlice<Double>) -> [Double] {
+    let size = rows.classCount
+    return (0..<size).flatMap { column in (0..<size).map { row in matrix[matrix.startIndex + row * size + column] } }
+  }
+
+  /// Adds as many numbers as there are classes, each times a factor, to others.
+  private func add(
+    _ factor: Double, times values: [Double], _ first: Int, to sums: inout [Double], _ firstSum: Int
+  ) {
+    let values = values.span.extracting(first..<first + rows.classCount)
+    var sums = sums.mutableSpan
+    for index in values.indices { sums[firstSum + index] += factor * values[index] }
   }
 }

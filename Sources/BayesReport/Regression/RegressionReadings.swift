@@ -102,7 +102,7 @@ extension RegressionReport {
     let place = reference.exits.count > 1 ? " at its deepest exit (\(exit.name))" : ""
     let outputs = exit.outputCount > 1 ? " of \(Figures.count(exit.outputCount)) outputs" : ""
     var sentences = [
-      "On \(Figures.count(exit.rowCount)) test rows\(outputs) \(reference.name) has a root mean squared error of "
+      "On \(Figures.count(exit.rowCount, of: "test row"))\(outputs) \(reference.name) has a root mean squared error of "
         + "\(exit[.rootMeanSquaredError].map { RegressionMeasure.digits($0.value) } ?? "–")\(place)."
     ]
     guard let coverage = exit[.coverage95] else {
@@ -147,7 +147,11 @@ extension RegressionReport {
     }
     guard let best else { return [] }
     let beginning =
-      judged.count > 1 ? ["Of the \(judged.count) set against it, \(best.model.name) has the best CRPS."] : []
+      judged.count > 1
+      ? [
+        "Of the \(judged.count) set against it, \(best.model.name) has the best CRPS; that these rows chose it flatters it a "
+          + "little."
+      ] : []
     return beginning + readings(of: best.model).prefix(3)
   }
 

@@ -25,44 +25,58 @@ extension RegressionReport {
 
   /// Refuses what its types cannot state and renderers rely on.
   private func check(_ file: String) throws(FileError) {
-    func require(_ condition: Bool, _ object: String, _ message: String) throws(FileError) {
-      guard condition else { throw FileError(.value, file: file, object: object, message) }
-    }
-    func requireShare(_ value: Double, _ object: String) throws(FileError) {
-      try require((0...1).contains(value), object, "A proportion is a number from 0 to 1; got \(value).")
-    }
-    func requireShares(_ points: [CoverageInterval], _ object: String) throws(FileError) {
+    let ranges = ReportRanges(file: file)
+    func check(_ points: [CoverageInterval], _ object: String) throws(FileError) {
       for point in points {
-        try requireShare(point.nominal, object)
-        try requireShare(point.observed, object)
+        try ranges.requireProportion(point.nominal, object)
+        try ranges.requireProportion(point.observed, object)
+        try ranges.requireInterval(point.interval, within: 0...1, object)
+      }
+    }
+    func check(_ measures: [String: MeasuredNumber], _ object: String) throws(FileError) {
+      for (name, number) in measures.sorted(by: { $0.key < $1.key }) {
+        let place = "\(object).\(name)"
+        // What a later version measures is shown as it is.
+        let measure = RegressionMeasure(rawValue: name)
+        if measure?.isShare == true {
+          try ranges.requireProportion(number.value, place)
+        } else if let measure, measure != .negativeLogLikelihood {
+          try ranges.requireNotNegative(number.value, place)
+        }
+        try ranges.requireInterval(number.interval, place)
       }
     }
     let names = models.map(\.name)
-    try require(!models.isEmpty, "models", "There is no model; a report has at least one.")
-    try require(Set(names).count == names.count, "models", "Two models have one name; names must differ.")
-    try require(names.contains(baseline), "baseline", "There is no model named '\(baseline)'.")
+    try ranges.require(!models.isEmpty, "models", "There is no model; a report has at least one.")
+    try ranges.require(Set(names).count == names.count, "models", "Two models have one name; names must differ.")
+    try ranges.require(names.contains(baseline), "baseline", "There is no model named '\(baseline)'.")
     for (position, comparison) in comparisons.enumerated() {
       for name in [comparison.model, comparison.reference] {
-        try require(names.contains(name), "comparisons[\(position)]", "There is no model named '\(name)'.")
+        try ranges.require(names.contains(name), "comparisons[\(position)]", "There is no model named '\(name)'.")
       }
     }
     for (position, model) in models.enumerated() {
       let path = "models[\(position)].exits"
-      try require(!model.exits.isEmpty, path, "A model has at least one exit.")
-      try require(Set(model.exits.map(\.index)).count == model.exits.count, path, "Two exits have one index.")
+      try ranges.require(!model.exits.isEmpty, path, "A model has at least one exit.")
+      try ranges.require(Set(model.exits.map(\.index)).count == model.exits.count, path, "Two exits have one index.")
       for exit in model.exits {
         let path = "\(path)[\(exit.index)]"
-        for count in [exit.index, exit.rowCount, exit.outputCount] {
-          try require((0...(1 << 53)).contains(count), path, "A count is a whole number up to 2^53; got \(count).")
+        try ranges.requireCounts([exit.index, exit.rowCount, exit.outputCount], path)
+        try check(exit.calibration, "\(path).calibration")
+        try check(exit.measures, "\(path).measures")
+        for output in exit.outputs {
+          try check(output.calibration, "\(path).outputs")
+          try check(output.measures, "\(path).outputs")
         }
-        try requireShares(exit.calibration, "\(path).calibration")
-        for output in exit.outputs { try requireShares(output.calibration, "\(path).outputs") }
         for result in exit.conformal ?? [] {
-          try requireShare(result.alpha, "\(path).conformal")
-          for count in [result.rowCount, result.calibrationRowCount] {
-            try require((0...(1 << 53)).contains(count), path, "A count is a whole number up to 2^53; got \(count).")
+          try ranges.requireProportion(result.alpha, "\(path).conformal")
+          try ranges.requireCounts([result.rowCount, result.calibrationRowCount], "\(path).conformal")
+          for output in result.outputs {
+            try ranges.requireProportion(output.coverage, "\(path).conformal")
+            try ranges.requireInterval(output.interval, within: 0...1, "\(path).conformal")
+            try ranges.requireInterval(output.band, within: 0...1, "\(path).conformal")
+            try ranges.requireNotNegative(output.meanWidth, "\(path).conformal")
           }
-          for output in result.outputs { try requireShare(output.coverage, "\(path).conformal") }
         }
       }
     }

@@ -33,7 +33,7 @@ struct CalibratorsOption: OptionValue {
 
 /// Shares of rows that prediction sets may miss.
 struct AlphaList: OptionValue {
-  static let validValues = "shares between 0 and 1 with commas between, as 0.1 or 0.05,0.1"
+  static let validValues = "different shares between 0 and 1 with commas between, as 0.1 or 0.05,0.1"
   var alphas: [Double]
 
   init?(argument: String) {

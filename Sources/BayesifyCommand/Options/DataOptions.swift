@@ -72,9 +72,7 @@ struct ModelOptions: ParsableArguments {
 
   func names() throws -> [String] {
     guard let classNames else { return [] }
-    guard let data = FileManager.default.contents(atPath: classNames) else {
-      throw FileError(.cannotOpen, file: classNames, "The file of class names cannot be read.")
-    }
+    let data = try FileContents.of(classNames)
     guard let text = String(data: data, encoding: .utf8) else {
       throw FileError(.malformed, file: classNames, "The file of class names is not UTF-8 text.")
     }

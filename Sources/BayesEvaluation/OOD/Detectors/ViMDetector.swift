@@ -18,7 +18,7 @@ struct FeatureResidual: Sendable {
       throw EvaluationError(
         .unsupported,
         "The detector '\(detector)' keeps \(dimension) leading dimensions, and exit \(inputs.exit) has \(width) "
-          + "features; keep fewer.")
+          + "features; keep fewer, or leave this detector out.")
     }
     let (backend, head) = (context.backend, try inputs.requiredHead(for: detector))
     // u solves Wᵀ u = −b with the least norm: u = −W (Wᵀ W)⁺ b for W [features, classes].
@@ -131,7 +131,7 @@ public struct ViMDetector: OODDetector {
       throw EvaluationError(
         .unsupported,
         "The detector 'vim' compares rows with what \(dimension) dimensions leave of the training features, and they "
-          + "leave nothing of those of \(training.file); keep fewer dimensions.")
+          + "leave nothing of those of \(training.file); keep fewer dimensions, or leave this detector out.")
     }
     return Scoring(
       dimension: dimension, scale: residual.meanLargestLogit / (norms / Double(rowCount)), residual: residual)
