@@ -254,6 +254,7 @@ public struct ExitEvaluation: Sendable {
         coverages: details.selection.risks.map(\.coverage), risks: details.selection.coverages.map(\.risk))
       var intervals = cells.intervals(of: details, ece: try calibrationError.value, resampling)
       intervals.classwise = classwiseBlocks.interval(of: details.calibration.classwise)
+      intervals.brier = classwiseBlocks.intervals(of: details.brier)
       intervals.smooth = details.calibration.smooth.flatMap { smooth.interval(around: $0) }
       details.intervals = intervals
       return details

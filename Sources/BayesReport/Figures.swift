@@ -67,12 +67,12 @@ enum Figures {
   /// A difference, always with its sign.
   static func signed(_ text: String) -> String { text.hasPrefix("−") ? text : "+" + text }
 
-  /// A count with its digits grouped.
   /// `1 test row`, `1,000 test rows`.
   static func count(_ value: Int, of noun: String) -> String {
     "\(count(value)) \(noun)\(value == 1 ? "" : "s")"
   }
 
+  /// A count with its digits grouped.
   static func count(_ value: Int) -> String {
     var groups: [Substring] = []
     var digits = Substring(String(value.magnitude))

@@ -124,12 +124,14 @@ struct ExitSection: Sendable {
       <th scope="col">Uncertainty</th><th scope="col">Within bins</th></tr></thead>
       <tbody>
       \(rows.map { name, details -> Markup in
-        let numbers = [
-          details.brier.reliability, details.brier.resolution, details.brier.uncertainty, details.brier.withinBins,
+        let (parts, intervals) = (details.brier, details.intervals?.brier)
+        let cells = [
+          (parts.reliability, intervals?.reliability), (parts.resolution, intervals?.resolution),
+          (parts.uncertainty, intervals?.uncertainty), (parts.withinBins, intervals?.withinBins),
         ]
         return """
           <tr><th scope="row">\(name)</th>\
-          \(numbers.map { "<td>\(Figures.number($0, decimals: 4))</td>" as Markup })</tr>
+          \(cells.map { Figures.cell(Figures.number($0, decimals: 4), $1) })</tr>
           """
       })
       </tbody></table></div>

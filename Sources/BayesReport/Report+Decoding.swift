@@ -252,6 +252,12 @@ private struct ReportCheck {
     for interval in errors + intervals.conventions.values.map(Optional.init) {
       try ranges.requireInterval(interval, within: 0...1, path)
     }
+    if let brier = intervals.brier {
+      for interval in [brier.reliability, brier.resolution, brier.uncertainty] {
+        try ranges.requireInterval(interval, within: 0...2, "\(path).brier")
+      }
+      try ranges.requireInterval(brier.withinBins, within: -2...2, "\(path).brier")
+    }
     for interval in intervals.risks + (intervals.coverages ?? []) {
       try ranges.requireInterval(interval, within: 0...1, path)
     }

@@ -73,6 +73,17 @@ import _BayesTestSupport
     expectClose(details.calibration.classwise, golden[0], tolerance: 1e-6)
     let ratio = (classwise.high - classwise.low) / (3.92 * golden[3])
     #expect(0.9 < ratio && ratio < 1.5 && classwise.contains(golden[0]), "\(ratio)")
+    let (parts, brier) = (details.brier, try #require(intervals.brier))
+    for (key, interval, value) in [
+      ("reliability", brier.reliability, parts.reliability), ("resolution", brier.resolution, parts.resolution),
+      ("uncertainty", brier.uncertainty, parts.uncertainty), ("withinBins", brier.withinBins, parts.withinBins),
+    ] {
+      let golden = values.expected[key].numbers
+      expectClose(value, golden[0], tolerance: 1e-6, key)
+      let half = interval.high - value
+      #expect(0.85 < half / (1.96 * golden[3]) && half / (1.96 * golden[3]) < 1.35, "\(key): \(interval), \(golden)")
+      #expect(interval.contains(value) && interval.low >= (key == "withinBins" ? -2 : 0), "\(key)")
+    }
     let smooth = try #require(intervals.smooth)
     let smoothRatio = (smooth.high - smooth.low) / (3.92 * values.expected["smoothDeviation"].number)
     #expect(0.85 < smoothRatio && smoothRatio < 1.3, "\(smoothRatio)")

@@ -14,7 +14,7 @@ import Testing
     let intervals = try #require(details.intervals)
     for interval in [
       intervals.ece, intervals.maximum, intervals.classwise, intervals.equalMass, intervals.aurc, intervals.risks[0],
-      score.auprOutInterval, score.auprInInterval, score.fpr95Interval, intervals.smooth, details.overlap?.interval,
+      score.auprOutInterval, score.auprInInterval, score.fpr95Interval, intervals.smooth, details.overlap?.interval, intervals.brier?.resolution,
       details.disagreement?.disagreementInterval, exit.uncertainty.intervals?.epistemic,
       exit.ood[0].uncertainty.intervals?.total,
     ] {

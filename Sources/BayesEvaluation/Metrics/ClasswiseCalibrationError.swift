@@ -97,3 +97,11 @@ public struct BrierDecomposition: Sendable, Hashable, Codable {
   /// The variance within bins less twice its covariance with what came true; near zero for narrow bins.
   public var withinBins: Double
 }
+
+/// 95 % intervals of the parts of the Brier score.
+public struct BrierIntervals: Sendable, Hashable, Codable {
+  public var reliability: Interval
+  public var resolution: Interval
+  public var uncertainty: Interval
+  public var withinBins: Interval
+}

@@ -1,18 +1,35 @@
 import BayesTensor
 
-/// Gaps between frequencies and probabilities in every class's bins, by 200 blocks of rows whose scatter gives the
-/// error's own.
+/// What rows bring to every class's bins, by 200 blocks of rows whose scatter gives that of the classwise calibration
+/// error and of the Brier score's parts.
 ///
-/// - Cost: memory for `200 · classes · bins` numbers.
+/// - Cost: memory for `600 · classes · bins` numbers.
 struct ClasswiseBlocks: Sendable, Equatable {
   /// With more classes there would be more numbers than rows bring.
   static let classLimit = 100
 
+  /// What some rows bring to a class's bin.
+  private struct BinSums: Sendable, Equatable {
+    var rows = 0.0
+    /// Rows of the class.
+    var events = 0.0
+    /// `Σ [label = class] − p`
+    var gap = 0.0
+
+    static func += (sums: inout BinSums, other: BinSums) {
+      sums.rows += other.rows
+      sums.events += other.events
+      sums.gap += other.gap
+    }
+  }
+
   private let bins: UnitIntervalBins
   private var classCount = 0
   private var rowCount = 0
-  /// `Σ [label = class] − p`, `[blocks, classes, bins]`.
-  private var gaps: [Double] = []
+  /// `[blocks, classes, bins]`
+  private var sums: [BinSums] = []
+  /// `Σ_k (p_k − [label = k])²` of each block.
+  private var squaredErrors = [Double](repeating: 0, count: Resampling.blockCount)
 
   init(binCount: Int) { bins = UnitIntervalBins(count: binCount) }
 
@@ -20,34 +37,41 @@ struct ClasswiseBlocks: Sendable, Equatable {
     let first = rowCount
     rowCount += batch.rowCount
     extend(to: batch.probabilities.classCount)
+    for (row, error) in batch.squaredErrors.enumerated() {
+      squaredErrors[(first + row) % Resampling.blockCount] += error
+    }
     guard classCount <= Self.classLimit else { return }
     let (classCount, bins, labels) = (classCount, bins, batch.labels)
-    var gaps: [Double] = []
-    swap(&gaps, &self.gaps)
+    var sums: [BinSums] = []
+    swap(&sums, &self.sums)
     batch.probabilities.values.withSpan { values in
       for (row, label) in labels.enumerated() {
         let block = (first + row) % Resampling.blockCount * classCount
         for column in 0..<classCount {
           let p = min(1, values[row * classCount + column])
           guard let bin = bins.index(of: p) else { continue }
-          gaps[(block + column) * bins.count + bin] += (label == column ? 1 : 0) - p
+          let event: Double = label == column ? 1 : 0
+          sums[(block + column) * bins.count + bin] += BinSums(rows: 1, events: event, gap: event - p)
         }
       }
     }
-    swap(&gaps, &self.gaps)
+    swap(&sums, &self.sums)
   }
 
   /// Adds rows that come after these.
   mutating func merge(_ other: ClasswiseBlocks) {
     let shift = rowCount
     rowCount += other.rowCount
+    for block in 0..<Resampling.blockCount {
+      squaredErrors[(shift + block) % Resampling.blockCount] += other.squaredErrors[block]
+    }
     guard other.classCount > 0 else { return }
     extend(to: other.classCount)
     let width = classCount * bins.count
     guard classCount <= Self.classLimit, other.classCount == classCount else { return }
     for block in 0..<Resampling.blockCount {
       let target = (shift + block) % Resampling.blockCount * width
-      for index in 0..<width { gaps[target + index] += other.gaps[block * width + index] }
+      for index in 0..<width { sums[target + index] += other.sums[block * width + index] }
     }
   }
 
@@ -56,28 +80,106 @@ struct ClasswiseBlocks: Sendable, Equatable {
   ///
   /// No gap counts as changing its sign, so that the interval is a little wide where gaps are luck alone.
   func interval(of value: Double) -> Interval? {
-    guard classCount <= Self.classLimit, rowCount > 1 else { return nil }
-    let (blockCount, width) = (min(Resampling.blockCount, rowCount), classCount * bins.count)
-    let signs = (0..<width).map { index -> Double in
-      let sum = (0..<blockCount).reduce(0) { $0 + gaps[$1 * width + index] }
-      return sum > 0 ? 1 : sum < 0 ? -1 : 0
+    guard let totals else { return nil }
+    let width = totals.count
+    return interval(of: value, within: 0...1) { block in
+      let own = (0..<width).reduce(0) { sum, index in
+        let sign: Double = totals[index].gap > 0 ? 1 : totals[index].gap < 0 ? -1 : 0
+        return sum + sign * sums[block * width + index].gap
+      }
+      return own / Double(classCount)
     }
+  }
+
+  /// Normal intervals of the parts of the Brier score, cut to what each may be; `nil` where `interval(of:)` is.
+  ///
+  /// What a block adds to the sums behind a part is taken to first order, so that intervals are a little wide where gaps
+  /// are luck alone:
+  ///
+  ///     reliability  Σ_kb 2 g G′ − g² N′
+  ///     resolution   Σ_kb 2 (f − f_k) E′ − (f² − f_k²) N′
+  ///     uncertainty  Σ_kb (1 − 2 f_k) E′ + f_k² N′, within bins alone
+  ///
+  /// with rows `N`, those of the class `E` and their gap `G` in a class's bin, of all blocks and, primed, of one;
+  /// `g = G / N`, `f = E / N`, and the share `f_k` of all rows that are of the class.
+  func intervals(of parts: BrierDecomposition) -> BrierIntervals? {
+    guard let totals else { return nil }
+    let (width, binCount) = (totals.count, bins.count)
+    let shares = (0..<classCount).map { column in
+      totals[column * binCount..<(column + 1) * binCount].reduce(0) { $0 + $1.events } / Double(rowCount)
+    }
+    var changes = [(reliability: Double, resolution: Double, uncertainty: Double)](
+      repeating: (0, 0, 0), count: Resampling.blockCount)
+    for block in 0..<Resampling.blockCount {
+      for index in 0..<width where totals[index].rows > 0 {
+        let (total, own, share) = (totals[index], sums[block * width + index], shares[index / binCount])
+        let (gap, frequency) = (total.gap / total.rows, total.events / total.rows)
+        changes[block].reliability += 2 * gap * own.gap - gap * gap * own.rows
+        changes[block].resolution +=
+          2 * (frequency - share) * own.events - (frequency * frequency - share * share) * own.rows
+        changes[block].uncertainty += (1 - 2 * share) * own.events + share * share * own.rows
+      }
+    }
+    let range = 0...2.0
+    guard
+      let reliability = interval(of: parts.reliability, within: range, { changes[$0].reliability }),
+      let resolution = interval(of: parts.resolution, within: range, { changes[$0].resolution }),
+      let withinBins = interval(
+        of: parts.withinBins, within: -2...2,
+        { squaredErrors[$0] - (changes[$0].reliability - changes[$0].resolution + changes[$0].uncertainty) })
+    else { return nil }
+    return BrierIntervals(
+      reliability: reliability, resolution: resolution,
+      uncertainty: Self.interval(ofUncertainty: parts.uncertainty, shares: shares, rowCount: rowCount),
+      withinBins: withinBins)
+  }
+
+  /// The normal interval of `1 − Σ f²`, cut to `0...1`.
+  ///
+  /// Where classes are about as frequent its first derivative is near zero, so that it has the exact variance for draws of
+  /// the shares in place of the one above.
+  ///
+  /// - Source: Simpson 1949, doi:10.1038/163688a0.
+  private static func interval(ofUncertainty value: Double, shares: [Double], rowCount: Int) -> Interval {
+    let n = Double(rowCount)
+    let (squares, cubes) = (shares.reduce(0) { $0 + $1 * $1 }, shares.reduce(0) { $0 + $1 * $1 * $1 })
+    let variance =
+      2 * (n - 1) / (n * n * n) * (2 * (n - 2) * cubes + squares - (2 * n - 3) * squares * squares)
+    let interval = Interval.normal(center: value, standardError: max(0, variance).squareRoot())
+    return Interval(low: max(0, interval.low), high: min(1, interval.high))
+  }
+
+  /// The sums of all blocks, `[classes, bins]`; `nil` where there are no intervals.
+  private var totals: [BinSums]? {
+    guard classCount <= Self.classLimit, rowCount > 1 else { return nil }
+    let width = classCount * bins.count
+    var totals = [BinSums](repeating: BinSums(), count: width)
+    for (index, own) in sums.enumerated() { totals[index % width] += own }
+    return totals
+  }
+
+  /// The normal interval of a mean, from what each block adds to the sum that it is of.
+  private func interval(
+    of value: Double, within range: ClosedRange<Double>, _ part: (_ block: Int) -> Double
+  ) -> Interval? {
+    let blockCount = min(Resampling.blockCount, rowCount)
     var squares = 0.0
     for block in 0..<blockCount {
-      let own = (0..<width).reduce(0) { $0 + signs[$1] * gaps[block * width + $1] }
       let rows = rowCount / Resampling.blockCount + (block < rowCount % Resampling.blockCount ? 1 : 0)
-      // What a block adds to the error beyond its share of the rows.
-      let excess = own / Double(classCount) - value * Double(rows)
+      // What a block adds beyond its share of the rows.
+      let excess = part(block) - value * Double(rows)
       squares += excess * excess
     }
     let variance = squares * Double(blockCount) / Double(blockCount - 1)
     let interval = Interval.normal(center: value, standardError: variance.squareRoot() / Double(rowCount))
-    return Interval(low: max(0, interval.low), high: min(1, interval.high))
+    return Interval(low: max(range.lowerBound, interval.low), high: min(range.upperBound, interval.high))
   }
 
   private mutating func extend(to count: Int) {
     guard classCount < count else { return }
     classCount = count
-    gaps = count <= Self.classLimit ? [Double](repeating: 0, count: Resampling.blockCount * count * bins.count) : []
+    sums =
+      count <= Self.classLimit
+      ? [BinSums](repeating: BinSums(), count: Resampling.blockCount * count * bins.count) : []
   }
 }

@@ -11,6 +11,8 @@ public struct ResampledIntervals: Sendable, Hashable, Codable {
   public var rootMeanSquare: Interval?
   /// Normal, from the scatter of 200 blocks of rows; `nil` above 100 classes.
   public var classwise: Interval?
+  /// As `classwise`; absent from reports of earlier versions.
+  public var brier: BrierIntervals?
   public var equalMass: Interval?
   /// Normal, of the infinitesimal jackknife; absent from reports of earlier versions.
   public var smooth: Interval?

@@ -83,6 +83,27 @@ def classwise(p, y):
     return np.mean([ece(p[:, k], (y == k).astype(float)) for k in range(p.shape[1])])
 
 
+def brier_part(part):
+    def value(p, y):
+        total = 0
+        for k in range(p.shape[1]):
+            event = (y == k).astype(float)
+            bins = places(p[:, k])
+            counts = np.bincount(bins, minlength=BINS)
+            filled = counts > 0
+            frequency = np.bincount(bins, event, BINS)[filled] / counts[filled]
+            mean = np.bincount(bins, p[:, k], BINS)[filled] / counts[filled]
+            share, f = counts[filled] / len(y), event.mean()
+            parts = {
+                "reliability": (share * (mean - frequency) ** 2).sum(), "resolution": (share * (frequency - f) ** 2).sum(),
+                "uncertainty": f * (1 - f)}
+            brier = ((p[:, k] - event) ** 2).mean()
+            parts["withinBins"] = brier - (parts["reliability"] - parts["resolution"] + parts["uncertainty"])
+            total += parts[part]
+        return total
+    return value
+
+
 def fpr(known, foreign):
     threshold = np.sort(foreign)[len(foreign) - -(-len(foreign) * 19 // 20)]
     return (known >= threshold).mean()
@@ -181,6 +202,8 @@ def main():
         expected["overlap"] = by_scipy(lambda i, y, guess: jaccard_score(y[i], guess[i], average="macro"), y, guess)
         expected["smoothDeviation"] = smooth_deviation(c, a)
         expected["classwise"] = by_scipy(lambda i, p, y: classwise(p[i], y[i]), p, y)
+        for part in ("reliability", "resolution", "uncertainty", "withinBins"):
+            expected[part] = by_scipy(lambda i, p, y, m=brier_part(part): m(p[i], y[i]), p, y)
         expected["eceDifference"] = by_scipy(
             lambda i, c, a, d, b: ece(d[i], b[i]) - ece(c[i], a[i]), c, a, d, b)
         expected["auprOut"] = of_two(lambda k, f: precision(k[0], f[0], 1), known, foreign)
