@@ -63,8 +63,9 @@ struct DefinitionsSection: Sendable {
       (
         "Other intervals",
         "Small numbers beside a value are its 95 % interval: Wilson's for shares of rows, the normal one for means of rows, the "
-          + "infinitesimal jackknife's for AUPR, the smooth error and mean IoU, and else from 1000 sets of rows drawn anew, "
-          + "centred on the value."
+          + "infinitesimal jackknife's for AUPR, the smooth error and mean IoU, from the scatter of 200 blocks of rows for the "
+          + "classwise error and the parts of the Brier score, and else from 1000 sets of rows drawn anew, moved by what their "
+          + "mean lies from the value."
       ),
       (
         "Within noise",
