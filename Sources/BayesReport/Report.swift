@@ -51,7 +51,7 @@ public struct Provenance: Sendable, Hashable, Codable {
         ("a"..."z").contains(scalar) || ("A"..."Z").contains(scalar) || ("0"..."9").contains(scalar)
           || "-_./:=,+@%".unicodeScalars.contains(scalar)
       }
-      return isPlain ? word : "'" + word.split(separator: "'", omittingEmptySubsequences: false).joined(separator: #"'\''"#) + "'"
+      return isPlain ? word : "'" + word.replacing("'", with: #"'\''"#) + "'"
     }.joined(separator: " ")
   }
 }

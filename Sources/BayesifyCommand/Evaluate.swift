@@ -109,7 +109,8 @@ struct Evaluate: AsyncParsableCommand {
   @Option(
     help: """
       End with exit code 1 where this holds of the last model named, at its deepest exit: 'ece>0.03', 'accuracy<0.9', \
-      'auroc:letters<0.95', of regressions 'crps>0.4'; of another model by its name and a slash before. May be repeated; reports are written all the same.
+      'auroc:letters<0.95', of regressions 'crps>0.4'; of another model by its name and a slash before. May be repeated; \
+      reports are written all the same.
       """,
     transform: optionValue)
   var failIf: [ReportCondition] = []
