@@ -24,19 +24,23 @@ public struct MembershipEvidence: Sendable, Equatable {
   /// Adds rows.
   ///
   /// - Parameter logProbabilities: logarithms of the predictive probabilities of classes, `[rows, classes]`.
-  /// - Throws: `EvaluationError` for a label that names no class, a number of labels that is another than that of rows, and
-  ///   a value that is not a number; nothing is added then.
+  /// - Throws: `EvaluationError` for a label that names no class, a number of labels that is another than that of rows,
+  ///   and a value that is not a number; nothing is added then.
   public mutating func update(logProbabilities: Tensor<Double>, labels: [Int]) throws(EvaluationError) {
-    guard logProbabilities.shape.rank == 2, logProbabilities.rowCount == labels.count, logProbabilities.shape[1] > 1 else {
+    guard logProbabilities.shape.rank == 2, logProbabilities.rowCount == labels.count, logProbabilities.shape[1] > 1
+    else {
       throw EvaluationError(
-        .shape, "Log-probabilities are of shape \(logProbabilities.shape) and there are \(labels.count) labels; give one a row.")
+        .shape,
+        "Log-probabilities are of shape \(logProbabilities.shape) and there are \(labels.count) labels; give one a "
+          + "row.")
     }
     let classCount = logProbabilities.shape[1]
     var (known, sure, correct): ([Double], [Double], Int) = ([], [], 0)
     for (row, label) in labels.enumerated() {
       guard (0..<classCount).contains(label) else {
         throw EvaluationError(
-          .label, row: rowCount + row, "The label \(label) of row \(rowCount + row) names none of \(classCount) classes.")
+          .label, row: rowCount + row,
+          "The label \(label) of row \(rowCount + row) names none of \(classCount) classes.")
       }
       let values = (0..<classCount).map { logProbabilities[row, $0] }
       var best = 0
@@ -127,20 +131,10 @@ public struct MembershipInference: Sendable, Hashable, Codable {
     }
     balancedAccuracy = Self.balancedAccuracy(
       members.scores(score).scores, nonMembers.scores(score).scores, key: key)
-    let own = Double(members.correctCount) / Double(members.rowCount)
-    let other = Double(nonMembers.correctCount) / Double(nonMembers.rowCount)
-    let (ownRange, otherRange) = (
-      Interval.wilson(successes: members.correctCount, of: members.rowCount),
-      Interval.wilson(successes: nonMembers.correctCount, of: nonMembers.rowCount)
-    )
-    accuracyGap = Proportion(
-      value: own - other,
-      interval: Interval(
-        low: own - other - Self.length(own - ownRange.low, otherRange.high - other),
-        high: own - other + Self.length(ownRange.high - own, other - otherRange.low)))
+    accuracyGap = try TrainTestGap(members: members, nonMembers: nonMembers).accuracy
     warnings = Self.allowedFalsePositiveRates.filter { $0 * Double(nonMembers.rowCount) < 1 }.map {
-      "\(nonMembers.rowCount) other rows are too few for a false positive rate of \(($0 * 100).significantDigits()) %, so that "
-        + "the threshold lies above all of them."
+      "\(nonMembers.rowCount) other rows are too few for a false positive rate of \(($0 * 100).significantDigits()) %, "
+        + "so that the threshold lies above all of them."
     }
     if separation.isConstant { warnings.append("All rows have one score, which tells nothing of membership.") }
   }
@@ -173,7 +167,8 @@ public struct MembershipInference: Sendable, Hashable, Codable {
     }
     let found = isStrict ? 0 : own.held.count { $0 >= threshold }
     let refused = isStrict ? other.held.count : other.held.count { $0 < threshold }
-    let (foundShare, refusedShare) = (Double(found) / Double(own.held.count), Double(refused) / Double(other.held.count))
+    let foundShare = Double(found) / Double(own.held.count)
+    let refusedShare = Double(refused) / Double(other.held.count)
     let (first, second) = (
       Interval.wilson(successes: found, of: own.held.count), Interval.wilson(successes: refused, of: other.held.count)
     )
@@ -181,9 +176,10 @@ public struct MembershipInference: Sendable, Hashable, Codable {
     return Proportion(
       value: value,
       interval: Interval(
-        low: value - length(foundShare - first.low, refusedShare - second.low) / 2,
-        high: value + length(first.high - foundShare, second.high - refusedShare) / 2))
+        low: value - hypotenuse(foundShare - first.low, refusedShare - second.low) / 2,
+        high: value + hypotenuse(first.high - foundShare, second.high - refusedShare) / 2))
   }
-
-  private static func length(_ a: Double, _ b: Double) -> Double { (a * a + b * b).squareRoot() }
 }
+
+/// How far two independent deviations lead together.
+func hypotenuse(_ a: Double, _ b: Double) -> Double { (a * a + b * b).squareRoot() }
