@@ -136,7 +136,17 @@ struct StudyRobustness: AsyncParsableCommand {
     let description = attacked[0].records.description
     let study = try study(description, dataset)
     let source = try transferSource(&attacked, study.exit, session)
-    for model in attacked.dropFirst() { try description.requireSameExits(as: model.records.description) }
+    for model in attacked.dropFirst() {
+      let other = model.records.description
+      guard other.exits.indices.contains(study.exit),
+        other.exits[study.exit].logitCount == description.exits[study.exit].logitCount
+      else {
+        throw FileError(
+          .shape, file: data,
+          "'\(model.name)' has no exit \(study.exit) of as many classes as '\(attacked[0].name)'; attack networks of "
+            + "the same classes together.")
+      }
+    }
     let results = try await study(
       attacked, transferFrom: source?.target, key: RandomKey(seed: execution.seed).child(0), width: execution.width,
       report: session.progress.report)

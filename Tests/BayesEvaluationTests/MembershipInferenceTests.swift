@@ -90,6 +90,21 @@ struct MembershipInferenceTests {
     #expect(infinite.memberLoss == nil && infinite.loss == nil && infinite.accuracy.value == 0)
   }
 
+  /// Probabilities that round to one still rank rows by their losses.
+  @Test func rowsThatAreKnownForSureAreTold() throws {
+    func evidence(_ margins: [Double]) throws -> MembershipEvidence {
+      var evidence = MembershipEvidence()
+      try evidence.update(
+        logProbabilities: Tensor(shape: [margins.count, 2], margins.flatMap { [0, -$0] }),
+        labels: margins.map { _ in 0 })
+      return evidence
+    }
+    let members = try evidence((0..<20).map { 60 + Double($0) })
+    let others = try evidence((0..<20).map { 39 + Double($0) })
+    let result = try MembershipInference(members: members, nonMembers: others, score: .loss, key: RandomKey(seed: 1))
+    #expect(result.auroc == 1 && result.operations.allSatisfy { $0.truePositiveRate.value == 1 })
+  }
+
   @Test func whatCannotBeJudgedIsRefused() throws {
     var evidence = MembershipEvidence()
     let error = #expect(throws: EvaluationError.self) {

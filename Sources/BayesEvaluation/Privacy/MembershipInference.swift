@@ -45,12 +45,9 @@ public struct MembershipEvidence: Sendable, Equatable {
       let values = (0..<classCount).map { logProbabilities[row, $0] }
       var best = 0
       for k in values.indices where values[k] > values[best] { best = k }
-      let others = values.indices.filter { $0 != best }.map { values[$0] }
-      let largest = others.max() ?? -.infinity
-      let rest =
-        largest.isFinite ? largest + Double.log(others.reduce(0) { $0 + Double.exp($1 - largest) }) : largest
-      known.append(values[label])
-      sure.append(values[best] - rest)
+      // By the others: rows that are known by more than 37 nats would all have a loss of zero by the label's own.
+      known.append(-Self.softplus(Self.logSumExp(values, but: label) - values[label]))
+      sure.append(values[best] - Self.logSumExp(values, but: best))
       if best == label { correct += 1 }
     }
     let checkedLosses = try ScoreSample.checked(known, named: "log-probability of the label", firstRow: rowCount)
@@ -61,6 +58,20 @@ public struct MembershipEvidence: Sendable, Equatable {
   }
 
   func scores(_ score: Score) -> ScoreSample { score == .loss ? losses : confidences }
+
+  /// `log Σ exp` of all values but one; not a number where one of all is none.
+  private static func logSumExp(_ values: [Double], but excluded: Int) -> Double {
+    if values.contains(where: \.isNaN) { return .nan }
+    var largest = -Double.infinity
+    for k in values.indices where k != excluded { largest = max(largest, values[k]) }
+    guard largest.isFinite else { return largest }
+    var sum = 0.0
+    for k in values.indices where k != excluded { sum += Double.exp(values[k] - largest) }
+    return largest + Double.log(sum)
+  }
+
+  /// `log(1 + exp x)`, without overflow.
+  private static func softplus(_ x: Double) -> Double { max(x, 0) + Double.log(onePlus: Double.exp(-abs(x))) }
 }
 
 /// How well members of the training set are told from other rows by what a model answers.

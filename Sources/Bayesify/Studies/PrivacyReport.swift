@@ -1,5 +1,5 @@
-public import BayesPrediction
 public import BayesEvaluation
+public import BayesPrediction
 public import BayesReport
 public import BayesTensor
 

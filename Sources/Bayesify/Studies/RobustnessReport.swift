@@ -93,7 +93,8 @@ public struct RobustnessReport: Sendable, Hashable, Codable {
       where own.allSatisfy({ $0.points[position].accuracyInterval.low > point.accuracyInterval.high }) {
         warnings.append(
           "\(model.name), \(curve.name): rows that were made to fool another network fool this one more often than "
-            + "those made on its own gradients (epsilon \(point.epsilon.significantDigits())), so these hide something.")
+            + "those made on its own gradients (epsilon \(point.epsilon.significantDigits())), so these hide something."
+        )
       }
     }
     return warnings
