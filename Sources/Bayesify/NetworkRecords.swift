@@ -20,7 +20,7 @@ public struct NetworkRecords: ExitRecordSource {
   private let targetCount: Int?
   private let width: Int
   private var stage: String
-  private let report: @Sendable (StageProgress) -> Void
+  private var report: @Sendable (StageProgress) -> Void
 
   /// Prepares a pass over a data set.
   ///
@@ -90,6 +90,17 @@ public struct NetworkRecords: ExitRecordSource {
     var records = self
     records.dataset = dataset
     records.stage = stage
+    return records
+  }
+
+  /// The same network over other labelled rows, however many, which are computed without a word of progress.
+  ///
+  /// - Precondition: rows have as many values.
+  func silently(over dataset: any Dataset) -> NetworkRecords {
+    precondition(dataset.rowShape.elementCount == self.dataset.rowShape.elementCount, "These are other rows.")
+    var records = self
+    records.dataset = dataset
+    records.report = { _ in }
     return records
   }
 

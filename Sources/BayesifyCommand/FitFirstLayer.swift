@@ -7,23 +7,23 @@ struct FitFirstLayer: AsyncParsableCommand {
     commandName: "first-layer",
     abstract: "A Gaussian over the weights of the first layer, or of one other, by variational inference.",
     discussion: """
-      All other weights stay as trained, batch normalisation in evaluation form. The distribution begins at the trained \
-      weights, with --initial-deviation, and maximises the evidence lower bound of the rows of --data: the likelihood of their \
-      labels under draws of the weights, less the divergence from --prior, summed over the weights and divided by the number of \
-      rows. A --kl-weight other than 1 tempers it, and the posterior says so. Predictions are means over --draws of the weights, \
-      the same for all rows; each draw runs what lies behind the layer.
+      All other weights stay as trained, batch normalisation in evaluation form. The distribution begins at the \
+      trained weights, with --initial-deviation, and maximises the evidence lower bound of the rows of --data: the \
+      likelihood of their labels under draws of the weights, less the divergence from --prior, summed over the weights \
+      and divided by the number of rows. A --kl-weight other than 1 tempers it, and the posterior says so. Predictions \
+      are means over --draws of the weights, the same for all rows; each draw runs what lies behind the layer.
 
-      Priors: standard (around zero), scaled (around zero, as wide as the root mean square of the trained weights), centred \
-      (around the trained weights, as MOPED). Estimators: draws (one of the weights a batch), flipout (signs for each row), \
-      local-reparametrization (dense layers alone).
+      Priors: standard (around zero), scaled (around zero, as wide as the root mean square of the trained weights), \
+      centred (around the trained weights, as MOPED). Estimators: draws (one of the weights a batch), flipout (signs \
+      for each row), local-reparametrization (dense layers alone).
 
-      With --validation each exit gets a temperature; with --patience too, training ends when those rows' loss falls no more, \
-      and the best epoch stays. Controls: --control fine-tune trains the weights of the same layer as long without any \
-      distribution; --mean-output writes the means alone as a posterior of their own; 'fit laplace' is the last layer's, and \
-      --layer takes any convolution or dense layer.
+      With --validation each exit gets a temperature; with --patience too, training ends when those rows' loss falls \
+      no more, and the best epoch stays. Controls: --control fine-tune trains the weights of the same layer as long \
+      without any distribution; --mean-output writes the means alone as a posterior of their own; 'fit laplace' is the \
+      last layer's, and --layer takes any convolution or dense layer.
 
-      Until the posterior is written, OUTPUT.part holds the training. A run that was interrupted or killed goes on from it with \
-      --resume, to the same bits as one that was not.
+      Until the posterior is written, OUTPUT.part holds the training. A run that was interrupted or killed goes on \
+      from it with --resume, to the same bits as one that was not.
 
       Example: bayesify fit first-layer model.h5 --data train.h5 --validation validation.h5 --scale 255 -o posterior.h5
       """)
@@ -399,7 +399,7 @@ private struct FirstLayerSummary: Encodable, CustomStringConvertible {
       + (epoch.divergence == 0
         ? ""
         : "ELBO \(epoch.evidenceLowerBound.significantDigits()) a row, KL \(epoch.divergence.significantDigits()), ")
-      + "data term \(epoch.dataTerm.significantDigits()) (\(dataTermAtTrainedWeights.significantDigits()) at the trained "
-      + "weights)\n"
+      + "data term \(epoch.dataTerm.significantDigits()) (\(dataTermAtTrainedWeights.significantDigits()) at the "
+      + "trained weights)\n"
   }
 }

@@ -57,6 +57,54 @@ struct MembershipInferenceTests {
     #expect(same.balancedAccuracy.interval.contains(0.5))
   }
 
+  /// The gap of losses by its definition, with the standard error of two independent means.
+  @Test func theGapOfLossesIsThatOfTwoMeans() throws {
+    func rows(_ golden: GoldenValue) -> [Double] {
+      let logs: Tensor<Double> = golden["logProbabilities"].tensor()
+      return golden["labels"]["values"].numbers.enumerated().map { -logs[$0, Int($1)] }
+    }
+    func mean(_ values: [Double]) -> Double { values.reduce(0, +) / Double(values.count) }
+    func squaredError(_ values: [Double]) -> Double {
+      let center = mean(values)
+      return values.reduce(0) { $0 + ($1 - center) * ($1 - center) } / Double(values.count * (values.count - 1))
+    }
+    let golden = try GoldenValue(contentsOf: "Robustness/membership.json")
+    let gap = try TrainTestGap(
+      members: Self.evidence(golden["members"]), nonMembers: Self.evidence(golden["others"]))
+    let (own, other) = (rows(golden["members"]), rows(golden["others"]))
+    let error = (squaredError(own) + squaredError(other)).squareRoot()
+    let loss = try #require(gap.loss)
+    // Scores are kept in single precision.
+    expectClose(loss.value, mean(other) - mean(own), tolerance: 1e-6)
+    expectClose(loss.interval?.high ?? .nan, loss.value + 1.959963984540054 * error, tolerance: 1e-6)
+    expectClose(loss.interval?.low ?? .nan, loss.value - 1.959963984540054 * error, tolerance: 1e-6)
+    expectClose(gap.memberAccuracy.value, golden["members"]["accuracy"].number, tolerance: 1e-12)
+    expectClose(gap.accuracy.value, gap.memberAccuracy.value - gap.nonMemberAccuracy.value, tolerance: 1e-12)
+    #expect(throws: EvaluationError.self) {
+      try TrainTestGap(members: MembershipEvidence(), nonMembers: MembershipEvidence())
+    }
+    // One label of probability zero makes a loss infinite, which is not hidden in a mean.
+    var certain = MembershipEvidence()
+    try certain.update(logProbabilities: Tensor(shape: [2, 2], [0, -.infinity, 0, -.infinity]), labels: [0, 1])
+    let infinite = try TrainTestGap(members: certain, nonMembers: certain)
+    #expect(infinite.memberLoss == nil && infinite.loss == nil && infinite.accuracy.value == 0)
+  }
+
+  /// Probabilities that round to one still rank rows by their losses.
+  @Test func rowsThatAreKnownForSureAreTold() throws {
+    func evidence(_ margins: [Double]) throws -> MembershipEvidence {
+      var evidence = MembershipEvidence()
+      try evidence.update(
+        logProbabilities: Tensor(shape: [margins.count, 2], margins.flatMap { [0, -$0] }),
+        labels: margins.map { _ in 0 })
+      return evidence
+    }
+    let members = try evidence((0..<20).map { 60 + Double($0) })
+    let others = try evidence((0..<20).map { 39 + Double($0) })
+    let result = try MembershipInference(members: members, nonMembers: others, score: .loss, key: RandomKey(seed: 1))
+    #expect(result.auroc == 1 && result.operations.allSatisfy { $0.truePositiveRate.value == 1 })
+  }
+
   @Test func whatCannotBeJudgedIsRefused() throws {
     var evidence = MembershipEvidence()
     let error = #expect(throws: EvaluationError.self) {

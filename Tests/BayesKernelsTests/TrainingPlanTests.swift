@@ -92,7 +92,10 @@ import _BayesTestSupport
     for window in [1, 2, 3] {
       for stride in [1, 2] {
         for dilation in stride == 1 ? [1, 2] : [1] {
-          for (channels, filters, groups) in [(1, 3, 1), (3, 4, 1), (4, 6, 2), (4, 4, 4), (3, 6, 3), (8, 16, 1)] {
+          // Those of one to three channels and eights of filters read planes and make blocks.
+          for (channels, filters, groups) in [
+            (1, 3, 1), (3, 4, 1), (4, 6, 2), (4, 4, 4), (3, 6, 3), (8, 16, 1), (1, 8, 1), (2, 24, 1), (3, 16, 1),
+          ] {
             var builder = NetworkBuilder(input: [6, 5, channels])
             builder.add(
               Convolution(

@@ -182,6 +182,7 @@ import _BayesTestSupport
 
   @Test func rearranging() throws {
     try checkLayer(Identity(dropoutRate: 0.5), inputs: [[2, 3]])
+    try checkLayer(Mask(), inputs: [[2, 3, 2]])
     for target in [[-1], [24], [4, -1], [2, 2, 6], [1, 1, 24]] {
       try checkLayer(Reshape(target: target), inputs: [[2, 3, 4]])
     }

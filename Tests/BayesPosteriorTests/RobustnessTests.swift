@@ -1,5 +1,6 @@
 import BayesKernels
 import BayesNetwork
+import BayesPrediction
 import BayesTensor
 import RealModule
 import Testing
@@ -168,7 +169,8 @@ struct RobustnessTests {
     #expect(wide.inputs == whole.inputs)
     let tail = try await attack(
       golden.rows.rows(4..<6), labels: Array(golden.labels[4...]), target: target, key: key, firstRow: 4)
-    expectClose(tail.inputs.converted(to: Double.self), whole.inputs.rows(4..<6).converted(to: Double.self), tolerance: 1e-5)
+    expectClose(
+      tail.inputs.converted(to: Double.self), whole.inputs.rows(4..<6).converted(to: Double.self), tolerance: 1e-5)
   }
 
   /// Draws of a layer's weights: none gives the network, and others come at other keys.
@@ -199,6 +201,83 @@ struct RobustnessTests {
     for row in golden.labels.indices {
       expectClose((0..<3).reduce(0) { $0 + Double.exp(first[row, $1]) }, 1, tolerance: 1e-9)
     }
+  }
+
+  /// Draws of a last layer spread the logits as the posterior says, and one that predicts by its mean draws nothing.
+  @Test(arguments: [LaplaceStructure.kronecker, .folded, .diagonal, .full])
+  func drawsOfALastLayerAreAttacked(structure: LaplaceStructure) async throws {
+    let problem = ToyProblem()
+    let head = problem.head(0)
+    var builder = NetworkBuilder(input: [problem.featureCount])
+    builder.add(Dense(units: problem.classCount))
+    let frozen = try FrozenNetwork(
+      try builder.frozen().network,
+      parameters: Parameters([
+        ParameterPath("node1/weight"): head.weight, ParameterPath("node1/bias"): head.bias,
+      ]))
+    var recipe = LastLayerLaplace(structure: structure)
+    recipe.priorPrecision = .fixed(3)
+    recipe.temperature = .fixed(1)
+    let context = ExecutionContext(backend: ReferenceBackend(), key: RandomKey(seed: 1))
+    var posterior = try await recipe.fit(training: problem.records(), validation: nil, in: context)
+    let backend = try NativeBackend()
+    let target = try AttackTarget(posterior, of: frozen, exit: 0, on: backend)
+    #expect(target.isRandom)
+    let row: Tensor<Float> = RandomKey(seed: 6).normals([1, problem.featureCount], as: Float.self)
+    let covariance = posterior.exits[0].logitCovariance(
+      features: row.converted(to: Double.self).reshaped(to: [problem.featureCount]), on: backend)
+    let trained = try await AttackTarget([frozen], exit: 0, on: backend).answers(draws: 1, key: context.key)(
+      row, width: 1)
+    let count = 800
+    var (sums, products) = ([0.0, 0.0], [0.0, 0.0, 0.0])
+    for draw in 0..<count {
+      let values = try await target.answers(draws: 1, key: RandomKey(seed: 9).child(draw))(row, width: 1)
+      let contrasts = (0..<2).map { values[0, $0] - values[0, 2] - trained[0, $0] + trained[0, 2] }
+      for k in 0..<2 { sums[k] += contrasts[k] }
+      for (index, (a, b)) in [(0, 0), (1, 1), (0, 1)].enumerated() { products[index] += contrasts[a] * contrasts[b] }
+    }
+    func expected(_ a: Int, _ b: Int) -> Double {
+      covariance[a, b] - covariance[a, 2] - covariance[b, 2] + covariance[2, 2]
+    }
+    for (index, (a, b)) in [(0, 0), (1, 1), (0, 1)].enumerated() {
+      // Within four and a half standard errors of Gaussian draws.
+      let error = ((expected(a, a) * expected(b, b) + expected(a, b) * expected(a, b)) / Double(count)).squareRoot()
+      #expect(abs(products[index] / Double(count) - expected(a, b)) < 4.5 * error)
+    }
+    for k in 0..<2 { #expect(abs(sums[k] / Double(count)) < 4.5 * (expected(k, k) / Double(count)).squareRoot()) }
+
+    posterior.predictive = .plain
+    let plain = try AttackTarget(posterior, of: frozen, exit: 0, on: backend)
+    #expect(!plain.isRandom)
+    #expect(try await plain.answers(draws: 1, key: context.key)(row, width: 1) == trained)
+  }
+
+  /// The draws of dropout that are attacked are made of the key, and their masks pass gradients on.
+  @Test func drawsOfDropoutAreAttacked() async throws {
+    var builder = NetworkBuilder(input: [6])
+    builder.add(Dense(units: 20))
+    builder.add(Activation(.tanh))
+    builder.add(Identity(dropoutRate: 0.4))
+    builder.add(Dense(units: 3))
+    let frozen = try builder.frozen()
+    let backend = try NativeBackend()
+    let key = RandomKey(seed: 12)
+    let thinned = try ThinnedNetworks(frozen)
+    let members = try (0..<4).map { try thinned.network(draw: $0, key: key) }
+    let source = RecordsDescription(
+      file: "rows", exits: [ExitDescription(name: "exit", likelihood: .categorical, logitCount: 3)])
+    let posterior = try SampledNetworkPosterior(dropoutOf: frozen, draws: 9, key: RandomKey(seed: 1), source: source)
+    let target = try AttackTarget(posterior, of: [frozen], exit: 0, draws: 4, key: key, on: backend)
+    #expect(target.isRandom && target.drawCount(of: .expectation(draws: 4)) == 4)
+    let rows: Tensor<Float> = key.child(1).normals([8, 6], as: Float.self)
+    let labels = [0, 1, 2, 0, 1, 2, 0, 1]
+    let attack = AdversarialAttack.fastGradient(radius: 0.2, loss: .expectation(draws: 4), within: -9...9)
+    let result = try await attack(rows, labels: labels, target: target, key: key)
+    let same = try await attack(
+      rows, labels: labels, target: AttackTarget(members, exit: 0, on: ReferenceBackend()), key: key)
+    expectClose(result.inputs.converted(to: Double.self), same.inputs.converted(to: Double.self), tolerance: 1e-6)
+    let before = try await target.answers(draws: 4, key: key)(rows, width: 1)
+    for (row, label) in labels.enumerated() { #expect(result.losses[row] > -before[row, label]) }
   }
 
   @Test func whatCannotBeAttackedIsSaid() async throws {

@@ -4,8 +4,10 @@ import Testing
 /// What the command says of itself.
 struct HelpTests {
   @Test(arguments: [
-    ["inspect"], ["extract"], ["heads"], ["fit"], ["fit", "laplace"], ["fit", "first-layer"], ["fit", "dropout"], ["fit", "ensemble"], ["predict"],
-    ["evaluate"], ["export"], ["report"],
+    ["inspect"], ["extract"], ["heads"], ["fit"], ["fit", "laplace"], ["fit", "first-layer"], ["fit", "dropout"],
+    ["fit", "ensemble"], ["predict"],
+    ["evaluate"], ["study"], ["study", "robustness"], ["study", "privacy"], ["study", "first-layer-optima"], ["export"],
+    ["report"],
   ])
   func helpOfEveryVerbHasAnExample(_ verb: [String]) async throws {
     let run = try await TestFolder().run(verb + ["--help"])
@@ -18,14 +20,18 @@ struct HelpTests {
   @Test func helpOfTheProgramNamesEveryVerbAndExitCode() async throws {
     let run = try await TestFolder().run(["--help"])
     #expect(run.exitCode == 0)
-    for needle in ["inspect", "extract", "heads", "fit", "predict", "evaluate", "report", "64", "65", "70", "74", "130"] {
+    for needle in [
+      "inspect", "extract", "heads", "fit", "predict", "evaluate", "study", "report", "64", "65", "70", "74", "130",
+    ] {
       #expect(run.output.contains(needle))
     }
   }
 
   @Test(arguments: [
-    [], ["inspect"], ["extract"], ["heads"], ["fit", "laplace"], ["fit", "first-layer"], ["fit", "dropout"], ["fit", "ensemble"], ["predict"],
-    ["evaluate"], ["export"], ["report"],
+    [], ["inspect"], ["extract"], ["heads"], ["fit", "laplace"], ["fit", "first-layer"], ["fit", "dropout"],
+    ["fit", "ensemble"], ["predict"],
+    ["evaluate"], ["study"], ["study", "robustness"], ["study", "privacy"], ["study", "first-layer-optima"], ["export"],
+    ["report"],
   ])
   func everyVerbTellsTheVersion(_ verb: [String]) async throws {
     let run = try await TestFolder().run(verb + ["--version"])

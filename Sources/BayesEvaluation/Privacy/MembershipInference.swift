@@ -24,29 +24,30 @@ public struct MembershipEvidence: Sendable, Equatable {
   /// Adds rows.
   ///
   /// - Parameter logProbabilities: logarithms of the predictive probabilities of classes, `[rows, classes]`.
-  /// - Throws: `EvaluationError` for a label that names no class, a number of labels that is another than that of rows, and
-  ///   a value that is not a number; nothing is added then.
+  /// - Throws: `EvaluationError` for a label that names no class, a number of labels that is another than that of rows,
+  ///   and a value that is not a number; nothing is added then.
   public mutating func update(logProbabilities: Tensor<Double>, labels: [Int]) throws(EvaluationError) {
-    guard logProbabilities.shape.rank == 2, logProbabilities.rowCount == labels.count, logProbabilities.shape[1] > 1 else {
+    guard logProbabilities.shape.rank == 2, logProbabilities.rowCount == labels.count, logProbabilities.shape[1] > 1
+    else {
       throw EvaluationError(
-        .shape, "Log-probabilities are of shape \(logProbabilities.shape) and there are \(labels.count) labels; give one a row.")
+        .shape,
+        "Log-probabilities are of shape \(logProbabilities.shape) and there are \(labels.count) labels; give one a "
+          + "row.")
     }
     let classCount = logProbabilities.shape[1]
     var (known, sure, correct): ([Double], [Double], Int) = ([], [], 0)
     for (row, label) in labels.enumerated() {
       guard (0..<classCount).contains(label) else {
         throw EvaluationError(
-          .label, row: rowCount + row, "The label \(label) of row \(rowCount + row) names none of \(classCount) classes.")
+          .label, row: rowCount + row,
+          "The label \(label) of row \(rowCount + row) names none of \(classCount) classes.")
       }
       let values = (0..<classCount).map { logProbabilities[row, $0] }
       var best = 0
       for k in values.indices where values[k] > values[best] { best = k }
-      let others = values.indices.filter { $0 != best }.map { values[$0] }
-      let largest = others.max() ?? -.infinity
-      let rest =
-        largest.isFinite ? largest + Double.log(others.reduce(0) { $0 + Double.exp($1 - largest) }) : largest
-      known.append(values[label])
-      sure.append(values[best] - rest)
+      // By the others: rows that are known by more than 37 nats would all have a loss of zero by the label's own.
+      known.append(-Self.softplus(Self.logSumExp(values, but: label) - values[label]))
+      sure.append(values[best] - Self.logSumExp(values, but: best))
       if best == label { correct += 1 }
     }
     let checkedLosses = try ScoreSample.checked(known, named: "log-probability of the label", firstRow: rowCount)
@@ -57,6 +58,20 @@ public struct MembershipEvidence: Sendable, Equatable {
   }
 
   func scores(_ score: Score) -> ScoreSample { score == .loss ? losses : confidences }
+
+  /// `log Σ exp` of all values but one; not a number where one of all is none.
+  private static func logSumExp(_ values: [Double], but excluded: Int) -> Double {
+    if values.contains(where: \.isNaN) { return .nan }
+    var largest = -Double.infinity
+    for k in values.indices where k != excluded { largest = max(largest, values[k]) }
+    guard largest.isFinite else { return largest }
+    var sum = 0.0
+    for k in values.indices where k != excluded { sum += Double.exp(values[k] - largest) }
+    return largest + Double.log(sum)
+  }
+
+  /// `log(1 + exp x)`, without overflow.
+  private static func softplus(_ x: Double) -> Double { max(x, 0) + Double.log(onePlus: Double.exp(-abs(x))) }
 }
 
 /// How well members of the training set are told from other rows by what a model answers.
@@ -127,20 +142,10 @@ public struct MembershipInference: Sendable, Hashable, Codable {
     }
     balancedAccuracy = Self.balancedAccuracy(
       members.scores(score).scores, nonMembers.scores(score).scores, key: key)
-    let own = Double(members.correctCount) / Double(members.rowCount)
-    let other = Double(nonMembers.correctCount) / Double(nonMembers.rowCount)
-    let (ownRange, otherRange) = (
-      Interval.wilson(successes: members.correctCount, of: members.rowCount),
-      Interval.wilson(successes: nonMembers.correctCount, of: nonMembers.rowCount)
-    )
-    accuracyGap = Proportion(
-      value: own - other,
-      interval: Interval(
-        low: own - other - Self.length(own - ownRange.low, otherRange.high - other),
-        high: own - other + Self.length(ownRange.high - own, other - otherRange.low)))
+    accuracyGap = try TrainTestGap(members: members, nonMembers: nonMembers).accuracy
     warnings = Self.allowedFalsePositiveRates.filter { $0 * Double(nonMembers.rowCount) < 1 }.map {
-      "\(nonMembers.rowCount) other rows are too few for a false positive rate of \(($0 * 100).significantDigits()) %, so that "
-        + "the threshold lies above all of them."
+      "\(nonMembers.rowCount) other rows are too few for a false positive rate of \(($0 * 100).significantDigits()) %, "
+        + "so that the threshold lies above all of them."
     }
     if separation.isConstant { warnings.append("All rows have one score, which tells nothing of membership.") }
   }
@@ -173,7 +178,8 @@ public struct MembershipInference: Sendable, Hashable, Codable {
     }
     let found = isStrict ? 0 : own.held.count { $0 >= threshold }
     let refused = isStrict ? other.held.count : other.held.count { $0 < threshold }
-    let (foundShare, refusedShare) = (Double(found) / Double(own.held.count), Double(refused) / Double(other.held.count))
+    let foundShare = Double(found) / Double(own.held.count)
+    let refusedShare = Double(refused) / Double(other.held.count)
     let (first, second) = (
       Interval.wilson(successes: found, of: own.held.count), Interval.wilson(successes: refused, of: other.held.count)
     )
@@ -181,9 +187,10 @@ public struct MembershipInference: Sendable, Hashable, Codable {
     return Proportion(
       value: value,
       interval: Interval(
-        low: value - length(foundShare - first.low, refusedShare - second.low) / 2,
-        high: value + length(first.high - foundShare, second.high - refusedShare) / 2))
+        low: value - hypotenuse(foundShare - first.low, refusedShare - second.low) / 2,
+        high: value + hypotenuse(first.high - foundShare, second.high - refusedShare) / 2))
   }
-
-  private static func length(_ a: Double, _ b: Double) -> Double { (a * a + b * b).squareRoot() }
 }
+
+/// How far two independent deviations lead together.
+func hypotenuse(_ a: Double, _ b: Double) -> Double { (a * a + b * b).squareRoot() }

@@ -91,12 +91,18 @@ struct ActivationKernel: Sendable, Equatable {
   }
 
   /// Whether the library has no kernel for the operation but computes it by general products of matrices.
-  var isComputedByMatrixProducts: Bool {
+  var isComputedByMatrixProducts: Bool { implementation.contains("gemm") }
+
+  /// Whether the library has nothing for the operation but its reference, which is slow.
+  var isReference: Bool { implementation.hasPrefix("ref") }
+
+  /// The kernel that was chosen, as the library calls it.
+  private var implementation: String {
     var name: UnsafePointer<CChar>?
     guard unsafe dnnl_primitive_desc_query(descriptor, dnnl_query_impl_info_str, 0, &name) == dnnl_success,
       let name = unsafe name
-    else { return false }
-    return unsafe String(cString: name).contains("gemm")
+    else { return "" }
+    return unsafe String(cString: name)
   }
 
   /// The order in which the operation gives the gradient of its weights.

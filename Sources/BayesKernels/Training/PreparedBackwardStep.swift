@@ -18,6 +18,10 @@ struct PreparedBackwardStep: Sendable {
     case weights(
       Primitive, [Operand], operation: Int, weight: MemoryDescriptor, bias: MemoryDescriptor, pixels: ArenaPixels?)
     case loop(@Sendable (AlignedBuffer, GradientSums) -> Void)
+    /// A loop that adds to the gradients of the weights of an operation.
+    case weightLoop(
+      @Sendable (AlignedBuffer, GradientSums) -> Void, operation: Int, weight: MemoryDescriptor,
+      bias: MemoryDescriptor)
   }
 
   private let work: Work
@@ -26,13 +30,17 @@ struct PreparedBackwardStep: Sendable {
   var scratchByteCount: Int {
     switch work {
     case .primitive(let primitive, _, _), .weights(let primitive, _, _, _, _, _): primitive.scratchpad.byteCount
-    case .loop: 0
+    case .loop, .weightLoop: 0
     }
   }
 
   /// The operation whose weights' gradients this gives, and in what order.
   var weightGradient: (operation: Int, weight: MemoryDescriptor, bias: MemoryDescriptor)? {
-    if case .weights(_, _, let operation, let weight, let bias, _) = work { (operation, weight, bias) } else { nil }
+    switch work {
+    case .weights(_, _, let operation, let weight, let bias, _), .weightLoop(_, let operation, let weight, let bias):
+      (operation, weight, bias)
+    case .primitive, .loop: nil
+    }
   }
 
   /// Compiles one step of a graph's way back for slices of `rowCount` rows.
@@ -76,9 +84,17 @@ struct PreparedBackwardStep: Sendable {
       let primitive = try Primitive.convolutionInputGradient(
         input: input.batched(rowCount), weight: weight.shape, groups: groups, output: output.batched(rowCount),
         orders: orders, geometry, engine)
-      let packed = try weights.packed(
-        weight, from: MemoryDescriptor(weights: weight.shape, groups: groups), to: primitive.weights,
-        for: operation.output)
+      let plain = try MemoryDescriptor(weights: weight.shape, groups: groups)
+      if primitive.isReference, let own = PlanarConvolution(
+        input: input, output: output, groups: groups, orders: orders, geometry, rowCount: rowCount)
+      {
+        let packed = try weights.packed(weight, from: plain, to: plain, for: operation.output)
+        work = .loop { arena, _ in
+          own.inputGradient(packed.buffer, in: arena, cotangent: sources[0], target: targets[0])
+        }
+        return
+      }
+      let packed = try weights.packed(weight, from: plain, to: primitive.weights, for: operation.output)
       work = .primitive(
         primitive,
         try imageGradients(), constants: [(Argument.weights, packed)])
@@ -86,6 +102,19 @@ struct PreparedBackwardStep: Sendable {
       let primitive = try Primitive.convolutionWeightGradient(
         input: input.batched(rowCount), weight: weight.shape, groups: groups, output: output.batched(rowCount),
         orders: orders, geometry, engine)
+      if primitive.isReference, let own = PlanarConvolution(
+        input: input, output: output, groups: groups, orders: orders, geometry, rowCount: rowCount)
+      {
+        let layout = ChannelLayout(output, orders.output, rowCount: rowCount)
+        work = .weightLoop(
+          { arena, sums in
+            guard let term = sums.begin(index) else { return }
+            own.addWeightGradient(to: term.weight, in: arena, source: sources[1], cotangent: sources[0])
+            unsafe sums.add(pixels: arena.floats(at: sources[0]), layout, of: index)
+          }, operation: index, weight: try MemoryDescriptor(weights: weight.shape, groups: groups),
+          bias: try MemoryDescriptor(vector: weight.shape[3]))
+        return
+      }
       work = .weights(
         primitive,
         [
@@ -308,7 +337,7 @@ struct PreparedBackwardStep: Sendable {
       return memories
     }
     switch work {
-    case .loop(let body): return .loop(body)
+    case .loop(let body), .weightLoop(let body, _, _, _): return .loop(body)
     case .primitive(let primitive, let operands, let constants):
       return .primitive(primitive, BoundArguments(try memories(primitive, operands) + constants))
     case .weights(let primitive, let operands, let operation, let weightOrder, let biasOrder, let pixels):

@@ -3,7 +3,7 @@ public import BayesTensor
 /// Every element times a constant of its own: dropout with the elements that it drops chosen.
 ///
 /// - Shapes: unchanged; factors in the shape of a row.
-public struct Mask: Layer, Hashable {
+public struct Mask: DifferentiableLayer, Hashable {
   public static let kind = "Mask"
 
   public init() {}
@@ -31,5 +31,17 @@ public struct Mask: Layer, Hashable {
       }
     }
     return output
+  }
+
+  /// The cotangent times the same factors, which are never trained.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public func pullback<Scalar: TensorScalar>(
+    of cotangent: Tensor<Scalar>, inputs: [Tensor<Scalar>], parameters: [Tensor<Scalar>],
+    output: Tensor<Scalar>, request: GradientRequest, on backend: any Backend
+  ) -> LayerGradients<Scalar> {
+    LayerGradients(
+      inputs: [request.inputs[0] ? forward([cotangent], parameters: parameters, on: backend) : nil],
+      parameters: [nil])
   }
 }

@@ -4,9 +4,9 @@ import Synchronization
 
 /// An untargeted attack: small changes of rows that raise the loss of their labels.
 ///
-/// The loss is `−log (1/S) Σₛ pₛ(y)`, computed as `−(logsumexpₛ log pₛ(y) − log S)`. Each draw's derivative is divided by
-/// its own size `1 − pₛ(y)` before it goes back through the network in single precision, and the sizes are put together as
-/// logarithms, so that neither sureness nor its opposite makes it vanish.
+/// The loss is `−log (1/S) Σₛ pₛ(y)`, computed as `−(logsumexpₛ log pₛ(y) − log S)`. Each draw's derivative is divided
+/// by its own size `1 − pₛ(y)` before it goes back through the network in single precision, and the sizes are put
+/// together as logarithms, so that neither sureness nor its opposite makes it vanish.
 ///
 /// - Source: Goodfellow et al. 2015, arXiv:1412.6572; Madry et al. 2018, arXiv:1706.06083; Athalye et al. 2018,
 ///   arXiv:1802.00420.
@@ -25,8 +25,8 @@ public struct AdversarialAttack: Sendable, Hashable {
     case singleDraw
     /// That of the mean over fresh draws at every step.
     case expectation(draws: Int)
-    /// The same from the mean of single-precision probabilities: a trap, since these round to 0 and 1, kept to show what
-    /// it hides.
+    /// The same from the mean of single-precision probabilities: a trap, since these round to 0 and 1, kept to show
+    /// what it hides.
     case averagedProbability(draws: Int)
 
     var drawCount: Int {
@@ -86,19 +86,25 @@ public struct AdversarialAttack: Sendable, Hashable {
 
     /// What the user should know.
     public var warnings: [String] {
-      var warnings: [String] = []
-      if underflowedRows > 0 {
-        warnings.append(
-          "The attack's loss underflowed on \(underflowedRows) of \(losses.count) rows, so what looks like robustness is "
-            + "rounding; use the loss in log space.")
-      }
-      if rowsWithoutGradient > 0 {
-        warnings.append(
-          "\(rowsWithoutGradient) of \(losses.count) rows have no gradient with respect to the input, so the attack could "
-            + "not move them; their answers being kept is no sign of robustness.")
-      }
-      return warnings
+      AdversarialAttack.warnings(
+        underflowed: underflowedRows, withoutGradient: rowsWithoutGradient, rowCount: losses.count)
     }
+  }
+
+  /// What the user should know of attacks on so many rows, in sentences.
+  public static func warnings(underflowed: Int, withoutGradient: Int, rowCount: Int) -> [String] {
+    var warnings: [String] = []
+    if underflowed > 0 {
+      warnings.append(
+        "The attack's loss underflowed on \(underflowed) of \(rowCount) rows, so what looks like robustness is "
+          + "rounding; use the loss in log space.")
+    }
+    if withoutGradient > 0 {
+      warnings.append(
+        "\(withoutGradient) of \(rowCount) rows have no gradient with respect to the input, so the attack could "
+          + "not move them; their answers being kept is no sign of robustness.")
+    }
+    return warnings
   }
 
   /// Changes rows so that the loss of their labels rises.
@@ -121,8 +127,8 @@ public struct AdversarialAttack: Sendable, Hashable {
     if let position = inputs.elements.firstIndex(where: { !range.contains($0) }) {
       throw NumericalError(
         .outOfRange,
-        "Row \(firstRow + position / max(1, inputs.shape.row.elementCount)) has a value of \(inputs[position]), outside of "
-          + "\(range.lowerBound)...\(range.upperBound); give the range of stored values.")
+        "Row \(firstRow + position / max(1, inputs.shape.row.elementCount)) has a value of \(inputs[position]), "
+          + "outside of \(range.lowerBound)...\(range.upperBound); give the range of stored values.")
     }
     let rowCount = labels.count
     var best = inputs
@@ -255,7 +261,9 @@ public struct AdversarialAttack: Sendable, Hashable {
       let largest = weights.max() ?? 0
       for (gradient, weight) in zip(gradients, weights) {
         let factor = largest == -.infinity ? 0 : Double.exp(weight - largest)
-        for position in row * size..<(row + 1) * size { slope.gradient[position] += factor * Double(gradient[position]) }
+        for position in row * size..<(row + 1) * size {
+          slope.gradient[position] += factor * Double(gradient[position])
+        }
       }
     }
     return slope

@@ -1,7 +1,9 @@
 public import BayesNetwork
+import BayesPrediction
 public import BayesTensor
 
-/// A network, or a distribution over networks, that gives what attacks need: logits and gradients with respect to inputs.
+/// A network, or a distribution over networks, that gives what attacks need: logits and gradients with respect to
+/// inputs.
 ///
 /// Draws of one layer's weights share one training plan, so that fresh draws at every step compile nothing.
 public struct AttackTarget: Sendable {
@@ -11,9 +13,35 @@ public struct AttackTarget: Sendable {
     let plan: any TrainingPlan
   }
 
+  /// Which weights are others than those of the members.
+  private enum Weights: Sendable {
+    /// None.
+    case trained
+    /// Those of one layer, drawn or put in place.
+    case layer(FirstLayerPosterior)
+    /// Those of an exit's linear head, drawn; its index, the weight and the bias where there is one.
+    case head(LastLayerLaplacePosterior.Exit, index: Int, [(path: ParameterPath, shape: Shape)])
+
+    /// Whether every draw has its own.
+    var areDrawn: Bool {
+      switch self {
+      case .trained: false
+      case .layer(let posterior): posterior.form == .variational
+      case .head: true
+      }
+    }
+
+    var paths: Set<ParameterPath> {
+      switch self {
+      case .trained: []
+      case .layer(let posterior): Set(posterior.weights.map(\.path))
+      case .head(_, _, let specs): Set(specs.map(\.path))
+      }
+    }
+  }
+
   private let members: [Member]
-  /// The distribution of one layer's weights; `nil` where nothing is drawn.
-  private let posterior: FirstLayerPosterior?
+  private let weights: Weights
   private let exit: Int
   private let temperature: Double
   private let preprocessing: Preprocessing
@@ -22,7 +50,7 @@ public struct AttackTarget: Sendable {
   private let factors: [Float]
 
   /// Whether draws differ.
-  public var isRandom: Bool { posterior?.form == .variational || members.count > 1 }
+  public var isRandom: Bool { weights.areDrawn || members.count > 1 }
   /// The shape of a row.
   public var inputShape: Shape { members[0].frozen.network.inputShape }
   /// The number of classes of the exit.
@@ -44,7 +72,7 @@ public struct AttackTarget: Sendable {
     on backend: any NetworkBackend
   ) throws {
     try self.init(
-      networks, drawing: nil, of: [], exit: exit, temperature: temperature, preprocessing: preprocessing, on: backend)
+      networks, with: .trained, exit: exit, temperature: temperature, preprocessing: preprocessing, on: backend)
   }
 
   /// Makes a target of a network with a distribution over one layer's weights, or with other weights in it.
@@ -57,13 +85,69 @@ public struct AttackTarget: Sendable {
     // Refuses weights that are not the network's.
     _ = try LayerDraws(posterior, of: frozen)
     try self.init(
-      [frozen], drawing: posterior, of: Set(posterior.weights.map(\.path)), exit: exit, temperature: temperature,
-      preprocessing: preprocessing, on: backend)
+      [frozen], with: .layer(posterior), exit: exit, temperature: temperature, preprocessing: preprocessing,
+      on: backend)
+  }
+
+  /// Makes a target of a posterior whose draws are networks.
+  ///
+  /// - Parameters:
+  ///   - networks: the checkpoints' networks: of an ensemble all, else one.
+  ///   - draws: of dropout, which are made once and then attacked as an ensemble; not those of the predictions.
+  ///   - key: of these draws.
+  /// - Throws: also `NetworkError` where the network is not that of the posterior.
+  /// - Precondition: there is a draw at least.
+  public init(
+    _ posterior: SampledNetworkPosterior, of networks: [FrozenNetwork], exit: Int, draws: Int, key: RandomKey,
+    preprocessing: Preprocessing = .identity, on backend: any NetworkBackend
+  ) throws {
+    precondition(draws > 0, "There is a draw at least; got \(draws).")
+    let temperature = posterior.exits[exit].temperature
+    switch posterior.kind {
+    case .ensemble:
+      try self.init(networks, exit: exit, temperature: temperature, preprocessing: preprocessing, on: backend)
+    case .dropout:
+      let thinned = try ThinnedNetworks(networks[0])
+      try self.init(
+        (0..<draws).map { try thinned.network(draw: $0, key: key) }, exit: exit, temperature: temperature,
+        preprocessing: preprocessing, on: backend)
+    case .firstLayer(_, _, let layer):
+      try self.init(
+        layer, of: networks[0], exit: exit, temperature: temperature, preprocessing: preprocessing, on: backend)
+    }
+  }
+
+  /// Makes a target of a network with a distribution over the weights of an exit's linear head.
+  ///
+  /// Draws are those of the weights, whatever closed form or draws of logits the posterior predicts by; of one that
+  /// predicts by its mean there is nothing to draw.
+  ///
+  /// - Throws: also `NetworkError` for a posterior that predicts by means over exits, and where the network has no such
+  ///   head.
+  public init(
+    _ posterior: LastLayerLaplacePosterior, of frozen: FrozenNetwork, exit: Int,
+    preprocessing: Preprocessing = .identity, on backend: any NetworkBackend
+  ) throws {
+    guard !posterior.isEnsemble else {
+      throw NetworkError("Its predictions are means over exits, whose gradients are not followed.")
+    }
+    let own = posterior.exits[exit]
+    let network = frozen.network
+    guard let head = own.description.head, let node = network.head(of: network.exits[exit]) else {
+      throw NetworkError("Exit \(exit) has no linear head.")
+    }
+    let specs = network.parameterSpecs(of: node)
+    guard specs[0].shape.elementCount == head.weight.count, (specs.count > 1) == head.hasBias else {
+      throw NetworkError("The head of exit \(exit) is another than that of the posterior.")
+    }
+    try self.init(
+      [frozen], with: posterior.predictive == .plain ? .trained : .head(own, index: exit, specs), exit: exit,
+      temperature: own.temperature, preprocessing: preprocessing, on: backend)
   }
 
   private init(
-    _ networks: [FrozenNetwork], drawing posterior: FirstLayerPosterior?, of paths: Set<ParameterPath>, exit: Int,
-    temperature: Double, preprocessing: Preprocessing, on backend: any NetworkBackend
+    _ networks: [FrozenNetwork], with weights: Weights, exit: Int, temperature: Double, preprocessing: Preprocessing,
+    on backend: any NetworkBackend
   ) throws {
     precondition(!networks.isEmpty && temperature > 0, "A target has a network and a positive temperature.")
     let first = networks[0].network
@@ -83,11 +167,11 @@ public struct AttackTarget: Sendable {
       Member(
         frozen: frozen,
         plan: try backend.prepareTraining(
-          frozen, preprocessing: preprocessing, inputs: [0], outputs: [frozen.network.exits[exit].logits], of: paths,
-          includingInputs: true))
+          frozen, preprocessing: preprocessing, inputs: [0], outputs: [frozen.network.exits[exit].logits],
+          of: weights.paths, includingInputs: true))
     }
     factors = try InputMap(preprocessing, for: first.inputShape).factors
-    self.posterior = posterior
+    self.weights = weights
     self.exit = exit
     self.temperature = temperature
     self.preprocessing = preprocessing
@@ -151,8 +235,7 @@ public struct AttackTarget: Sendable {
   /// - Parameter draws: how many, where there is a distribution.
   /// - Cost: holds all drawn networks.
   public func answers(draws: Int, key: RandomKey) throws -> Answers {
-    let isDrawn = posterior?.form == .variational
-    let count = isDrawn ? draws : members.count
+    let count = weights.areDrawn ? draws : members.count
     let networks = try (0..<count).map { draw in
       let (member, parameters) = drawn(draw, key)
       let frozen = try FrozenNetwork(
@@ -166,20 +249,36 @@ public struct AttackTarget: Sendable {
   /// How many draws an expectation takes: all of an ensemble, one where nothing is drawn.
   func drawCount(of loss: AdversarialAttack.Loss) -> Int {
     if loss == .singleDraw { return 1 }
-    return posterior?.form == .variational ? loss.drawCount : members.count
+    return weights.areDrawn ? loss.drawCount : members.count
   }
 
   private func drawn(_ draw: Int, _ key: RandomKey) -> (member: Member, parameters: Parameters) {
-    guard let posterior else { return (members[draw % members.count], Parameters()) }
-    let key = key.child(draw)
     var parameters = Parameters()
-    for (index, weights) in posterior.weights.enumerated() {
-      var values = weights.means
-      if posterior.form == .variational {
-        let noise: Tensor<Double> = key.child(index).normals(values.shape)
-        for position in 0..<values.count { values[position] += weights.deviations[position] * noise[position] }
+    switch weights {
+    case .trained: return (members[draw % members.count], parameters)
+    case .layer(let posterior):
+      let key = key.child(draw)
+      for (index, weights) in posterior.weights.enumerated() {
+        var values = weights.means
+        if posterior.form == .variational {
+          let noise: Tensor<Double> = key.child(index).normals(values.shape)
+          for position in 0..<values.count { values[position] += weights.deviations[position] * noise[position] }
+        }
+        parameters[weights.path] = values.converted(to: Float.self)
       }
-      parameters[weights.path] = values.converted(to: Float.self)
+    case .head(let exit, let index, let specs):
+      // Of the features' weights first, the bias in the last row.
+      var values = exit.curvature.value.weightDraw(
+        key: key.child(index).child(draw), priorPrecision: exit.priorPrecision, on: backend
+      ).elements
+      let trained = specs.flatMap { members[0].frozen.parameters[$0.path]?.elements ?? [] }
+      for (position, weight) in trained.enumerated() { values[position] += Double(weight) }
+      var first = 0
+      for spec in specs {
+        let end = first + spec.shape.elementCount
+        parameters[spec.path] = Tensor(shape: spec.shape, values[first..<end].map { Float($0) })
+        first = end
+      }
     }
     return (members[0], parameters)
   }
