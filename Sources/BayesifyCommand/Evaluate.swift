@@ -302,7 +302,7 @@ struct Evaluate: AsyncParsableCommand {
     try AtomicFile.write(outputs, replacing: execution.force)
     let notes = ignored.sorted { $0.key < $1.key }.map { "ignored \($0.key) labels: \($0.value)" }
     let tables = [summary(report), setsSummary(report)].compactMap { $0 }
-    let parts = [tables + notes, [report.verdict], report.trustSummary, report.shiftSummary]
+    let parts = tables.map { [$0] } + [notes, [report.verdict], report.trustSummary, report.shiftSummary]
     try printAnswer(parts.filter { !$0.isEmpty }.map { $0.joined(separator: "\n") }.joined(separator: "\n\n"))
     // Predictions without a model are the only ones.
     let subject = lineup.names.last ?? report.models[0].name
