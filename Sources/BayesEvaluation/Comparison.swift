@@ -10,8 +10,8 @@ public struct Difference: Sendable, Hashable, Codable {
     self.interval = interval
   }
 
-  /// Whether no difference at all is among the plausible values.
-  public var isWithinNoise: Bool { interval?.contains(0) ?? (value == 0) }
+  /// Whether no difference at all is among the plausible values; without an interval nothing is known but of infinite ones.
+  public var isWithinNoise: Bool { interval?.contains(0) ?? value.isFinite }
 }
 
 /// The differences in AUROC on one foreign set.
@@ -91,7 +91,8 @@ extension Comparison {
         OODComparison(
           name: set.name,
           auroc: set.scores.reduce(into: [:]) { differences, entry in
-            guard let otherScore = otherSet.scores[entry.key] else { return }
+            // A score that ranks no row is no detector to compare with.
+            guard let otherScore = otherSet.scores[entry.key], entry.value.isConstant == otherScore.isConstant else { return }
             let unpaired = entry.value.aurocDifference(from: otherScore)
             guard let own = exit.samples(entry.key, ofSet: set.name),
               let theirs = other.samples(entry.key, ofSet: set.name),

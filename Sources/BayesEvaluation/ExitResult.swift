@@ -125,6 +125,14 @@ public struct ExitIntervals: Sendable, Hashable, Codable {
   }
 }
 
+extension ExitResult {
+  /// The name among `settings` that says of a calibrator that it was left out, since it would have done harm.
+  public static let leftAsItIs = "leftAsItIs"
+
+  /// Whether a calibrator was to change the predictions and was left out.
+  public var isLeftAsItIs: Bool { settings[Self.leftAsItIs] != nil }
+}
+
 /// All numbers of one exit of one model: plain data for reports.
 ///
 /// Proportions are fractions; entropies and NLL are in nats.

@@ -99,6 +99,13 @@ public struct RecordsDescription: Sendable, Equatable {
       let index = labels.firstIndex(where: { !(0..<classCount).contains($0) && $0 != ignoredLabel })
     else { return }
     let label = labels[index]
+    if label == classCount {
+      throw FileError(
+        .value, file: labelsFile ?? file, object: "labels",
+        place(index)
+          + " has label \(label), but the network knows classes 0 to \(classCount - 1). If labels are counted from 1, take one "
+          + "from each; if \(label) means no class, pass over it with --ignore-label \(label).")
+    }
     throw FileError(
       .value, file: labelsFile ?? file, object: "labels",
       place(index)

@@ -237,6 +237,13 @@ extension ArrayArchive {
     description.positions = try positions()
     description.ignoredLabel = try ignoredLabel()
     if case .texts(let names)? = try attribute("classNames") { description.classNames = names }
+    if let count = exits.map(\.classCount).max(), !description.isRegression, !description.classNames.isEmpty,
+      description.classNames.count != count
+    {
+      throw FileError(
+        .value, file: file, object: "classNames",
+        "There are \(description.classNames.count) names for \(count) classes; give one a class, or none.")
+    }
     return description
   }
 
@@ -286,7 +293,8 @@ public struct ArchivedExitRecords: ExitRecordSource {
   /// Whether rows have a noise of their own.
   public let hasNoise: Bool
   private let archive: any ArrayArchive
-  private let rows: Range<Int>
+  /// The rows of the file that are used.
+  public let rows: Range<Int>
   private let inputRows: Range<Int>
 
   /// Opens the records of an archive.

@@ -65,7 +65,9 @@ struct DefinitionsSection: Sendable {
         "Small numbers beside a value are its 95 % interval: Wilson's for shares of rows, the normal one for means of rows, the "
           + "infinitesimal jackknife's for AUPR, the smooth error and mean IoU, from the scatter of 200 blocks of rows for the "
           + "classwise error and the parts of the Brier score, and else from 1000 sets of rows drawn anew, moved by what their "
-          + "mean lies from the value."
+          + "mean lies from the value. Calibration errors and the Brier score's reliability are sums of what is never below zero: "
+          + "of an honest model they lie above zero too, the more the fewer rows a bin has, and their intervals do not take "
+          + "that off."
       ),
       (
         "Within noise",

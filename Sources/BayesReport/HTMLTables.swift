@@ -87,7 +87,9 @@ struct GainsTable: Sendable {
   }
 
   private func settings(_ exit: ExitResult) -> Markup {
-    Markup(
+    // What was fitted and left out again did not make the numbers beside it.
+    if exit.isLeftAsItIs { return "<span>left as it is</span>" }
+    return Markup(
       exit.settings.sorted { $0.key < $1.key }.map {
         "<span>\(SeparationReading.words($0.key)) \(Self.spelling($0.value))</span>"
       })

@@ -98,8 +98,9 @@ struct AccuracyReading: Sendable {
 struct SeparationReading: Sendable {
   /// The best of a model's scores on a set.
   struct Best: Sendable {
-    var score: String
+    var name: String
     var result: ScoreResult
+    var score: String { SeparationReading.words(name) }
     var auroc: Double { result.auroc }
   }
 
@@ -109,6 +110,8 @@ struct SeparationReading: Sendable {
   var scores: [String: ScoreResult]
   /// The baseline's; `nil` for the baseline itself.
   var baseline: [String: ScoreResult]?
+  /// The differences from the baseline's that were measured on the same rows, by name of the score.
+  var differences: [String: Difference] = [:]
 
   /// One sentence or two.
   var sentence: String {
@@ -131,7 +134,7 @@ struct SeparationReading: Sendable {
         sentence = sentence.replacing(auroc, with: ours)
         let verdict = best.auroc > other.auroc ? "more" : "less"
         sentence += ", \(verdict) than the baseline's best (\(other.score), \(theirs))"
-        if best.result.aurocDifference(from: other.result).isWithinNoise {
+        if Self.difference(best, other, differences).isWithinNoise {
           sentence += ", a difference within noise"
         }
       }
@@ -149,7 +152,13 @@ struct SeparationReading: Sendable {
   static func best(of scores: [String: ScoreResult]) -> Best? {
     scores.filter { !$0.value.isConstant }
       .sorted { ($0.value.auroc, $1.key) > ($1.value.auroc, $0.key) }.first
-      .map { Best(score: words($0.key), result: $0.value) }
+      .map { Best(name: $0.key, result: $0.value) }
+  }
+
+  /// How much more the first tells apart: of one score on the same rows, of two as if rows were others, which is wider.
+  static func difference(_ best: Best, _ other: Best, _ differences: [String: Difference]) -> Difference {
+    let paired = best.name == other.name ? differences[best.name] : nil
+    return paired ?? best.result.aurocDifference(from: other.result)
   }
 
   /// Below one half by more than chance.
@@ -163,6 +172,13 @@ struct SeparationReading: Sendable {
     name.reduce(into: "") { text, character in
       text += character.isUppercase ? " " + character.lowercased() : String(character)
     }
+  }
+}
+
+extension ModelResult {
+  /// Whether it is neither a network as it was trained nor that with outputs that were only recalibrated.
+  fileprivate var isPosterior: Bool {
+    ![ModelKind.map, .predictions, .temperature].contains(kind) && CalibrationMethod(rawValue: kind.name) == nil
   }
 }
 
@@ -206,7 +222,8 @@ extension Report {
       sentences.append(
         SeparationReading(
           set: set.name, model: model.name, scores: set.scores,
-          baseline: before.ood.first { $0.name == set.name }?.scores
+          baseline: before.ood.first { $0.name == set.name }?.scores,
+          differences: differences(of: model.name, index, on: set.name)
         ).sentence)
     }
     if let sentence = exitsSentence(of: model, baseline: baseline) { sentences.append(sentence) }
@@ -225,8 +242,9 @@ extension Report {
         + "\(Figures.percent(exit.ece.value)) and its negative log-likelihood "
         + "\(Figures.number(exit.nll, decimals: 3)) nats."
     ]
+    // Calibrators that were left out are the baseline under another name.
     let others = models.dropFirst().compactMap { model in
-      model.exits.first { $0.index == index }.map { (model: model, nll: $0.nll) }
+      model.exits.first { $0.index == index && !$0.isLeftAsItIs }.map { (model: model, nll: $0.nll, ece: $0.ece.value) }
     }
     guard let best = others.min(by: { $0.nll < $1.nll })?.model else {
       sentences += exit.ood.map {
@@ -250,6 +268,12 @@ extension Report {
     let changes = readings(of: best)
     sentences += [changes[0], changes[2]]
     if let sentence = setsSentence(of: best, exit: exit) { sentences.append(sentence) }
+    // What the user has named is spoken of, whichever is the best.
+    for other in others where other.model.isPosterior && other.model.name != best.name {
+      sentences.append(
+        "\(other.model.name) has a negative log-likelihood of \(Figures.number(other.nll, decimals: 3)) and an ECE of "
+          + "\(Figures.percent(other.ece)).")
+    }
     return sentences.joined(separator: " ")
   }
 
@@ -263,7 +287,7 @@ extension Report {
         let other = before.ood.first(where: { $0.name == set.name }),
         let theirs = SeparationReading.best(of: other.scores)
       else { continue }
-      let difference = ours.result.aurocDifference(from: theirs.result)
+      let difference = SeparationReading.difference(ours, theirs, differences(of: model.name, exit.index, on: set.name))
       aurocs.append(ours.auroc)
       if difference.isWithinNoise { alike += 1 } else if difference.value > 0 { more += 1 } else { less += 1 }
     }
@@ -288,6 +312,12 @@ extension Report {
   /// The comparison of two models at an exit.
   func comparison(of model: String, against reference: String, exit: Int) -> Comparison? {
     comparisons.first { $0.model == model && $0.reference == reference && $0.exit == exit }
+  }
+
+  /// The paired differences of a model's scores from the baseline's on a foreign set.
+  private func differences(of model: String, _ exit: Int, on set: String) -> [String: Difference] {
+    let comparison = models.first.flatMap { self.comparison(of: model, against: $0.name, exit: exit) }
+    return comparison?.ood.first { $0.name == set }?.auroc ?? [:]
   }
 
   /// At how many exits the calibration error fell, where there are several.

@@ -15,6 +15,11 @@ extension Report {
 }
 
 extension JSONRenderer {
+  /// Whether data are JSON at all.
+  private static func isJSON(_ data: Data) -> Bool {
+    do { return try JSONSerialization.jsonObject(with: data) is [String: Any] } catch { return false }
+  }
+
   private struct SchemaVersion: Decodable {
     var schema: Int
   }
@@ -37,6 +42,11 @@ extension JSONRenderer {
       return try decoder.decode(type, from: json)
     } catch let error as FileError {
       throw error
+    } catch DecodingError.dataCorrupted(let context) where context.codingPath.isEmpty && isJSON(json) {
+      // Numbers that do not fit their fields come without a place.
+      throw FileError(
+        .value, file: file,
+        "A number is not of its field's kind, such as a count that is not whole or too large; write it as this program does.")
     } catch let error as DecodingError {
       throw FileError(error, file: file)
     } catch {
@@ -118,7 +128,14 @@ private struct ReportCheck {
         try ranges.require(
           names.contains(name), "comparisons[\(position)]", "There is no model named '\(name)'.")
       }
+      try ranges.require(
+        report.models.contains { $0.name == comparison.model && $0.exits.contains { $0.index == comparison.exit } },
+        "comparisons[\(position)].exit", "'\(comparison.model)' has no exit \(comparison.exit).")
     }
+    let classCount = report.models[0].exits[0].classes.count
+    try ranges.require(
+      report.classNames.isEmpty || report.classNames.count == classCount, "classNames",
+      "There are \(report.classNames.count) names for \(classCount) classes.")
     try check(report.shift)
   }
 
@@ -133,7 +150,10 @@ private struct ReportCheck {
   }
 
   private func check(_ exit: ExitResult, at path: String) throws(FileError) {
-    try ranges.require(exit.index >= 0, "\(path).index", "An exit's index is not negative; got \(exit.index).")
+    try ranges.require(
+      (0...1_000_000).contains(exit.index), "\(path).index", "An exit's index is a number from 0; got \(exit.index).")
+    try ranges.require(
+      exit.rowCount > 0 && !exit.confidenceHistogram.isEmpty, path, "An exit is of one row at least, and has its histogram.")
     try ranges.requireProportion(exit.accuracy, "\(path).accuracy")
     try ranges.requireProportion(exit.ece.value, "\(path).ece.value")
     try ranges.requireNotNegative(exit.nll, "\(path).nll")
@@ -157,8 +177,17 @@ private struct ReportCheck {
     try ranges.requireCounts(exit.confidenceHistogram, "\(path).confidenceHistogram")
     for counts in exit.classes {
       try ranges.requireCounts([counts.rows, counts.correct, counts.predicted], "\(path).classes")
+      try ranges.require(
+        counts.correct <= min(counts.rows, counts.predicted), "\(path).classes",
+        "Of a class's rows some are right; got \(counts.correct) of \(counts.rows).")
     }
     if let details = exit.details { try check(details, at: "\(path).details") }
+    for confusion in exit.details?.confusions ?? [] {
+      for index in [confusion.label, confusion.predicted] {
+        try ranges.require(
+          exit.classes.indices.contains(index), "\(path).details.confusions", "There is no class \(index).")
+      }
+    }
     for detector in exit.detectors ?? [] {
       for (name, score) in detector.sets {
         try check(score, at: "\(path).detectors.\(detector.name).\(name)")

@@ -113,6 +113,7 @@ extension ChosenCalibration {
   /// What was chosen and the negative log-likelihood of fitted and of held-out rows, by name.
   fileprivate var reportedSettings: [String: Double] {
     var settings = settings
+    if isHarmful || isUnchecked || summary?.isIdentity == true { settings[ExitResult.leftAsItIs] = 1 }
     if let summary { settings["fittedLoss"] = summary.nllAfter }
     if let heldOut { settings["heldOutLoss"] = heldOut.nll }
     return settings
@@ -139,6 +140,12 @@ extension CalibrationMethod {
       warnings.append(
         "The search of \(title) for '\(name)' did not end at \(places(endless) { _ in "" }); it has no end where "
           + "validation rows are told apart without an error.")
+    }
+    let unchecked = chosen.indices.filter { chosen[$0].isUnchecked && !left.contains($0) }
+    if !unchecked.isEmpty {
+      warnings.append(
+        "\(beginning) leaves '\(name)' as it is, since there are too few validation rows to hold any out, at "
+          + "\(places(unchecked) { _ in "" }); give some hundreds.")
     }
     let harmful = chosen.indices.filter { chosen[$0].isHarmful && !left.contains($0) }
     if !harmful.isEmpty {

@@ -177,6 +177,11 @@ struct Evaluate: AsyncParsableCommand {
         $0, labels: validationLabels, labelColumn: column, rows: validationRows?.range, likelihood: likelihood)
     }
     var warnings = try recurrences(test, held, session)
+    if let trust, let policy, rows == nil, try trust.validation.digest == session.digest(of: data) {
+      warnings.append(
+        "The policy \(policy) was tuned on rows of \(data), all of which it is measured on; what is said of it flatters. Use "
+          + "rows that tuned nothing.")
+    }
 
     let reading = options.checkpoint.reading
     var lineup = try Lineup(
@@ -435,6 +440,9 @@ struct Evaluate: AsyncParsableCommand {
               + "label out of the test data.")
         }
         warnings += posterior.warnings.map { "\(entry.name): \($0)" }
+        if rows == nil, let warning = try session.warningOfReuse(by: posterior, file, of: data) {
+          warnings.append(warning)
+        }
         contestants.append(
           Contestant(
             predictor: try session.predictor(model, for: source.description, checkpoint: group.network),
@@ -532,6 +540,8 @@ struct Evaluate: AsyncParsableCommand {
     var data = [("test", self.data)]
     if held != nil, let validation { data.append(("validation", validation)) }
     data += ood.map { ($0.name, $0.data) }
+    if let reference { data.append(("training", reference)) }
+    if let names = options.classNames { data.append(("class names", names)) }
     for (role, specification) in data {
       inputs.append(
         InputDigest(role: role, file: specification, digest: try session.digest(of: specification)))

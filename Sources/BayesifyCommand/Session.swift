@@ -108,10 +108,31 @@ struct Session {
     try FileDigest.sha256(ofData: DatasetOptions.parse(specification).file)
   }
 
+  /// Warns of data whose rows a posterior was fitted to or tuned on, where all of them are used again.
+  func warningOfReuse(
+    by posterior: FittedPosterior, _ file: String, of specification: String
+  ) throws -> String? {
+    let digest = try digest(of: specification)
+    let uses = [
+      ("fitted to", posterior.source.dataDigest),
+      ("tuned on", try HDF5Archive(file).optionalText("validationDigest")),
+    ]
+    guard let use = uses.first(where: { $0.1 == digest })?.0 else { return nil }
+    return "\(file) was \(use) rows of \(specification), all of which are used here; what is said of them flatters. Use rows "
+      + "that it has not seen."
+  }
+
   /// Warns of rows of one set that recur in another.
   func warningOfRecurrence(
     of second: RowInput, named secondName: String, in first: RowInput, named firstName: String
   ) throws -> String? {
+    // Records of other programs have no digests of rows; the same file is the same rows all the same.
+    if case (.records(let own), .records(let other)) = (first, second), own.rows == other.rows,
+      try FileDigest.sha256(ofFile: first.file) == FileDigest.sha256(ofFile: second.file)
+    {
+      return "The \(secondName) rows (\(second.file)) are the \(firstName) rows (\(first.file)); what is tuned or measured on "
+        + "them flatters. Use rows that appear in one set only."
+    }
     guard let known = try first.rowDigests(), let digests = try second.rowDigests() else { return nil }
     let count = known.recurringRowCount(in: digests)
     guard count > 0 else { return nil }

@@ -111,6 +111,11 @@ struct TrustTune: AsyncParsableCommand {
       }
     }
     progress.finishLine()
+    if validationRows == nil, case .posterior(let posterior, let file, _)? = subject.model,
+      let warning = try session.warningOfReuse(by: posterior, file, of: specification)
+    {
+      progress.warn("\(warning) The promise below does not hold.")
+    }
     let target = TrustTarget(maximumRisk: maxRisk, delta: delta)
     let threshold = try await naming(input.file) { try target.threshold(scores: sample.scores, isWrong: sample.isWrong) }
     let file = TrustPolicyFile(

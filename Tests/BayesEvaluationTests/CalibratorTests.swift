@@ -54,6 +54,20 @@ import _BayesTestSupport
     }
   }
 
+  /// A search takes minutes where classes are many, and ends when nobody wants its result.
+  @Test func aCancelledSearchEnds() async throws {
+    let values = try Case(Self.cases[0])
+    let task = Task {
+      while !Task.isCancelled { await Task.yield() }
+      return try MatrixScaling().fit(values.rows, labels: values.labels)
+    }
+    task.cancel()
+    let calibration = try await task.value
+    let count = calibration.intercepts.count
+    #expect(!calibration.isConverged && calibration.intercepts == [Double](repeating: 0, count: count))
+    #expect(calibration.weights == (0..<count * count).map { $0 % (count + 1) == 0 ? 1 : 0 })
+  }
+
   @Test(arguments: cases, [0, 1])
   func affineMapsAreThoseOfSciPy(name: String, penalty: Int) throws {
     let values = try Case(name)

@@ -164,6 +164,25 @@ import Testing
     #expect(failure?.object?.hasPrefix("models[0].exits[0].") == true)
   }
 
+  @Test func numbersThatAreNotWholeAreNotTakenForBrokenJSON() throws {
+    let failure = try error { try firstExit(of: &$0) { $0["rowCount"] = 1.5 } }
+    #expect(failure?.code == .value && failure?.message.contains("not of its field's kind") == true, "\(String(describing: failure))")
+  }
+
+  @Test func namesConfusionsAndCountsFitTheClasses() throws {
+    #expect(try error { $0["classNames"] = ["a"] }?.object == "classNames")
+    #expect(try error { try firstExit(of: &$0) { $0["rowCount"] = 0 } }?.object == "models[0].exits[0]")
+    #expect(try error { try firstExit(of: &$0) { $0["index"] = 4_611_686_018_427_387_904 } }?.code == .value)
+    let failure = try error {
+      try firstExit(of: &$0) { exit in
+        var details = exit["details"] as? [String: Any]
+        details?["confusions"] = [["label": 999, "predicted": 0, "rows": 1]]
+        exit["details"] = details
+      }
+    }
+    #expect(failure?.message.contains("no class 999") == true)
+  }
+
   @Test func comparisonsNameModelsThatExist() throws {
     let failure = try error {
       var comparisons = try #require($0["comparisons"] as? [[String: Any]])

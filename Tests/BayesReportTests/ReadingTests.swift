@@ -143,6 +143,11 @@ import Testing
         == "On SVHN, the best of 2 scores of Laplace is mutual information, with an AUROC of 0.950, more than the "
         + "baseline's best (entropy, 0.880).")
     #expect(sentence(["entropy": score(0.8)], ["entropy": score(0.9)]).contains("less than the baseline's"))
+    // Of the same rows a difference may be certain that would be noise between others.
+    let paired = SeparationReading(
+      set: "SVHN", model: "Laplace", scores: ["entropy": score(0.905)], baseline: ["entropy": score(0.9)],
+      differences: ["entropy": Difference(value: 0.005, interval: Interval(low: 0.004, high: 0.006))])
+    #expect(!paired.sentence.contains("within noise"))
     #expect(
       sentence(["entropy": score(0.905)], ["energy": score(0.9)]).hasSuffix("a difference within noise."))
     #expect(
@@ -191,6 +196,10 @@ import Testing
       report.verdict.contains("Of the 2 models set against it, last-layer Laplace has the best likelihood; that these rows"))
     report.models[2].exits[1].nll = 5
     #expect(report.verdict.contains("A temperature alone, ResNet-20 + temperature, has the best likelihood"))
+    // The posterior is spoken of, though it is not the best.
+    #expect(report.verdict.contains("last-layer Laplace has a negative log-likelihood of 5.000"))
+    report.models[1].exits[1].settings[ExitResult.leftAsItIs] = 1
+    #expect(!report.verdict.contains("ResNet-20 + temperature"))
     report.models[0].exits[1].nll = 0.001
     #expect(report.verdict.contains("No other model here has a better likelihood"))
   }

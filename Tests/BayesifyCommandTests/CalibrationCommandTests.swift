@@ -91,7 +91,9 @@ import _BayesTestSupport
       }
     }
     let page = String(decoding: try folder.bytes("report.html"), as: UTF8.self)
-    #expect(page.contains("digits + Dirichlet calibration") && page.contains("held out loss"))
+    let isLeft = report.models.dropFirst(2).flatMap(\.exits).map(\.isLeftAsItIs)
+    #expect(page.contains("digits + Dirichlet calibration") && page.contains("left as it is") == isLeft.contains(true))
+    #expect(page.contains("held out loss") == isLeft.contains(false))
     #expect(report.models.allSatisfy { $0.exits.allSatisfy { $0.conformal == nil } })
   }
 

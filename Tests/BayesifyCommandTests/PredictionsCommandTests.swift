@@ -116,6 +116,35 @@ import _BayesTestSupport
       "evaluate", "--data", "whole.h5", "--json", "same", "--html", "same", code: 64, naming: "same, same")
   }
 
+  /// Labels and names that do not fit the classes are told what they may be.
+  @Test func labelsThatCountFromOneAreToldSo() async throws {
+    let folder = try TestFolder()
+    for (name, labels, names) in [("one.h5", [1, 2, 3], nil), ("named.h5", [0, 1, 2], ["a", "b"])] as [(String, [Int], [String]?)] {
+      let writer = try HDF5ArchiveWriter(folder.path(name))
+      try writer.write(Tensor<Float>(shape: [3, 3], [1, 0, 0, 0, 1, 0, 0, 0, 1]), at: "/exits/0/logits")
+      try writer.append(labels, to: "/labels")
+      if let names { try writer.setAttribute("classNames", .texts(names), of: "/") }
+      try writer.finish()
+    }
+    try await folder.refuse("evaluate", "--data", "one.h5", code: 65, naming: "counted from 1, take one from each")
+    try await folder.refuse("evaluate", "--data", "named.h5", code: 65, naming: "classNames", "2 names for 3 classes")
+  }
+
+  /// Records of other programs have no digests of rows; that a file is validated and tested on is seen all the same.
+  @Test func theSameRecordsTwiceAreWarnedOf() async throws {
+    let folder = try TestFolder()
+    let writer = try HDF5ArchiveWriter(folder.path("rows.h5"))
+    try writer.write(
+      Tensor<Float>(shape: [400, 2], (0..<800).map { Float(($0 * 7919) % 13) / 4 }), at: "/exits/0/logits")
+    try writer.append((0..<400).map { $0 * 31 % 2 }, to: "/labels")
+    try writer.finish()
+    let run = try await folder.succeed("evaluate", "--data", "rows.h5", "--validation", "rows.h5")
+    #expect(run.errors.contains("are the validation rows"), "\(run.testDescription)")
+    let apart = try await folder.succeed(
+      "evaluate", "--data", "rows.h5", "--rows", "0:200", "--validation", "rows.h5", "--validation-rows", "200:400")
+    #expect(!apart.errors.contains("are the validation rows"), "\(apart.testDescription)")
+  }
+
   /// What hardly any row can tell is not told as if it were known.
   @Test func aTemperatureOfFewRowsIsWarnedOf() async throws {
     let folder = try await extracted()
@@ -124,6 +153,19 @@ import _BayesTestSupport
     #expect(!many.errors.contains("which are few"))
     let few = try await folder.succeed(arguments + ["--validation-rows", "0:3"])
     #expect(few.errors.contains("fitted to 3 validation row(s), which are few"), "\(few.testDescription)")
+    // Calibrators that no row could be held out for are left out.
+    try await folder.succeed(
+      arguments + ["--validation-rows", "0:3", "--calibrators", "vector,isotonic", "--json", "report.json", "--html", "page.html"])
+    let report = try Report(json: folder.bytes("report.json"), file: "report.json")
+    #expect(report.models.count == 4)
+    for model in report.models[2...] {
+      for (exit, untouched) in zip(model.exits, report.models[0].exits) {
+        #expect(exit.isLeftAsItIs && exit.nll == untouched.nll)
+      }
+      #expect(report.warnings.contains { $0.contains("too few validation rows to hold any out") })
+      #expect(!report.verdict.contains(model.name))
+    }
+    #expect(String(decoding: try folder.bytes("page.html"), as: UTF8.self).contains("<span>left as it is</span>"))
   }
 
   /// Conditions and policies are of the predictions themselves where no model is named.

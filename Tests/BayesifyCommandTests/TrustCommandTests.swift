@@ -155,6 +155,26 @@ struct TrustCommandTests {
     }
   }
 
+  /// Rows that a posterior or a policy has seen promise nothing.
+  @Test func rowsThatWereSeenAreWarnedOf() async throws {
+    let folder = try TestFolder()
+    try await folder.succeed(
+      "fit", "laplace", Digits.checkpoint, "--data", Digits.training, "--validation", Digits.validation, "-o", "posterior.h5")
+    for (rows, words) in [(Digits.training, "was fitted to rows"), (Digits.validation, "was tuned on rows")] {
+      let run = try await folder.succeed(
+        "trust", "tune", "posterior.h5", "--validation", rows, "--max-risk", "5%", "-o", "trust.json", "--force")
+      #expect(run.errors.contains(words) && run.errors.contains("promise below does not hold"), "\(run.testDescription)")
+      let evaluated = try await folder.succeed(
+        "evaluate", Digits.checkpoint, "posterior.h5", "--data", rows, "--policy", "trust.json")
+      #expect(
+        evaluated.errors.contains(words) && evaluated.errors.contains("The policy trust.json was tuned on rows"),
+        "\(evaluated.testDescription)")
+    }
+    let fresh = try await folder.succeed(
+      "evaluate", Digits.checkpoint, "posterior.h5", "--data", Digits.test, "--policy", "trust.json")
+    #expect(!fresh.errors.contains("flatters"), "\(fresh.testDescription)")
+  }
+
   /// A policy that names no checkpoint may be another model's, which the user must know.
   @Test func policiesWithoutADigestAreWarnedOf() async throws {
     let folder = try TestFolder()

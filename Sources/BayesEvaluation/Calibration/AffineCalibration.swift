@@ -202,7 +202,8 @@ private struct AffineObjective {
     for index in 0..<classCount { start[isDiagonal ? index : index * (classCount + 1)] = 1 }
     var search = LimitedMemoryBFGS(from: start, tolerance: 1e-9, memory: 20, evaluationLimit: 5000)
     var best = (point: start, value: Double.infinity, likelihood: Double.infinity)
-    while search.outcome == nil {
+    // Whoever cancels wants no result, and soon.
+    while search.outcome == nil, !Task.isCancelled {
       let point = search.point
       let result = evaluate(point)
       if result.value < best.value { best = (point, result.value, result.likelihood) }

@@ -96,8 +96,11 @@ public struct ChosenCalibration: Sendable {
   /// Whether rows that were held out in turn are less likely with it than as they are.
   public var isHarmful: Bool { heldOut.map { $0.nll > $0.untouchedNLL } ?? false }
 
-  /// The calibration, or where it is harmful none.
-  public var applied: any Calibration { isHarmful ? NoCalibration() : calibration }
+  /// Whether nothing says that it does no harm, since there were too few rows to hold any out.
+  public var isUnchecked: Bool { heldOut == nil }
+
+  /// The calibration, or where it is harmful or unchecked none.
+  public var applied: any Calibration { isHarmful || isUnchecked ? NoCalibration() : calibration }
 
   /// What the calibration did to the rows that it was fitted to; `nil` where it does not say.
   public var summary: CalibrationSummary? { (calibration as? any SummarizedCalibration)?.summary }

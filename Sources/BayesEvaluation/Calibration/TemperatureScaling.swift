@@ -196,7 +196,8 @@ private struct TemperatureObjective {
       for (row, label) in labels.enumerated() where logits[row, label] == -.infinity {
         throw EvaluationError(
           .probability, row: row,
-          "Row \(row) gives its label \(label) probability zero, which no temperature can mend.")
+          "Row \(row) gives its label \(label) probability zero, which no temperature can mend; leave that row out of those a "
+            + "temperature is fitted to, or write the probability that it has.")
       }
     }
     self.logits = logits

@@ -134,7 +134,7 @@ struct ClasswiseBlocks: Sendable, Equatable {
       withinBins: withinBins)
   }
 
-  /// The normal interval of `1 − Σ f²`, cut to `0...1`.
+  /// The normal interval of `1 − Σ f²`, cut to what it may be.
   ///
   /// Where classes are about as frequent its first derivative is near zero, so that it has the exact variance for draws of
   /// the shares in place of the one above.
@@ -146,7 +146,7 @@ struct ClasswiseBlocks: Sendable, Equatable {
     let variance =
       2 * (n - 1) / (n * n * n) * (2 * (n - 2) * cubes + squares - (2 * n - 3) * squares * squares)
     let interval = Interval.normal(center: value, standardError: max(0, variance).squareRoot())
-    return Interval(low: max(0, interval.low), high: min(1, interval.high))
+    return Interval(low: max(0, interval.low), high: min(1 - 1 / Double(shares.count), interval.high))
   }
 
   /// The sums of all blocks, `[classes, bins]`; `nil` where there are no intervals.
