@@ -91,6 +91,7 @@ public struct ExitEvaluation: Sendable {
       index: index, name: name, outOfDistribution: outOfDistribution.map(\.name), scores: scores,
       binCount: calibrationError.bins.count, resampling: resampling)
     shard.firstRow = firstRow
+    shard.classwiseBlocks = ClasswiseBlocks(binCount: calibrationError.bins.count, isShard: true)
     shard.trust = trust.map { TrustTally($0.rule) }
     shard.examples = examples.map { ExampleTally(count: $0.count) }
     return shard

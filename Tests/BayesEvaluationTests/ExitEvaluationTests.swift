@@ -74,6 +74,34 @@ import _BayesTestSupport
     expectClose(merged.ece.value, whole.ece.value, tolerance: 1e-14)
   }
 
+  /// Rows of shards wait for the blocks of the whole; of evaluations by themselves blocks are merged.
+  @Test func intervalsOfBlocksAreThoseOfTheWhole() throws {
+    let known = randomLogits(samples: 1, rows: rowCount, classes: 4, seed: 5, spread: 3)
+    let labels = (0..<rowCount).map { $0 % 4 }
+    let empty = ExitEvaluation(index: 0, name: "last")
+    var (whole, ofShards, ofParts) = (empty, empty, empty)
+    try whole.update(rows(0..<rowCount, of: known), labels: labels)
+    for range in [0..<50, 50..<51, 51..<rowCount] {
+      var (shard, part) = (empty.shard(firstRow: range.lowerBound), empty)
+      try shard.update(rows(range, of: known), labels: Array(labels[range]))
+      try part.update(rows(range, of: known), labels: Array(labels[range]))
+      ofShards.merge(shard)
+      ofParts.merge(part)
+    }
+    var alone = empty.shard(firstRow: 0)
+    try alone.update(rows(0..<rowCount, of: known), labels: labels)
+    func ends(_ evaluation: ExitEvaluation) throws -> [Double] {
+      let intervals = try #require(evaluation.result.details?.intervals)
+      let brier = try #require(intervals.brier)
+      let all = [try #require(intervals.classwise), brier.reliability, brier.resolution, brier.uncertainty, brier.withinBins]
+      return all.flatMap { [$0.low, $0.high] }
+    }
+    let expected = try ends(whole)
+    for other in [ofShards, ofParts, alone] {
+      for (value, golden) in zip(try ends(other), expected) { expectClose(value, golden, tolerance: 1e-12) }
+    }
+  }
+
   @Test func scoresThatNeedLogitsAreLeftOutWithoutThem() throws {
     var evaluation = ExitEvaluation(index: 0, name: "last", outOfDistribution: ["noise"])
     let prediction = Prediction(

@@ -4,7 +4,7 @@ import BayesTensor
 /// error and of the Brier score's parts.
 ///
 /// - Cost: memory for `600 · classes · bins` numbers.
-struct ClasswiseBlocks: Sendable, Equatable {
+struct ClasswiseBlocks: Sendable {
   /// With more classes there would be more numbers than rows bring.
   static let classLimit = 100
 
@@ -31,9 +31,17 @@ struct ClasswiseBlocks: Sendable, Equatable {
   /// `Σ_k (p_k − [label = k])²` of each block.
   private var squaredErrors = [Double](repeating: 0, count: Resampling.blockCount)
 
-  init(binCount: Int) { bins = UnitIntervalBins(count: binCount) }
+  /// Whether rows wait for the blocks that these are merged into: a few rows have fewer numbers than blocks have.
+  private var isShard: Bool
+  private var waiting: [LabelledProbabilities] = []
+
+  init(binCount: Int, isShard: Bool = false) {
+    bins = UnitIntervalBins(count: binCount)
+    self.isShard = isShard
+  }
 
   mutating func update(_ batch: LabelledProbabilities) {
+    guard !isShard else { return waiting.append(batch) }
     let first = rowCount
     rowCount += batch.rowCount
     extend(to: batch.probabilities.classCount)
@@ -60,12 +68,14 @@ struct ClasswiseBlocks: Sendable, Equatable {
 
   /// Adds rows that come after these.
   mutating func merge(_ other: ClasswiseBlocks) {
+    for batch in other.waiting { update(batch) }
+    guard other.rowCount > 0 else { return }
+    settle()
     let shift = rowCount
     rowCount += other.rowCount
     for block in 0..<Resampling.blockCount {
       squaredErrors[(shift + block) % Resampling.blockCount] += other.squaredErrors[block]
     }
-    guard other.classCount > 0 else { return }
     extend(to: other.classCount)
     let width = classCount * bins.count
     guard classCount <= Self.classLimit, other.classCount == classCount else { return }
@@ -75,11 +85,25 @@ struct ClasswiseBlocks: Sendable, Equatable {
     }
   }
 
+  /// Puts the rows that wait into blocks of their own.
+  private mutating func settle() {
+    let batches = waiting
+    (isShard, waiting) = (false, [])
+    for batch in batches { update(batch) }
+  }
+
+  private var settled: ClasswiseBlocks {
+    var blocks = self
+    blocks.settle()
+    return blocks
+  }
+
   /// The normal interval of the classwise calibration error, cut to `0...1`; `nil` above 100 classes and below two
   /// rows.
   ///
   /// No gap counts as changing its sign, so that the interval is a little wide where gaps are luck alone.
   func interval(of value: Double) -> Interval? {
+    guard !isShard else { return settled.interval(of: value) }
     guard let totals else { return nil }
     let width = totals.count
     return interval(of: value, within: 0...1) { block in
@@ -103,6 +127,7 @@ struct ClasswiseBlocks: Sendable, Equatable {
   /// with rows `N`, those of the class `E` and their gap `G` in a class's bin, of all blocks and, primed, of one;
   /// `g = G / N`, `f = E / N`, and the share `f_k` of all rows that are of the class.
   func intervals(of parts: BrierDecomposition) -> BrierIntervals? {
+    guard !isShard else { return settled.intervals(of: parts) }
     guard let totals else { return nil }
     let (width, binCount) = (totals.count, bins.count)
     let shares = (0..<classCount).map { column in
