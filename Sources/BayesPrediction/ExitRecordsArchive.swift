@@ -237,13 +237,7 @@ extension ArrayArchive {
     description.positions = try positions()
     description.ignoredLabel = try ignoredLabel()
     if case .texts(let names)? = try attribute("classNames") { description.classNames = names }
-    if let count = exits.map(\.classCount).max(), !description.isRegression, !description.classNames.isEmpty,
-      description.classNames.count != count
-    {
-      throw FileError(
-        .value, file: file, object: "classNames",
-        "There are \(description.classNames.count) names for \(count) classes; give one a class, or none.")
-    }
+    if !description.isRegression { try description.requireOneNameAClass() }
     return description
   }
 
@@ -390,6 +384,20 @@ public struct ArchivedExitRecords: ExitRecordSource {
       records.description.exits[index].head = exit.head
     }
     return records
+  }
+
+  /// Whether the first rows' logits are such as probabilities are: from 0 to 1, with the sum 1 in every row.
+  ///
+  /// - Cost: reads 1000 rows.
+  public var looksLikeProbabilities: Bool {
+    get throws(FileError) {
+      guard description.exits[0].likelihood == .categorical else { return false }
+      let logits = try firstLogits(1000)
+      return (0..<logits.rowCount).allSatisfy { row in
+        let values = (0..<logits.shape[1]).map { logits[row, $0] }
+        return values.allSatisfy { (0...1).contains($0) } && abs(values.reduce(0, +) - 1) < 1e-3
+      }
+    }
   }
 
   /// The logits of the first exit for the first rows of the file, whichever rows are delivered.

@@ -25,7 +25,9 @@ struct ExamplesSection: Sendable {
 
   private var models: [(name: String, examples: Examples)] {
     report.models.compactMap { model in
-      model.exits.max { $0.index < $1.index }?.examples.map { (model.name, $0) }
+      // What a calibrator left as it is are the network's rows again.
+      guard let exit = model.exits.max(by: { $0.index < $1.index }), !exit.isLeftAsItIs else { return nil }
+      return exit.examples.map { (model.name, $0) }
     }
   }
 

@@ -33,7 +33,8 @@ struct ShiftReadings: Sendable {
   var summary: [String] {
     guard let baseline = report.models.first, !shift.corruptions.isEmpty else { return [] }
     var sentences = report.models.compactMap { model -> String? in
-      guard let untouched = untouched(model.name), let severity, let mean = mean(of: model.name, at: severity) else {
+      // What was left as it is would say of the network the same again.
+      guard let untouched = untouched(model.name), !untouched.isLeftAsItIs, let severity, let mean = mean(of: model.name, at: severity) else {
         return nil
       }
       let (from, to) = Figures.percents(untouched.ece.value, mean.ece)

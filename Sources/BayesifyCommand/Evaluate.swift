@@ -177,6 +177,11 @@ struct Evaluate: AsyncParsableCommand {
         $0, labels: validationLabels, labelColumn: column, rows: validationRows?.range, likelihood: likelihood)
     }
     var warnings = try recurrences(test, held, session)
+    if case .records(let records) = test, try records.looksLikeProbabilities {
+      warnings.append(
+        "The logits of \(data) are such as probabilities are, from 0 to 1 with the sum 1; if they are, write their logarithms "
+          + "(Documentation/ExitRecords.md).")
+    }
     if let trust, let policy, rows == nil, try trust.validation.digest == session.digest(of: data) {
       warnings.append(
         "The policy \(policy) was tuned on rows of \(data), all of which it is measured on; what is said of it flatters. Use "

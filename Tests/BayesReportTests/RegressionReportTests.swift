@@ -8,7 +8,9 @@ import _BayesTestSupport
 /// Reports on forecasts of real targets.
 @Suite struct RegressionReportTests {
   /// A constant deviation and forecasts that are too wide by a factor, of two outputs.
-  private func report(factor: Double) throws -> RegressionReport {
+  private func report(
+    factor: Double, _ kind: ModelKind = .map, besides others: [(name: String, kind: ModelKind, variance: Double)] = []
+  ) throws -> RegressionReport {
     let key = RandomKey(seed: 3)
     let shape: Shape = [300, 2]
     let targets: Tensor<Double> = key.normals(shape)
@@ -27,8 +29,8 @@ import _BayesTestSupport
     return RegressionReport(
       title: "A <title>",
       study: try RegressionStudy(of: [
-        try model("base", .constantDeviation, 1), try model("<other>", .map, factor * factor),
-      ]), warnings: ["Mind & beware."], outputNames: ["north", "south"],
+        try model("base", .constantDeviation, 1), try model("<other>", kind, factor * factor),
+      ] + others.map { try model($0.name, $0.kind, $0.variance) }), warnings: ["Mind & beware."], outputNames: ["north", "south"],
       provenance: Provenance(
         version: "1", command: ["bayesify", "evaluate"], seed: 0, likelihood: "gaussian", backend: "native", inputs: []))
   }
@@ -39,6 +41,18 @@ import _BayesTestSupport
     let same = try report(factor: 1)
     #expect(same.verdict.contains("within noise") && same.verdict.contains("Nothing is gained"), "\(same.verdict)")
     #expect(worse.readings(of: worse.models[0]).isEmpty && worse.readings(of: worse.models[1]).count == 4)
+  }
+
+  /// What a user's own deviations are worth is said, whichever calibrator is the best.
+  @Test func ownDeviationsAreJudged() throws {
+    let scaled = (name: "scaled", kind: ModelKind(RegressionCalibrator.deviationScaling.rawValue), variance: 0.97)
+    let left = (name: "left", kind: ModelKind(RegressionCalibrator.isotonic.rawValue), variance: 1.0)
+    let narrow = try report(factor: 0.5, .predictions, besides: [scaled, left])
+    #expect(narrow.verdict.contains("The 95 % intervals of <other> hold"), "\(narrow.verdict)")
+    #expect(narrow.verdict.contains("its deviations are too small"), "\(narrow.verdict)")
+    #expect(try report(factor: 2, .predictions, besides: [scaled]).verdict.contains("its deviations are too large"))
+    // What is the baseline to the last digit is in no contest.
+    #expect(narrow.verdict.contains("Of the 2 set against it") && !narrow.verdict.contains("left"), "\(narrow.verdict)")
   }
 
   @Test func jsonComesBack() throws {

@@ -85,6 +85,15 @@ import Testing
     #expect(ShiftReadings(report: report, shift: older, exit: 1).mean(of: "ResNet-20", at: 5)?.eceInterval == nil)
   }
 
+  /// A calibrator that was left out has no sentence of its own.
+  @Test func whatWasLeftAsItIsIsSaidOnce() throws {
+    var report = try report()
+    let name = report.models[1].name
+    #expect(report.shiftSummary.contains { $0.contains(name) })
+    for exit in report.models[1].exits.indices { report.models[1].exits[exit].settings[ExitResult.leftAsItIs] = 1 }
+    #expect(!report.shiftSummary.contains { $0.contains(", \(name) has") })
+  }
+
   @Test func sentencesSayWhatHappened() throws {
     let report = try report()
     let shift = try #require(report.shift)

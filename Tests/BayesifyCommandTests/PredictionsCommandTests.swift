@@ -127,7 +127,20 @@ import _BayesTestSupport
       try writer.finish()
     }
     try await folder.refuse("evaluate", "--data", "one.h5", code: 65, naming: "counted from 1, take one from each")
-    try await folder.refuse("evaluate", "--data", "named.h5", code: 65, naming: "classNames", "2 names for 3 classes")
+    try await folder.refuse("evaluate", "--data", "named.h5", code: 65, naming: "named.h5", "2 class names were given for 3 classes")
+  }
+
+  /// Probabilities in the place of logits are the commonest slip, and nothing else would tell.
+  @Test func probabilitiesInThePlaceOfLogitsAreWarnedOf() async throws {
+    let folder = try TestFolder()
+    for (name, logits) in [("p.h5", [0.5, 0.25, 0.25, 0, 1, 0]), ("z.h5", [0.5, 0.25, 0.3, 0, 1, 0])] as [(String, [Float])] {
+      let writer = try HDF5ArchiveWriter(folder.path(name))
+      try writer.write(Tensor<Float>(shape: [2, 3], logits), at: "/exits/0/logits")
+      try writer.append([0, 1], to: "/labels")
+      try writer.finish()
+      let run = try await folder.succeed("evaluate", "--data", name)
+      #expect(run.errors.contains("if they are, write their logarithms") == (name == "p.h5"), "\(run.testDescription)")
+    }
   }
 
   /// Records of other programs have no digests of rows; that a file is validated and tested on is seen all the same.

@@ -54,6 +54,13 @@ extension RegressionMeasure {
   }
 }
 
+extension RegressionModelResult {
+  /// Whether its deviations were fitted to validation rows by this program.
+  fileprivate var isRecalibrated: Bool {
+    kind == .constantDeviation || RegressionCalibrator(rawValue: kind.name) != nil
+  }
+}
+
 extension RegressionReport {
   /// The measures that sentences speak of, likelihood first.
   private static let read: [RegressionMeasure] = [
@@ -129,7 +136,10 @@ extension RegressionReport {
       comparison(of: model.name, exit: index).map { (model: model, comparison: $0) }
     }
     func isRead(_ measure: RegressionMeasure) -> Bool { measure != .rootMeanSquaredError }
-    let judged = others.filter { $0.comparison[.continuousRankedProbabilityScore] != nil }
+    // A calibrator that was left out is the baseline under another name.
+    let judged = others.filter { other in
+      other.comparison[.continuousRankedProbabilityScore].map { $0.value != 0 } ?? false
+    }
     guard !judged.isEmpty else { return [] }
     let differences = judged.flatMap { other in Self.read.filter(isRead).compactMap { other.comparison[$0] } }
     let names = judged.count == 1 ? judged[0].model.name : "any of the \(judged.count) others"
@@ -153,6 +163,20 @@ extension RegressionReport {
           + "little."
       ] : []
     return beginning + readings(of: best.model).prefix(3)
+      + judged.filter { $0.model.name != best.model.name && !$0.model.isRecalibrated }
+      .compactMap { ownWidth(of: $0.model, at: index) }
+  }
+
+  /// Whether the deviations that a user's own model gives are too small or too large, whichever row is the best.
+  private func ownWidth(of model: RegressionModelResult, at index: Int) -> String? {
+    guard let coverage = model.exits.first(where: { $0.index == index })?[.coverage95] else { return nil }
+    let verdict =
+      switch coverage.interval {
+      case let interval? where interval.high < 0.95: ": its deviations are too small"
+      case let interval? where interval.low > 0.95: ": its deviations are too large"
+      default: ""
+      }
+    return "The 95 % intervals of \(model.name) hold \(Figures.percent(coverage.value)) of the targets\(verdict)."
   }
 
   /// What intervals with a promise held at the deepest exit, in sentences; empty where they were not measured.
