@@ -136,19 +136,18 @@ extension RegressionReport {
       comparison(of: model.name, exit: index).map { (model: model, comparison: $0) }
     }
     func isRead(_ measure: RegressionMeasure) -> Bool { measure != .rootMeanSquaredError }
-    // A calibrator that was left out is the baseline under another name.
-    let judged = others.filter { other in
-      other.comparison[.continuousRankedProbabilityScore].map { $0.value != 0 } ?? false
-    }
-    guard !judged.isEmpty else { return [] }
-    let differences = judged.flatMap { other in Self.read.filter(isRead).compactMap { other.comparison[$0] } }
-    let names = judged.count == 1 ? judged[0].model.name : "any of the \(judged.count) others"
+    let compared = others.filter { $0.comparison[.continuousRankedProbabilityScore] != nil }
+    guard !compared.isEmpty else { return [] }
+    let differences = compared.flatMap { other in Self.read.filter(isRead).compactMap { other.comparison[$0] } }
+    let names = compared.count == 1 ? compared[0].model.name : "any of the \(compared.count) others"
     if differences.allSatisfy({ $0.isWithinNoise }) {
       return [
         "Nothing is gained by \(names): negative log-likelihood, CRPS and miscalibration area differ from the "
           + "baseline's within noise."
       ]
     }
+    // A calibrator that was left out is the baseline under another name.
+    let judged = compared.filter { $0.comparison[.continuousRankedProbabilityScore]?.value != 0 }
     let best = judged.min { first, second in
       func place(_ comparison: RegressionComparison) -> Double {
         (comparison[.continuousRankedProbabilityScore]?.value).map { $0.isNaN ? .infinity : $0 } ?? .infinity
