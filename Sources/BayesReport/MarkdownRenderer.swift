@@ -49,7 +49,7 @@ public struct MarkdownRenderer: ReportRenderer {
   }
 
   /// Text in which nothing is taken for markup.
-  func plain(_ text: String) -> String {
+  public func plain(_ text: String) -> String {
     text.split(whereSeparator: \.isNewline).joined(separator: " ").reduce(into: "") { result, character in
       if #"\`*_[]<>|#"#.contains(character) { result += "\\" }
       result.append(character)

@@ -126,14 +126,15 @@ struct Session {
   func warningOfRecurrence(
     of second: RowInput, named secondName: String, in first: RowInput, named firstName: String
   ) throws -> String? {
-    // Records of other programs have no digests of rows; the same file is the same rows all the same.
-    if case (.records(let own), .records(let other)) = (first, second), own.rows == other.rows,
-      try FileDigest.sha256(ofFile: first.file) == FileDigest.sha256(ofFile: second.file)
-    {
+    guard let known = try first.rowDigests(), let digests = try second.rowDigests() else {
+      // Records of other programs have no digests of rows; the same file is the same rows all the same.
+      guard case (.records(let own), .records(let other)) = (first, second), own.rows == other.rows,
+        try first.file == second.file
+          || FileDigest.sha256(ofFile: first.file) == FileDigest.sha256(ofFile: second.file)
+      else { return nil }
       return "The \(secondName) rows (\(second.file)) are the \(firstName) rows (\(first.file)); what is tuned or measured on "
         + "them flatters. Use rows that appear in one set only."
     }
-    guard let known = try first.rowDigests(), let digests = try second.rowDigests() else { return nil }
     let count = known.recurringRowCount(in: digests)
     guard count > 0 else { return nil }
     return "\(count) of the \(second.rowCount) \(secondName) rows (\(second.file)) recur among the \(firstName) rows "

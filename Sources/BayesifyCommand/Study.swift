@@ -42,10 +42,10 @@ struct StudyOutputs: ParsableArguments {
     var files: [(String, Data)] = []
     if let json { files.append((json, Data((try jsonText(report) + "\n").utf8))) }
     if let markdown {
-      let noted = warnings.map { "- **Warning:** \(plainMarkdown($0))" }.joined(separator: "\n")
+      let noted = warnings.map { "- **Warning:** \(MarkdownRenderer().plain($0))" }.joined(separator: "\n")
       let text =
-        (["## \(plainMarkdown(title))", noted] + parts.map(\.markdown)
-        + ["<sub>bayesify \(plainMarkdown(provenance.version)): \(plainMarkdown(provenance.commandLine))</sub>"])
+        (["## \(MarkdownRenderer().plain(title))", noted] + parts.map(\.markdown)
+        + ["<sub>bayesify \(MarkdownRenderer().plain(provenance.version)): \(MarkdownRenderer().plain(provenance.commandLine))</sub>"])
         .filter { !$0.isEmpty }.joined(separator: "\n\n") + "\n"
       files.append((markdown, Data(text.utf8)))
     }
@@ -71,21 +71,13 @@ enum StudyPart {
 
   var markdown: String {
     switch self {
-    case .sentence(let sentence): return plainMarkdown(sentence)
+    case .sentence(let sentence): return MarkdownRenderer().plain(sentence)
     case .table(let title, let header, let rows, let leading):
       let rule = header.indices.map { $0 < leading ? "---" : "--:" }
-      let lines = ([header.map(plainMarkdown)] + [rule] + rows.map { $0.map(plainMarkdown) })
+      let lines = ([header.map(MarkdownRenderer().plain)] + [rule] + rows.map { $0.map(MarkdownRenderer().plain) })
         .map { "| \($0.joined(separator: " | ")) |" }
-      return "\(plainMarkdown(title))\n\n" + lines.joined(separator: "\n")
+      return "\(MarkdownRenderer().plain(title))\n\n" + lines.joined(separator: "\n")
     }
-  }
-}
-
-/// Text in which nothing is taken for markup.
-private func plainMarkdown(_ text: String) -> String {
-  text.split(whereSeparator: \.isNewline).joined(separator: " ").reduce(into: "") { result, character in
-    if #"\`*_[]<>|#"#.contains(character) { result += "\\" }
-    result.append(character)
   }
 }
 
