@@ -185,32 +185,38 @@ public struct ExitEvaluation: Sendable {
   /// The numbers of the exit that need no row to be drawn anew.
   var resultWithoutDetails: ExitResult {
     get throws(EvaluationError) {
-      var ood: [OODResult] = []
-      for (name, group) in outOfDistribution {
-        guard group.rowCount > 0 else {
-          throw EvaluationError(.empty, "The out-of-distribution set '\(name)' has no rows.")
-        }
-        ood.append(
-          OODResult(
-            name: name, rowCount: group.rowCount, uncertainty: group.uncertainty,
-            confidenceHistogram: try group.histogram.value,
-            scores: try results(of: group)))
-      }
-      return ExitResult(
-        index: index, name: self.name, multiplyAdds: multiplyAdds, rowCount: rowCount,
-        accuracy: try accuracy.value, nll: try negativeLogLikelihood.value,
-        infiniteNLLCount: negativeLogLikelihood.infiniteCount, brier: try brierScore.value,
-        ece: CalibrationErrorResult(
-          value: try calibrationError.value, bins: calibrationError.bins.count,
-          definition: calibrationError.definition),
-        intervals: ExitIntervals(
-          accuracy: try accuracy.interval, nll: negativeLogLikelihood.interval,
-          brier: brierScore.interval),
-        uncertainty: inDistribution.uncertainty, reliability: calibrationError.reliability,
-        confidenceHistogram: try inDistribution.histogram.value, classes: try classes.value, ood: ood,
-        settings: settings, detectors: detectors.isEmpty ? nil : detectors,
-        trust: trust?.value, examples: examples?.value, conformal: conformal.isEmpty ? nil : conformal)
+      var scores: [[String: ScoreResult]] = []
+      for set in outOfDistribution.indices { scores.append(try results(ofSet: set)) }
+      return try result(scores)
     }
+  }
+
+  /// The numbers of the exit, given those of each foreign set's scores.
+  private func result(_ scores: [[String: ScoreResult]]) throws(EvaluationError) -> ExitResult {
+    var ood: [OODResult] = []
+    for (set, (name, group)) in outOfDistribution.enumerated() {
+      guard group.rowCount > 0 else {
+        throw EvaluationError(.empty, "The out-of-distribution set '\(name)' has no rows.")
+      }
+      ood.append(
+        OODResult(
+          name: name, rowCount: group.rowCount, uncertainty: group.uncertainty,
+          confidenceHistogram: try group.histogram.value, scores: scores[set]))
+    }
+    return ExitResult(
+      index: index, name: self.name, multiplyAdds: multiplyAdds, rowCount: rowCount,
+      accuracy: try accuracy.value, nll: try negativeLogLikelihood.value,
+      infiniteNLLCount: negativeLogLikelihood.infiniteCount, brier: try brierScore.value,
+      ece: CalibrationErrorResult(
+        value: try calibrationError.value, bins: calibrationError.bins.count,
+        definition: calibrationError.definition),
+      intervals: ExitIntervals(
+        accuracy: try accuracy.interval, nll: negativeLogLikelihood.interval,
+        brier: brierScore.interval),
+      uncertainty: inDistribution.uncertainty, reliability: calibrationError.reliability,
+      confidenceHistogram: try inDistribution.histogram.value, classes: try classes.value, ood: ood,
+      settings: settings, detectors: detectors.isEmpty ? nil : detectors,
+      trust: trust?.value, examples: examples?.value, conformal: conformal.isEmpty ? nil : conformal)
   }
 
   /// The interval of the expected calibration error; `nil` below two rows.
@@ -262,16 +268,18 @@ public struct ExitEvaluation: Sendable {
     }
   }
 
-  /// A score counts only where it could be computed for every row of both sets.
-  private func results(of group: RowGroup) throws(EvaluationError) -> [String: ScoreResult] {
+  /// What every score makes of a foreign set, by name.
+  private func results(ofSet set: Int) throws(EvaluationError) -> [String: ScoreResult] {
     var results: [String: ScoreResult] = [:]
-    for score in scores {
-      guard let (known, foreign) = samples(score.name, group) else { continue }
-      // One after the other: the ranks of each take as much memory as its scores.
-      results[score.name] = ScoreResult(
-        try ScoreSeparation(inDistribution: known, outOfDistribution: foreign), resampling)
-    }
+    // One after the other: the ranks of each take as much memory as its scores.
+    for score in scores { results[score.name] = try result(of: score.name, set) }
     return results
+  }
+
+  /// A score counts only where it could be computed for every row of both sets.
+  private func result(of score: String, _ set: Int) throws(EvaluationError) -> ScoreResult? {
+    guard let (known, foreign) = samples(score, outOfDistribution[set].group) else { return nil }
+    return ScoreResult(try ScoreSeparation(inDistribution: known, outOfDistribution: foreign), resampling)
   }
 
   /// The values of a score that every row of the test set and of a foreign set has.
@@ -284,6 +292,51 @@ public struct ExitEvaluation: Sendable {
       let foreign = group.scores[score], foreign.scores.count == group.rowCount
     else { return nil }
     return (known, foreign)
+  }
+}
+
+/// The numbers of an exit in portions that can be computed side by side.
+extension ExitEvaluation {
+  enum Portion: Sendable {
+    case details
+    /// A score on a foreign set, by their positions.
+    case score(Int, set: Int)
+  }
+
+  enum PortionResult: Sendable {
+    case details(ExitDetails)
+    case score(String, set: Int, ScoreResult?)
+  }
+
+  var portions: [Portion] {
+    [.details] + outOfDistribution.indices.flatMap { set in scores.indices.map { .score($0, set: set) } }
+  }
+
+  /// The memory that the ranks of a portion take, in bytes.
+  var portionBytes: Int { 8 * (rowCount + (outOfDistribution.map(\.group.rowCount).max() ?? 0)) }
+
+  func result(of portion: Portion) throws(EvaluationError) -> PortionResult {
+    switch portion {
+    case .details: .details(try details)
+    case .score(let score, let set): .score(scores[score].name, set: set, try result(of: scores[score].name, set))
+    }
+  }
+
+  /// All numbers of the exit from those of its portions.
+  ///
+  /// - Throws: as `result`.
+  func result(_ portions: [PortionResult]) throws(EvaluationError) -> ExitResult {
+    var results = [[String: ScoreResult]](repeating: [:], count: outOfDistribution.count)
+    var details: ExitDetails?
+    for portion in portions {
+      switch portion {
+      case .details(let own): details = own
+      case .score(let name, let set, let result): results[set][name] = result
+      }
+    }
+    var result = try result(results)
+    result.details = details
+    return result
   }
 }
 

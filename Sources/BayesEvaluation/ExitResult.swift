@@ -35,13 +35,14 @@ public struct ScoreResult: Sendable, Hashable, Codable {
 
   /// All numbers of a separation.
   public init(_ separation: ScoreSeparation, _ resampling: Resampling = Resampling()) {
+    let auroc = separation.auroc
     self.init(
-      auroc: separation.auroc, auprOut: separation.averagePrecision(positive: .outOfDistribution),
+      auroc: auroc, auprOut: separation.averagePrecision(positive: .outOfDistribution),
       auprIn: separation.averagePrecision(positive: .inDistribution),
-      fpr95: separation.falsePositiveRateAt95, aurocInterval: separation.aurocInterval,
+      fpr95: separation.falsePositiveRateAt95, aurocInterval: separation.interval(ofAUROC: auroc),
       isConstant: separation.isConstant, roc: separation.rocPoints())
-    auprOutInterval = separation.averagePrecisionInterval(positive: .outOfDistribution)
-    auprInInterval = separation.averagePrecisionInterval(positive: .inDistribution)
+    auprOutInterval = separation.interval(ofAveragePrecision: auprOut, positive: .outOfDistribution)
+    auprInInterval = separation.interval(ofAveragePrecision: auprIn, positive: .inDistribution)
     fpr95Interval = separation.falsePositiveRateInterval(resampling)
   }
 }

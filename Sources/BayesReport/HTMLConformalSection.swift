@@ -44,15 +44,27 @@ struct ConformalSection: Sendable {
   }
 
   private func sentences(of group: ExitGroup) -> [String] {
+    readings(of: group).flatMap(\.sentences)
+      + ConformalReading.tuning(of: rows(of: group).map { ($0.model.name, $0.results.first?.isTunedOnCalibrationRows) })
+  }
+
+  /// One a share of rows that sets may miss.
+  private func readings(of group: ExitGroup) -> [ConformalReading] {
     let rows = rows(of: group)
-    return Set(rows.flatMap { $0.results.map(\.alpha) }).sorted().flatMap { alpha in
+    return Set(rows.flatMap { $0.results.map(\.alpha) }).sorted().map { alpha in
       ConformalReading(
         alpha: alpha,
         sets: rows.flatMap { row in
           row.results.filter { $0.alpha == alpha }.map { (model: row.model.name, result: $0) }
         }, classNames: report.className
-      ).sentences
-    } + ConformalReading.tuning(of: rows.map { ($0.model.name, $0.results.first?.isTunedOnCalibrationRows) })
+      )
+    }
+  }
+
+  /// Whether sets held what was promised, a sentence a promise.
+  var findings: [String] {
+    guard let deepest = exits.last(where: { !rows(of: $0).isEmpty }) else { return [] }
+    return readings(of: deepest).compactMap { $0.sentences.first }
   }
 
   /// The first two models in the open, which mostly are the network and its temperature; many others folded.

@@ -10,7 +10,8 @@ public struct HTMLRenderer: ReportRenderer {
 
   private func sections(of report: Report) -> [Markup] {
     let exits = report.exits
-    var sections = HTMLPage.opening(title: report.title, verdict: report.verdict, warnings: report.warnings)
+    var sections = HTMLPage.opening(
+      title: report.title, verdict: report.verdict, findings: report.findings, warnings: report.warnings)
     sections.append(GainsTable(report: report, exits: exits).html())
     if exits.contains(where: { !$0.setNames.isEmpty }) {
       sections.append(SeparationTable(report: report, exits: exits).html())
@@ -44,13 +45,14 @@ struct HTMLPage: Sendable {
   var title: String
   var sections: [Markup]
 
-  /// What a reader sees first: title, verdict and warnings.
-  static func opening(title: String, verdict: String, warnings: [String]) -> [Markup] {
+  /// What a reader sees first: title, verdict, what else was found, a sentence each, and warnings.
+  static func opening(title: String, verdict: String, findings: [String] = [], warnings: [String]) -> [Markup] {
+    let list: Markup = findings.isEmpty ? "" : "<ul>\n\(findings.map { "<li>\($0)</li>\n" as Markup })</ul>\n"
     let header: Markup = """
       <header>
       <h1>\(title)</h1>
       <p class="verdict">\(verdict)</p>
-      </header>
+      \(list)</header>
       """
     guard !warnings.isEmpty else { return [header] }
     return [

@@ -11,8 +11,8 @@ public struct MarkdownRenderer: ReportRenderer {
       parts.append(report.warnings.map { "- **Warning:** \(plain($0))" }.joined(separator: "\n"))
     }
     parts.append(table(report))
-    let trusted = report.trustSummary
-    if !trusted.isEmpty { parts.append(trusted.map { "- \(plain($0))" }.joined(separator: "\n")) }
+    let findings = report.findings
+    if !findings.isEmpty { parts.append(findings.map { "- \(plain($0))" }.joined(separator: "\n")) }
     parts.append("<sub>bayesify \(plain(report.provenance.version)): \(command(report.provenance))</sub>")
     return parts.joined(separator: "\n\n") + "\n"
   }

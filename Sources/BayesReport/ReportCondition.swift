@@ -3,7 +3,7 @@ import Foundation
 
 /// A condition on a number of a report, as `ece>0.03`: what a pipeline may stop at.
 ///
-///     [MODEL/]METRIC[:SET](>|>=|<|<=)NUMBER
+///     [MODEL/]METRIC[:SET](>|>=|<|<=)NUMBER[%]
 ///
 /// The number is that of a model's deepest exit.  A set is named for `auroc` and `fpr95`, which are those of the maximum
 /// probability.
@@ -41,7 +41,7 @@ public struct ReportCondition: Sendable, Hashable {
 
   /// What a condition may look like, for messages.
   public static let form =
-    "[MODEL/]METRIC followed by >, >=, < or <= and a number, as 'ece>0.03', of "
+    "[MODEL/]METRIC followed by >, >=, < or <= and a number, as 'ece>0.03' or 'ece>3%', of "
     + (metrics.map(\.name) + setMetrics.map { "\($0.name):SET" }).joined(separator: ", ")
     + "; of regressions " + RegressionMeasure.allCases.map(\.rawValue).joined(separator: ", ")
 
@@ -64,7 +64,7 @@ public struct ReportCondition: Sendable, Hashable {
     guard let comparison = Comparison.allCases.first(where: { text.contains($0.rawValue) }) else { return nil }
     // Names of files and sets may hold the signs; the last one counts.
     guard let range = text.range(of: comparison.rawValue, options: .backwards),
-      let limit = Double(text[range.upperBound...].drop { $0 == " " }), limit.isFinite
+      let limit = Self.number(text[range.upperBound...].drop { $0 == " " }), limit.isFinite
     else { return nil }
     var subject = text[..<range.lowerBound]
     while subject.last == " " { subject.removeLast() }
@@ -84,6 +84,11 @@ public struct ReportCondition: Sendable, Hashable {
     set = parts.count > 1 ? parts[1] : nil
     self.comparison = comparison
     self.limit = limit
+  }
+
+  /// A number, which may be in percent.
+  private static func number(_ text: Substring) -> Double? {
+    text.last == "%" ? Double(text.dropLast()).map { $0 / 100 } : Double(text)
   }
 
   /// What is to be said where the condition holds; `nil` where it does not.

@@ -142,6 +142,13 @@ extension String {
 }
 
 extension Report {
+  /// What was found beside what the verdict says of: of the policy, of prediction sets, and of the baseline under shift.
+  public var findings: [String] {
+    let shift = shiftSummary
+    return trustSummary + ConformalSection(report: self, exits: exits).findings
+      + (shift.count > 1 ? [shift[0], shift[shift.count - 1]] : shift)
+  }
+
   /// What shift does to the models at the deepest exit, in plain sentences; empty where it was not measured.
   public var shiftSummary: [String] {
     guard let shift, let index = deepestExitIndex else { return [] }

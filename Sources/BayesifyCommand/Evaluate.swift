@@ -295,7 +295,7 @@ struct Evaluate: AsyncParsableCommand {
         "None of the models is the one it was tuned for\(bound.file.map { ", \($0)" } ?? ""); name that too, or tune a "
           + "policy for one of these with 'trust tune'.")
     }
-    var evaluation = try Evaluation(of: evaluations)
+    var evaluation = try await Evaluation(of: evaluations, width: execution.width)
     try evaluation.illustrateExamples(from: test, firstRow: rows?.range.lowerBound ?? 0)
     warnings += warningsOfUnboundedSets(evaluations, classNames: description.classNames)
     var report = Report(

@@ -159,6 +159,28 @@ import _BayesTestSupport
     #expect(first.ood[0].auroc.count == 4)
   }
 
+  @Test(arguments: [1, 2, 7])
+  func numbersAreTheSameHoweverManyAreComputedAtOnce(width: Int) async throws {
+    let evaluations = [
+      ModelEvaluation(name: "a", kind: .map, exits: [try evaluation(spread: 6), try evaluation(seed: 3)]),
+      ModelEvaluation(name: "b", kind: .temperature, exits: [try evaluation(spread: 3)]),
+      ModelEvaluation(name: "c", kind: ModelKind("laplace"), exits: [try evaluation(seed: 2)]),
+    ]
+    #expect(try await Evaluation(of: evaluations, width: width) == Evaluation(of: evaluations))
+  }
+
+  @Test func setsWithoutRowsAreRefusedAtAnyWidth() async throws {
+    let evaluations = [
+      ModelEvaluation(name: "a", kind: .map, exits: [try evaluation()]),
+      ModelEvaluation(name: "b", kind: .map, exits: [ExitEvaluation(index: 0, name: "last", outOfDistribution: ["noise"])]),
+    ]
+    for width in [1, 4] {
+      await #expect {
+        try await Evaluation(of: evaluations, width: width)
+      } throws: { ($0 as? EvaluationError)?.code == .empty }
+    }
+  }
+
   @Test func aModelDoesNotDifferFromItself() throws {
     let same = try evaluation()
     let result = try Evaluation(of: [

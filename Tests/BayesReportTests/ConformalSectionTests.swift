@@ -53,6 +53,16 @@ import Testing
     #expect(!HTMLRenderer().render(try ReportFixture.report(rows: 40)).contains("Prediction sets"))
   }
 
+  /// What a reader sees first says whether promises were kept, and nothing of sets that were not asked for.
+  @Test func theSummaryHasASentenceAPromise() throws {
+    let report = try report()
+    #expect(report.findings.map { $0.prefix(13) } == ["At alpha 0.02", "At alpha 0.1,"])
+    let opening = try #require(HTMLRenderer().render(report).firstMatch(of: /<header>(.|\n)*?<\/header>/)).output.0
+    #expect(opening.contains("<li>At alpha 0.02, 98"))
+    #expect(MarkdownRenderer().render(report).contains("- At alpha 0.1, 90"))
+    #expect(try ReportFixture.report(rows: 40).findings.isEmpty)
+  }
+
   @Test func setsAreReadBackAndBrokenOnesAreNamed() throws {
     let report = try report()
     let text = try JSONRenderer().render(report)

@@ -27,6 +27,9 @@ struct ReportConditionTests {
         #expect(try (condition.violation(in: report, of: model.name) != nil) == holds, "\(condition.text)")
       }
     }
+    for (limit, holds) in [("0.1%", true), ("99 %", nil), ("99%", false)] as [(String, Bool?)] {
+      #expect(try ReportCondition("ece>\(limit)").map { try $0.violation(in: report, of: model.name) != nil } == holds)
+    }
     let other = try #require(ReportCondition("ResNet-20/ece>0"))
     #expect(try other.violation(in: report, of: model.name)?.hasPrefix("The ece of ResNet-20 is 0.") == true)
   }

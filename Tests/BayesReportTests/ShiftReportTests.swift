@@ -114,6 +114,8 @@ import Testing
     #expect(sentences[2].contains("within noise of the baseline's, +1.0\u{A0}pp (95 % interval −1.0 to 3.0)."))
     #expect((sentences + summary).allSatisfy { $0.hasSuffix(".") && !$0.contains("..") })
     #expect(try ReportFixture.report().shiftSummary.isEmpty)
+    // The page's summary speaks of the baseline and of the corruptions.
+    #expect(report.findings == [summary[0], summary[3]])
   }
 
   @Test func oddStudiesAreRenderedToo() throws {

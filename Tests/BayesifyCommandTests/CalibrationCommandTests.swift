@@ -122,7 +122,7 @@ import _BayesTestSupport
     let folder = try TestFolder()
     try await extract(folder, [("rest.h5", "0:300"), ("apart.h5", "300:500")])
     let options = [
-      "--validation", Digits.validation, "--conformal-rows", "300:500", "--conformal", "0.05,0.2", "--seed", "4",
+      "--validation", Digits.validation, "--conformal-rows", "300:500", "--conformal", "5%,0.2", "--seed", "4",
     ]
     let run = try await folder.succeed(arguments + options + ["--json", "report.json", "--html", "report.html"])
     #expect(run.output.contains("prediction sets by LAC") && run.output.contains("95 % band"))
@@ -244,8 +244,10 @@ import _BayesTestSupport
     let held = ["--validation", Digits.validation]
     try await refuse(["--calibrators", "all"], 64, "give --validation DATA")
     try await refuse(["--conformal", "0.1"], 64, "give --validation DATA")
+    try await refuse(held + ["--conformal", "10%,0.1"], 64, "different shares")
     try await refuse(held + ["--conformal-rows", "0:100"], 64, "ask for some with --conformal")
     try await refuse(held + ["--calibrators", "luck"], 64, "give 'all' or names")
+    try await refuse(held + ["--calibrators", "temperature,beta"], 64, "without being named")
     try await refuse(held + ["--calibrators", "beta,beta"], 64, "give 'all' or names")
     for alpha in ["0", "1", "-0.1", "0.1,0.1", "much", "0.1,"] {
       try await refuse(held + ["--conformal", alpha], 64, "give different shares between 0 and 1")

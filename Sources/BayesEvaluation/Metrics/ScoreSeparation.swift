@@ -134,9 +134,10 @@ public struct ScoreSeparation: Sendable, Equatable {
   /// It is zero where the sets do not overlap at all, which few rows may do by luck.
   ///
   /// - Source: DeLong, DeLong and Clarke-Pearson 1988, doi:10.2307/2531595.
-  public var aurocStandardError: Double? {
+  public var aurocStandardError: Double? { standardError(ofAUROC: auroc) }
+
+  private func standardError(ofAUROC auroc: Double) -> Double? {
     guard foreignCount > 1, knownCount > 1 else { return nil }
-    let auroc = auroc
     var foreignSquares = 0.0
     var knownSquares = 0.0
     var previous = Cut(foreign: 0, known: 0)
@@ -156,8 +157,11 @@ public struct ScoreSeparation: Sendable, Equatable {
   }
 
   /// The normal 95 % interval of `auroc` with DeLong's standard error, cut to `0...1`.
-  public var aurocInterval: Interval? {
-    aurocStandardError.map {
+  public var aurocInterval: Interval? { interval(ofAUROC: auroc) }
+
+  /// - Parameter auroc: that of this separation.
+  func interval(ofAUROC auroc: Double) -> Interval? {
+    standardError(ofAUROC: auroc).map {
       let interval = Interval.normal(center: auroc, standardError: $0)
       return Interval(low: max(0, interval.low), high: min(1, interval.high))
     }

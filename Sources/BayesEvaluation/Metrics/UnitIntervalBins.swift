@@ -8,6 +8,7 @@ public struct UnitIntervalBins: Sendable, Hashable {
   /// Which bin edges, zero and one belong to.
   public let convention: BinConvention
   private let edges: [Double]
+  private let isClosedAbove: Bool
 
   /// - Precondition: there is at least one bin.
   public init(count: Int, convention: BinConvention = .standard) {
@@ -15,6 +16,7 @@ public struct UnitIntervalBins: Sendable, Hashable {
     self.count = count
     self.convention = convention
     edges = convention.edges(count)
+    isClosedAbove = convention.isClosedAbove
   }
 
   /// The number of bins, with one for exactly one where that is not part of the last.
@@ -30,8 +32,8 @@ public struct UnitIntervalBins: Sendable, Hashable {
   public func index(of value: Double) -> Int? {
     if convention == .guo, value == 0 { return nil }
     // The product may round across an edge; the edges decide.
-    if convention.isClosedAbove {
-      var index = min(count - 1, max(0, Int((value * Double(count)).rounded(.up)) - 1))
+    if isClosedAbove {
+      var index = min(count - 1, Int(value * Double(count)))
       while index > 0 && value <= edges[index] { index -= 1 }
       while index < count - 1 && value > edges[index + 1] { index += 1 }
       return index

@@ -31,9 +31,35 @@ struct ClasswiseBlocks: Sendable {
   /// `Σ_k (p_k − [label = k])²` of each block.
   private var squaredErrors = [Double](repeating: 0, count: Resampling.blockCount)
 
+  /// Rows and the bins that their probabilities lie in.
+  private struct BinnedRows: Sendable {
+    let batch: LabelledProbabilities
+    /// `class · bins + bin` of each row's probabilities, `[rows, classes]`; empty where there are no sums.
+    let places: [Int32]
+
+    init(_ batch: LabelledProbabilities, _ bins: UnitIntervalBins) {
+      self.batch = batch
+      let classCount = batch.probabilities.classCount
+      guard classCount <= ClasswiseBlocks.classLimit else {
+        places = []
+        return
+      }
+      var places = [Int32](repeating: 0, count: batch.rowCount * classCount)
+      batch.probabilities.values.withSpan { values in
+        for row in 0..<batch.rowCount {
+          for column in 0..<classCount {
+            let bin = bins.index(of: min(1, values[row * classCount + column])) ?? 0
+            places[row * classCount + column] = Int32(truncatingIfNeeded: column * bins.count + bin)
+          }
+        }
+      }
+      self.places = places
+    }
+  }
+
   /// Whether rows wait for the blocks that these are merged into: a few rows have fewer numbers than blocks have.
   private var isShard: Bool
-  private var waiting: [LabelledProbabilities] = []
+  private var waiting: [BinnedRows] = []
 
   init(binCount: Int, isShard: Bool = false) {
     bins = UnitIntervalBins(count: binCount)
@@ -41,7 +67,12 @@ struct ClasswiseBlocks: Sendable {
   }
 
   mutating func update(_ batch: LabelledProbabilities) {
-    guard !isShard else { return waiting.append(batch) }
+    let rows = BinnedRows(batch, bins)
+    if isShard { waiting.append(rows) } else { add(rows) }
+  }
+
+  private mutating func add(_ rows: BinnedRows) {
+    let batch = rows.batch
     let first = rowCount
     rowCount += batch.rowCount
     extend(to: batch.probabilities.classCount)
@@ -49,18 +80,20 @@ struct ClasswiseBlocks: Sendable {
       squaredErrors[(first + row) % Resampling.blockCount] += error
     }
     guard classCount <= Self.classLimit else { return }
-    let (classCount, bins, labels) = (classCount, bins, batch.labels)
+    let (classCount, width, places) = (classCount, classCount * bins.count, rows.places)
     var sums: [BinSums] = []
     swap(&sums, &self.sums)
     batch.probabilities.values.withSpan { values in
-      for (row, label) in labels.enumerated() {
-        let block = (first + row) % Resampling.blockCount * classCount
-        for column in 0..<classCount {
-          let p = min(1, values[row * classCount + column])
-          guard let bin = bins.index(of: p) else { continue }
-          let event: Double = label == column ? 1 : 0
-          sums[(block + column) * bins.count + bin] += BinSums(rows: 1, events: event, gap: event - p)
+      for (row, label) in batch.labels.enumerated() {
+        let block = (first + row) % Resampling.blockCount * width
+        for index in row * classCount..<(row + 1) * classCount {
+          let place = block + Int(places[index])
+          sums[place].rows += 1
+          sums[place].gap -= min(1, values[index])
         }
+        let own = block + Int(places[row * classCount + label])
+        sums[own].events += 1
+        sums[own].gap += 1
       }
     }
     swap(&sums, &self.sums)
@@ -68,7 +101,7 @@ struct ClasswiseBlocks: Sendable {
 
   /// Adds rows that come after these.
   mutating func merge(_ other: ClasswiseBlocks) {
-    for batch in other.waiting { update(batch) }
+    for rows in other.waiting { add(rows) }
     guard other.rowCount > 0 else { return }
     settle()
     let shift = rowCount
@@ -87,9 +120,9 @@ struct ClasswiseBlocks: Sendable {
 
   /// Puts the rows that wait into blocks of their own.
   private mutating func settle() {
-    let batches = waiting
+    let rows = waiting
     (isShard, waiting) = (false, [])
-    for batch in batches { update(batch) }
+    for rows in rows { add(rows) }
   }
 
   private var settled: ClasswiseBlocks {

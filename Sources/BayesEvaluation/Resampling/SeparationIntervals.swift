@@ -10,6 +10,11 @@ extension ScoreSeparation {
   /// - Cost: one pass over the ranks.
   /// - Source: Efron 1982, doi:10.1137/1.9781611970319, chapter 6.
   public func averagePrecisionInterval(positive: PositiveClass) -> Interval? {
+    interval(ofAveragePrecision: averagePrecision(positive: positive), positive: positive)
+  }
+
+  /// - Parameter value: the average precision of this separation.
+  func interval(ofAveragePrecision value: Double, positive: PositiveClass) -> Interval? {
     let isForeign = positive == .outOfDistribution
     let positives = Double(isForeign ? foreign.count : known.count)
     let negatives = Double(isForeign ? known.count : foreign.count)
@@ -42,7 +47,6 @@ extension ScoreSeparation {
       max(0, squares - sum * sum / count) / (count - 1) / count
     }
     let error = (variance(ownSum, ownSquares, positives) + variance(otherSum, otherSquares, negatives)).squareRoot()
-    let value = averagePrecision(positive: positive)
     let interval = Interval.normal(center: value, standardError: error)
     return Interval(low: max(0, interval.low), high: min(1, interval.high))
   }

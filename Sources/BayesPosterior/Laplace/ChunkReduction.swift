@@ -28,22 +28,3 @@ extension ExitRecordSource {
     context.report(StageProgress(stage: stage, completed: completed, total: rowCount))
   }
 }
-
-/// The values of some elements, in their order, each computed in a task of its own.
-///
-/// - Throws: what is thrown for the earliest element that fails.
-func inOrder<Element: Sendable, Value: Sendable>(
-  _ elements: [Element], _ value: @escaping @Sendable (Element) throws -> Value
-) async throws -> [Value] {
-  if elements.count == 1 { return [try value(elements[0])] }
-  // Failures are kept as values so that the earliest is reported at any width.
-  let results = await withTaskGroup(of: (Int, Result<Value, any Error>).self) { group in
-    for (index, element) in elements.enumerated() {
-      group.addTask { (index, Result { try value(element) }) }
-    }
-    var results = [Result<Value, any Error>?](repeating: nil, count: elements.count)
-    for await (index, result) in group { results[index] = result }
-    return results
-  }
-  return try results.compactMap { try $0?.get() }
-}

@@ -5,7 +5,7 @@ import Bayesify
 struct CalibratorsOption: OptionValue {
   static let validValues =
     "'all' or names with commas between: " + CalibrationMethod.allCases.map(\.rawValue).joined(separator: ", ")
-    + "; for regressions " + RegressionCalibrator.allCases.map(\.rawValue).joined(separator: ", ")
+    + " (a temperature is fitted without being named); for regressions " + RegressionCalibrator.allCases.map(\.rawValue).joined(separator: ", ")
   /// Those for classes.
   var methods: [CalibrationMethod]
   /// Those for real targets.
@@ -33,13 +33,13 @@ struct CalibratorsOption: OptionValue {
 
 /// Shares of rows that prediction sets may miss.
 struct AlphaList: OptionValue {
-  static let validValues = "different shares between 0 and 1 with commas between, as 0.1 or 0.05,0.1"
+  static let validValues = "different shares between 0 and 1 with commas between, as 0.1, 10% or 0.05,0.1"
   var alphas: [Double]
 
   init?(argument: String) {
     alphas = []
     for word in argument.split(separator: ",", omittingEmptySubsequences: false) {
-      guard let alpha = Double(word), alpha > 0, alpha < 1, !alphas.contains(alpha) else { return nil }
+      guard let alpha = possibleShare(word), !alphas.contains(alpha) else { return nil }
       alphas.append(alpha)
     }
   }

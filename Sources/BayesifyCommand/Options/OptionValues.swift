@@ -48,11 +48,16 @@ func number(_ words: String, where isValid: @escaping @Sendable (Double) -> Bool
 
 /// Reads a share of rows, which may be in percent.
 @Sendable func share(_ argument: String) throws -> Double {
-  let share = argument.hasSuffix("%") ? Double(argument.dropLast()).map { $0 / 100 } : Double(argument)
-  guard let share, share > 0, share < 1 else {
+  guard let share = possibleShare(argument) else {
     throw ValidationError("give a share between 0 and 1, or in percent, as 90%")
   }
   return share
+}
+
+/// A number between 0 and 1, or as much in percent; `nil` for what is none.
+func possibleShare(_ argument: some StringProtocol) -> Double? {
+  let share = argument.hasSuffix("%") ? Double(argument.dropLast()).map { $0 / 100 } : Double(argument)
+  return share.flatMap { $0 > 0 && $0 < 1 ? $0 : nil }
 }
 
 /// The numbers that prior precisions, temperatures and noises may be, in words.
