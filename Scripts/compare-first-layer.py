@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Measures Gaussians over first layers beside their controls on four networks and writes Documentation/FirstLayerComparison.md.
+"""Measures Gaussians over first layers beside their controls; writes Documentation/FirstLayerComparison.md.
 
     python Scripts/compare-first-layer.py --shared FOLDER --out FOLDER [--networks resnet20,resnet8,fashion,msdnet]
         [--steps fit,evaluate,shift,time,robustness,privacy] [--seeds 0,1,2] [--epochs N] [--draws 30]
@@ -70,7 +70,7 @@ class Network:
 NETWORKS = {
     "resnet20": Network(
         "ResNet-20 on CIFAR-10", "checkpoints/resnet20-cifar10.h5", RESIDUAL, "data/cifar10-train-20k.h5", 20_000,
-        ("data/cifar10-test.h5", 0, 5000), ("data/cifar10-test.h5", 5000, 10_000), CIFAR_FOREIGN, "dense", 10, "2,4,8",
+        ("data/cifar10-test.h5", 0, 5000), ("data/cifar10-test.h5", 5000, 10_000), CIFAR_FOREIGN, "logits", 10, "2,4,8",
         "It was trained on all 50,000 training images, of which 20,000 are at hand."),
     "resnet8": Network(
         "ResNet-8 on CIFAR-10", "checkpoints/mlperf-tiny-resnet8-cifar10.h5", [], "data/cifar10-train-20k.h5", 20_000,
@@ -83,11 +83,11 @@ NETWORKS = {
          "notMNIST": "data/notmnist-t10k-images-idx3-ubyte.gz"}, "dense_1", 20, "2,5,10",
         "All its 60,000 training images are at hand.", hasDropout=True),
     "msdnet": Network(
-        "MSDNet-small on CIFAR-10, last exit", "checkpoints/msdnet-small-cifar10.h5", DENSE, "data/cifar10-train-20k.h5",
-        20_000, ("data/cifar10-validation-5k.h5", 0, 5000), ("data/cifar10-test.h5", 0, 10_000), CIFAR_FOREIGN,
+        "MSDNet-small on CIFAR-10, last exit", "checkpoints/msdnet-small-cifar10.h5", DENSE,
+        "data/cifar10-train-20k.h5", 20_000, ("data/cifar10-validation-5k.h5", 0, 5000), ("data/cifar10-test.h5", 0, 10_000), CIFAR_FOREIGN,
         "exit4_logits", 10, "2,4,8",
-        "It was trained on 45,000 of the 50,000 training images, with augmentation, of which 20,000 are at hand; what is "
-        "tuned is tuned on the 5,000 others, and all test images are reported on."),
+        "It was trained on 45,000 of the 50,000 training images, of which 20,000 are at hand; what is tuned is tuned on "
+        "the 5,000 others, and all test images are reported on."),
 }
 
 
@@ -198,7 +198,8 @@ class Bench(Results):
                 os.path.exists(self.path(name)) for name in files):
             return
         begun = self.path(output + ".begun.json")
-        goesOn = resumes and os.path.exists(self.path(output + ".part")) and os.path.exists(begun) and read(begun) == recipe
+        isLeft = os.path.exists(self.path(output + ".part")) and os.path.exists(begun)
+        goesOn = resumes and isLeft and read(begun) == recipe
         write(recipe, begun)
         if before:
             before()
@@ -294,9 +295,8 @@ class Bench(Results):
                 if model.kind not in ("vi", "last"):
                     continue
                 plain, output = name + "-plain.h5", name + "-plain.evaluate.json"
-                self.make(
-                    output, ["evaluate", self.checkpoint, self.path(plain), *options, "--json", self.path(output)], inputs,
-                    before=lambda: self.untemper(name + ".h5", plain))
+                arguments = ["evaluate", self.checkpoint, self.path(plain), *options, "--json", self.path(output)]
+                self.make(output, arguments, inputs, before=lambda: self.untemper(name + ".h5", plain))
                 if os.path.exists(self.path(plain)):
                     os.remove(self.path(plain))
 
@@ -356,7 +356,7 @@ class Bench(Results):
 
     def study(self, command, options):
         for group, members in self.groups():
-            inputs = [name + ".h5" for model in members if model.kind for name in ["%s-%d" % (model.name, self.seeds[0])]]
+            inputs = ["%s-%d.h5" % (model.name, self.seeds[0]) for model in members if model.kind]
             for name in inputs:
                 self.require(name)
             output = "%s.%s.json" % (group, command)
@@ -538,8 +538,8 @@ def main_tables(results, found):
         shift = [shifted(report, name) for report, name in line.shifts]
         seconds = line.time or {}
         rows.append([
-            line.title, percent([exit["accuracy"] for exit in exits]), number([finite(exit["nll"]) for exit in exits]), gain,
-            number([exit["ece"]["value"] for exit in exits])]
+            line.title, percent([exit["accuracy"] for exit in exits]),
+            number([finite(exit["nll"]) for exit in exits]), gain, number([exit["ece"]["value"] for exit in exits])]
             + [auroc(name, "maximumProbability") for name in network.foreign]
             + [percent([one["accuracy"] for one in shift]), number([one["nll"] for one in shift]),
                number([one["ece"] for one in shift]),
@@ -547,13 +547,13 @@ def main_tables(results, found):
                "%.2f" % seconds["prediction"] if seconds.get("prediction") else "-"])
         scores.append([line.title] + [auroc(name, score) for name in network.foreign for score in list(SCORES)[1:]])
     text = table(
-        ["model", "accuracy %", "NLL", "NLL less the temperature's", "ECE"] + ["AUROC " + name for name in network.foreign]
-        + ["shifted: accuracy %", "NLL", "ECE", "s an epoch", "s / 1000 rows"], rows)
+        ["model", "accuracy %", "NLL", "NLL less the temperature's", "ECE"]
+        + ["AUROC " + name for name in network.foreign] + ["shifted: accuracy %", "NLL", "ECE", "s an epoch", "s / 1000 rows"], rows)
     fit = next((line.time["fit"] for line in found if line.time and line.time.get("fit")), None)
     if fit:
         text += ["Last-layer Laplace has no epochs; its fit, tuning included, takes %.1f s." % fit, ""]
-    return text + ["AUROC by other scores:", ""] + table(
-        ["model"] + ["%s, %s" % (name, score) for name in network.foreign for score in list(SCORES.values())[1:]], scores)
+    header = ["%s, %s" % (name, score) for name in network.foreign for score in list(SCORES.values())[1:]]
+    return text + ["AUROC by other scores:", ""] + table(["model"] + header, scores)
 
 
 def posterior_table(results, seeds):
@@ -575,7 +575,8 @@ def posterior_table(results, seeds):
         rows.append([
             model.title, "%s, %d" % (fits[0]["layer"], fits[0]["weights"]), "%d of %d rows" % (
                 fits[0]["chosenEpoch"], fits[0]["rows"]),
-            significant([fit["dataTermAtTrainedWeights"] for fit in fits]), significant([end["dataTerm"] for end in ends]),
+            significant([fit["dataTermAtTrainedWeights"] for fit in fits]),
+            significant([end["dataTerm"] for end in ends]),
             significant([end["divergence"] / fit["rows"] for end, fit in zip(ends, fits)]) if hasDraws else "-"]
             + [significant([fit["deviations"][index] for fit in fits]) if hasDraws else "-" for index in range(3)]
             + [significant([exit["temperature"] for exit in exits]),
@@ -588,7 +589,8 @@ def posterior_table(results, seeds):
         ["model", "layer, weights", "epochs", "data term at the trained weights", "at the end", "KL", "least deviation",
          "mean", "greatest", "T", "NLL at T = 1", "at T"], rows)
     if warnings:
-        text += ["Warnings of these fits (first seed):", ""] + ["- " + warning for warning in sorted(set(warnings))] + [""]
+        text += ["Warnings of these fits (first seed):", ""]
+        text += ["- " + warning for warning in sorted(set(warnings))] + [""]
     return text
 
 
@@ -632,8 +634,8 @@ def robustness_tables(results):
     report = reports[0]
     epsilons = ["%g" % point["epsilon"] for point in found[0][1]["curves"][0]["points"]]
     text = ["### Robustness", "",
-            "Accuracy in percent on %d test rows (95 %% intervals of each number), epsilon the largest change of a value in "
-            "255ths, PGD of %d steps and %d starts, expectations of %d draws, seed 0." % (
+            "Accuracy in percent on %d test rows (95 %% intervals of each number), epsilon the largest change of a value "
+            "in 255ths, PGD of %d steps and %d starts, expectations of %d draws, seed 0." % (
                 report["rowCount"], report["stepCount"], report["restartCount"], report["drawCount"]), ""]
     text += table(["model", "attack", "0"] + epsilons, rows)
     warnings = sorted({warning for one in reports for warning in one["warnings"]})
@@ -649,6 +651,8 @@ def privacy_tables(results):
     rows = []
     for title, model in found:
         gap = model["gap"]
+        sides = ["%.2f" % (100 * gap[side]["value"]) for side in ("memberAccuracy", "nonMemberAccuracy")]
+        sides += ["%.4f" % gap[side]["value"] for side in ("memberLoss", "nonMemberLoss")]
         for index, attack in enumerate(model["attacks"]):
             rates = [interval(one["truePositiveRate"]["value"], one["truePositiveRate"]["interval"], 2)
                      for one in attack["operations"]]
@@ -657,13 +661,12 @@ def privacy_tables(results):
             rows.append(
                 [title if index == 0 else "", attack["score"], "%.4f (%.4f to %.4f)" % (attack["auroc"], *ends),
                  interval(balanced["value"], balanced["interval"])] + rates
-                + (["%.2f" % (100 * gap["memberAccuracy"]["value"]), "%.2f" % (100 * gap["nonMemberAccuracy"]["value"]),
-                    "%.4f" % gap["memberLoss"]["value"], "%.4f" % gap["nonMemberLoss"]["value"]] if index == 0 else [""] * 4))
+                + (sides if index == 0 else [""] * len(sides)))
     report = reports[0]
     allowed = ["TPR %% at %g %% FPR" % (100 * one["allowed"]) for one in found[0][1]["attacks"][0]["operations"]]
     text = ["### Privacy", "",
-            "Membership inference, %d training images against %d test images on which nothing was tuned, 95 %% intervals." % (
-                report["memberCount"], report["nonMemberCount"]), ""]
+            "Membership inference, %d training images against %d test images on which nothing was tuned, 95 %% "
+            "intervals." % (report["memberCount"], report["nonMemberCount"]), ""]
     text += table(
         ["model", "by", "AUROC", "balanced accuracy %"] + allowed
         + ["accuracy % of members", "of others", "NLL of members", "of others"], rows)
@@ -675,8 +678,8 @@ def findings(results, found):
     text = []
     if any(line.title == TEMPERATURE for line in found):
         names = sorted_by_sign(found, lambda comparison: comparison["nll"])
-        text.append("- NLL against the temperature alone, paired, in every seed: **below** it (interval below zero): %s; "
-                    "above it: %s; neither: %s." % (listed(names[-1]), listed(names[1]), listed(names[0])))
+        text.append("- NLL against the temperature alone, paired, 95 % intervals apart from zero in every seed: below: "
+                    + "%s; above: %s; neither: %s." % (listed(names[-1]), listed(names[1]), listed(names[0])))
         names = sorted_by_sign(found, lambda comparison: comparison["ece"])
         text.append("- ECE against it: below: %s; above: %s; neither: %s." % (
             listed(names[-1]), listed(names[1]), listed(names[0])))
@@ -691,10 +694,10 @@ def findings(results, found):
         above = [title for title, point in last.items() if point["accuracyInterval"][0] > base["accuracyInterval"][1]]
         below = [title for title, point in last.items() if point["accuracyInterval"][1] < base["accuracyInterval"][0]]
         text.append(
-            "- Under all attacks at epsilon %g the untouched network is right on %.1f %%. Intervals apart from its own, above: "
-            "%s; below: %s." % (base["epsilon"], 100 * base["accuracy"], listed(above), listed(below)))
+            "- Under all attacks at epsilon %g the untouched network is right on %.1f %%. Intervals apart from its own, "
+            "above: %s; below: %s." % (base["epsilon"], 100 * base["accuracy"], listed(above), listed(below)))
         for title, model in attacked:
-            fast = [curve for curve in model["curves"] if curve["attacker"] == "single-draw" and curve["method"] == "fgsm"]
+            fast = [one for one in model["curves"] if (one["method"], one["attacker"]) == ("fgsm", "single-draw")]
             if fast:
                 text.append("- %s at that epsilon: %.1f %% under FGSM along one draw, %.1f %% under all attacks." % (
                     title, 100 * fast[0]["points"][-1]["accuracy"], 100 * last[title]["accuracy"]))
@@ -705,8 +708,8 @@ def findings(results, found):
         below = [title for title, one in losses.items() if one["aurocInterval"][1] < base["aurocInterval"][0]]
         above = [title for title, one in losses.items() if one["aurocInterval"][0] > base["aurocInterval"][1]]
         text.append(
-            "- Membership by loss: AUROC %.4f for the untouched network. Intervals apart from its own, below: %s; above: %s." % (
-                base["auroc"], listed(below), listed(above)))
+            "- Membership by loss: AUROC %.4f for the untouched network. Intervals apart from its own, below: %s; "
+            "above: %s." % (base["auroc"], listed(below), listed(above)))
     return text
 
 
@@ -741,29 +744,42 @@ def processor():
     return "%d cores of %s" % (os.cpu_count(), names[0] if names else "an unnamed processor")
 
 
+def drawCounts(results):
+    """Draws of the posteriors that are there."""
+    found = set()
+    for one in results.values():
+        for prior in PRIORS:
+            made = one.made("vi-%s-0.h5" % prior)
+            if made:
+                found.add(made["arguments"][made["arguments"].index("--draws") + 1])
+    return " or ".join(sorted(found)) or "no"
+
+
 def generated(results, arguments, version):
-    seeds = ", ".join(map(str, arguments.seeds))
     text = [
-        "Written by `python Scripts/compare-first-layer.py --shared FOLDER --out FOLDER` from what `bayesify` %s printed." % version,
+        "Written by `python Scripts/compare-first-layer.py --shared FOLDER --out FOLDER` from what `bayesify` %s" % version,
+        "printed.",
         "",
         "- Training rows are rows the network was trained on. Temperatures and the prior precision of Laplace come from",
         "  validation rows, everything is reported on other rows (test images 0:5000 and 5000:10000 where the network has",
-        "  seen all training images). Every model has a temperature of its own, but for *deterministic* and *no temperature*.",
-        "- Seeds %s: the mean, and in brackets the lowest and the highest where the digits differ. VI takes %d draws." % (
-            seeds, arguments.draws),
-        "- *NLL less the temperature's*: paired difference from the network with a temperature alone, the mean over seeds, and",
-        "  in brackets the least and the greatest end of the seeds' 95 % intervals. Below zero is better than a temperature.",
+        "  seen all training images). Every model has a temperature of its own, but for *deterministic* and *no",
+        "  temperature*.",
+        "- Seeds %s: the mean, and in brackets the lowest and the highest where the digits differ. VI takes %s draws." % (
+            ", ".join(map(str, arguments.seeds)), drawCounts(results)),
+        "- *NLL less the temperature's*: paired difference from the network with a temperature alone, the mean over seeds,",
+        "  and in brackets the least and the greatest end of the seeds' 95 % intervals. Below zero is better than a",
+        "  temperature.",
         "- *ECE*: 15 bins. *AUROC*: of max p (one minus the largest probability), foreign images positive, 0.5 is chance.",
         "  *MI*: the mutual information of class and weights; - where a model has one network alone.",
-        "- *shifted*: severity %d of noise, blur, contrast, brightness, JPEG and rotation, the mean over the six. ECE of" % SEVERITY,
-        "  few rows is too large by what chance adds to every bin; compare it within the column alone.",
-        "- *s an epoch*: the faster of two, of that layer's training on the rows named. *s / 1000 rows*: `predict` from file to",
-        "  file, the least of three, the command's start included. Seconds of a clock, on %s." % processor(),
-        "- Epochs: %s. Two drops or a cosine over 20 to 40 are what is customary; networks of whose first layer an epoch" % (
-            "%d" % arguments.epochs if arguments.epochs else ", ".join(
-                "%s %d" % (name, network.epochs) for name, network in NETWORKS.items())),
-        "  takes half a minute have fewer, so that twelve fits take an hour and not three. Fewer steps mean that deviations have",
-        "  moved less from where they began (0.0486): see the tables of what training made of the weights.",
+        "- *shifted*: severity %d of noise, blur, contrast, brightness, JPEG and rotation, the mean over the six. ECE of" % (
+            SEVERITY),
+        "  few rows is too large by what chance adds to every bin; compare it within its column alone.",
+        "- *s an epoch*: the faster of two, of that layer's training on the rows named. *s / 1000 rows*: `predict` from file",
+        "  to file, the least of three, the command's start included. Seconds of a clock, on",
+        "  %s." % processor(),
+        "- Adam with a cosine, the deviations at 0.0486 to begin with; epochs: see the tables of what training made of the",
+        "  weights. 20 to 40 are recommended. ResNet-20 and MSDNet, whose epochs are the longest, have 10 unless `--epochs`",
+        "  says otherwise: fewer steps mean that deviations have moved less from where they began.",
     ]
     if arguments.limit:
         text.append("- **A trial: at most %d rows of every set.** The numbers mean nothing." % arguments.limit)
