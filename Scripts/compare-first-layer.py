@@ -39,7 +39,7 @@ import h5py
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 STEPS = ["fit", "evaluate", "shift", "time", "robustness", "privacy"]
-PRIORS = {"standard": "standard prior", "scaled": "scaled prior", "centred": "centred prior (MOPED)"}
+PRIORS = {"standard": "standard prior", "scaled": "scaled prior", "centred": "MOPED prior"}
 SCORES = {"maximumProbability": "max p", "mutualInformation": "MI", "energy": "energy"}
 ATTACKERS = "single-draw,mean,expectation,averaged-probability,transfer"
 SEVERITY = 3
@@ -84,8 +84,8 @@ NETWORKS = {
         "All its 60,000 training images are at hand.", hasDropout=True),
     "msdnet": Network(
         "MSDNet-small on CIFAR-10, last exit", "checkpoints/msdnet-small-cifar10.h5", DENSE,
-        "data/cifar10-train-20k.h5", 20_000, ("data/cifar10-validation-5k.h5", 0, 5000), ("data/cifar10-test.h5", 0, 10_000), CIFAR_FOREIGN,
-        "exit4_logits", 10, "2,4,8",
+        "data/cifar10-train-20k.h5", 20_000, ("data/cifar10-validation-5k.h5", 0, 5000),
+        ("data/cifar10-test.h5", 0, 10_000), CIFAR_FOREIGN, "exit4_logits", 10, "2,4,8",
         "It was trained on 45,000 of the 50,000 training images, of which 20,000 are at hand; what is tuned is tuned on "
         "the 5,000 others, and all test images are reported on."),
 }
@@ -110,10 +110,10 @@ TEMPERATURE = "+ temperature"
 
 def models(network):
     rows = [UNTOUCHED, Model("tuned", "fine-tune control", "tuned")]
-    rows += [Model("mean-" + prior, "mean of q only, " + title, "mean", prior) for prior, title in PRIORS.items()]
-    rows += [Model("vi-" + prior, "first-layer VI, " + title, "vi", prior, hasDraws=True)
+    rows += [Model("mean-" + prior, "mean of q only (%s)" % title, "mean", prior) for prior, title in PRIORS.items()]
+    rows += [Model("vi-" + prior, "first-layer VI (%s)" % title, "vi", prior, hasDraws=True)
              for prior, title in PRIORS.items()]
-    rows += [Model("vi-last", "the same VI on the last layer, standard prior", "last", "standard", False, True),
+    rows += [Model("vi-last", "VI of the last layer (standard prior)", "last", "standard", False, True),
              Model("laplace", "last-layer Laplace", "laplace", hasDraws=True)]
     if network.hasDropout:
         rows.append(Model("dropout", "MC dropout", "dropout", isSeeded=False, hasDraws=True))
@@ -378,8 +378,8 @@ class Bench(Results):
 # The page
 
 
-def table(header, rows):
-    rule = ["---" if index == 0 else "--:" for index in range(len(header))]
+def table(header, rows, textColumns=1):
+    rule = ["---" if index < textColumns else "--:" for index in range(len(header))]
     return ["| " + " | ".join(cells) + " |" for cells in [header, rule] + rows] + [""]
 
 
@@ -403,7 +403,7 @@ def significant(values, digits=3):
 
 
 def listed(names):
-    return ", ".join(names) if names else "none"
+    return " · ".join(names) if names else "none"
 
 
 def finite(value):
@@ -485,7 +485,7 @@ def lines(results, seeds):
         times = results.report("%s-%d.time.json" % (model.name, seeds[0]))
         if times is None:
             missing.append("%s-%d.time" % (model.name, seeds[0]))
-        title = model.title + ("" if model.isSeeded or not model.kind else " (one seed)")
+        title = model.title + ("" if model.isSeeded or not model.kind else ", one seed")
         if reports:
             found.append(Line(title, reports, shifts, times))
         if not model.kind and reports:
@@ -496,7 +496,7 @@ def lines(results, seeds):
             reports, absent = collect(model, "-plain.evaluate.json", -1)
             missing += absent
             if reports:
-                found.append(Line(title + ", no temperature", reports, [], times))
+                found.append(Line(title + ", T = 1", reports, [], times))
     return found, missing
 
 
@@ -510,6 +510,7 @@ def signs(values):
 
 
 def sorted_by_sign(found, quantity):
+    """The rows that are apart from the temperature, by sign."""
     names = {-1: [], 0: [], 1: []}
     for line in found:
         if line.title != TEMPERATURE:
@@ -548,7 +549,8 @@ def main_tables(results, found):
         scores.append([line.title] + [auroc(name, score) for name in network.foreign for score in list(SCORES)[1:]])
     text = table(
         ["model", "accuracy %", "NLL", "NLL less the temperature's", "ECE"]
-        + ["AUROC " + name for name in network.foreign] + ["shifted: accuracy %", "NLL", "ECE", "s an epoch", "s / 1000 rows"], rows)
+        + ["AUROC " + name for name in network.foreign]
+        + ["shifted: accuracy %", "NLL", "ECE", "s an epoch", "s / 1000 rows"], rows)
     fit = next((line.time["fit"] for line in found if line.time and line.time.get("fit")), None)
     if fit:
         text += ["Last-layer Laplace has no epochs; its fit, tuning included, takes %.1f s." % fit, ""]
@@ -560,7 +562,7 @@ def posterior_table(results, seeds):
     """What training made of the weights."""
     rows, warnings = [], []
     for model in models(results.network):
-        if model.kind not in ("tuned", "vi", "last"):
+        if model.kind not in ("tuned", "vi", "last", "laplace"):
             continue
         fits = []
         for seed in seeds if model.isSeeded else seeds[:1]:
@@ -568,6 +570,9 @@ def posterior_table(results, seeds):
             if results.made(name + ".h5") and os.path.exists(results.path(name + ".fit.json")):
                 fits.append(read(results.path(name + ".fit.json")))
         if not fits:
+            continue
+        warnings += ["%s: %s" % (model.title, warning) for warning in fits[0]["warnings"]]
+        if model.kind == "laplace":
             continue
         ends = [fit["epochs"][fit["chosenEpoch"] - 1] for fit in fits]
         exits = [fit["exits"][-1] for fit in fits]
@@ -581,13 +586,12 @@ def posterior_table(results, seeds):
             + [significant([fit["deviations"][index] for fit in fits]) if hasDraws else "-" for index in range(3)]
             + [significant([exit["temperature"] for exit in exits]),
                number([exit["untemperedNLL"] for exit in exits]), number([exit["validationNLL"] for exit in exits])])
-        warnings += ["%s: %s" % (model.title, warning) for warning in fits[0]["warnings"]]
     if not rows:
         return []
     text = ["What training made of the weights (divergence as in the bound: a row; NLL of the validation rows):", ""]
     text += table(
         ["model", "layer, weights", "epochs", "data term at the trained weights", "at the end", "KL", "least deviation",
-         "mean", "greatest", "T", "NLL at T = 1", "at T"], rows)
+         "mean", "greatest", "T", "NLL at T = 1", "at T"], rows, textColumns=3)
     if warnings:
         text += ["Warnings of these fits (first seed):", ""]
         text += ["- " + warning for warning in sorted(set(warnings))] + [""]
@@ -635,9 +639,9 @@ def robustness_tables(results):
     epsilons = ["%g" % point["epsilon"] for point in found[0][1]["curves"][0]["points"]]
     text = ["### Robustness", "",
             "Accuracy in percent on %d test rows (95 %% intervals of each number), epsilon the largest change of a value "
-            "in 255ths, PGD of %d steps and %d starts, expectations of %d draws, seed 0." % (
+            "in 255ths, PGD of %d steps and %d start(s), expectations of %d draws, seed 0." % (
                 report["rowCount"], report["stepCount"], report["restartCount"], report["drawCount"]), ""]
-    text += table(["model", "attack", "0"] + epsilons, rows)
+    text += table(["model", "attack", "0"] + epsilons, rows, textColumns=2)
     warnings = sorted({warning for one in reports for warning in one["warnings"]})
     if warnings:
         text += ["Warnings of the studies:", ""] + ["- " + warning for warning in warnings] + [""]
@@ -669,7 +673,7 @@ def privacy_tables(results):
             "intervals." % (report["memberCount"], report["nonMemberCount"]), ""]
     text += table(
         ["model", "by", "AUROC", "balanced accuracy %"] + allowed
-        + ["accuracy % of members", "of others", "NLL of members", "of others"], rows)
+        + ["accuracy % of members", "of others", "NLL of members", "of others"], rows, textColumns=2)
     return text, missing
 
 
@@ -677,16 +681,12 @@ def findings(results, found):
     """Sentences that follow from the numbers alone."""
     text = []
     if any(line.title == TEMPERATURE for line in found):
-        names = sorted_by_sign(found, lambda comparison: comparison["nll"])
-        text.append("- NLL against the temperature alone, paired, 95 % intervals apart from zero in every seed: below: "
-                    + "%s; above: %s; neither: %s." % (listed(names[-1]), listed(names[1]), listed(names[0])))
-        names = sorted_by_sign(found, lambda comparison: comparison["ece"])
-        text.append("- ECE against it: below: %s; above: %s; neither: %s." % (
-            listed(names[-1]), listed(names[1]), listed(names[0])))
-        for foreign in results.network.foreign:
-            names = sorted_by_sign(found, auroc_of(foreign))
-            text.append("- AUROC of max p on %s against it: above: %s; below: %s; neither: %s." % (
-                foreign, listed(names[1]), listed(names[-1]), listed(names[0])))
+        text += ["- Against the temperature alone, paired, where the 95 % intervals of every seed lie on one side of zero:"]
+        measures = [("NLL", lambda comparison: comparison["nll"]), ("ECE", lambda comparison: comparison["ece"])]
+        measures += [("AUROC of max p on " + name, auroc_of(name)) for name in results.network.foreign]
+        for name, quantity in measures:
+            names = sorted_by_sign(found, quantity)
+            text.append("  - %s: lower: %s; higher: %s." % (name, listed(names[-1]), listed(names[1])))
     attacked, _, _ = studied(results, "robustness")
     if attacked and attacked[0][0] == UNTOUCHED.title:
         last = {title: model["worst"][0]["points"][-1] for title, model in attacked}
@@ -762,8 +762,8 @@ def generated(results, arguments, version):
         "",
         "- Training rows are rows the network was trained on. Temperatures and the prior precision of Laplace come from",
         "  validation rows, everything is reported on other rows (test images 0:5000 and 5000:10000 where the network has",
-        "  seen all training images). Every model has a temperature of its own, but for *deterministic* and *no",
-        "  temperature*.",
+        "  seen all training images). Every model has a temperature of its own, but for *deterministic* and *T = 1*. MOPED:",
+        "  the prior centred on the trained weights.",
         "- Seeds %s: the mean, and in brackets the lowest and the highest where the digits differ. VI takes %s draws." % (
             ", ".join(map(str, arguments.seeds)), drawCounts(results)),
         "- *NLL less the temperature's*: paired difference from the network with a temperature alone, the mean over seeds,",
