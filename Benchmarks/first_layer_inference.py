@@ -14,9 +14,9 @@ rows a step and threads:
 bayesian-torch begins at the checkpoint's weights (MOPED), draws weights once a batch (`Reparameterization`; --flipout: its
 other layers, and our own estimator of that name), adds its KL and steps by Adam, as our first layer does.  Images lie in
 memory as bytes on every side, and are scaled batch by batch within the time.  PyTorch's networks run channels last or
-channels first, whichever took less time in a few steps before.  Before anything is timed, PyTorch's loss of the first 2,048
-rows must agree with what the command says of the trained weights, and the epochs of `all` and `fine-tune`, whose steps are
-too small to change anything, must have the same loss; or the command fails.
+channels first, whichever took less time in a few steps before.  PyTorch's loss of the first 2,048 rows at the checkpoint's
+weights must agree with what the command says of it, and the epochs of `all` and `fine-tune`, whose steps are too small to
+change anything, must have the same loss; or this fails.
 
 Ratios are medians of the rounds' ratios with their bootstrap 95 % intervals:
 
@@ -92,9 +92,8 @@ def resnet20(path):
             self.bn1 = nn.BatchNorm2d(16)
             channels = 16
             for number, after in enumerate((16, 32, 64), 1):
-                blocks = [Block(channels if block == 0 else after, after, 2 if block == 0 < number - 1 else 1)
-                          for block in range(3)]
-                setattr(self, f"layer{number}", nn.Sequential(*blocks))
+                first = Block(channels, after, 1 if number == 1 else 2)
+                setattr(self, f"layer{number}", nn.Sequential(first, Block(after, after, 1), Block(after, after, 1)))
                 channels = after
             self.linear = nn.Linear(channels, 10)
 
@@ -247,7 +246,6 @@ class EngineWay:
         self.facts = {"trained": facts["parameters"], "variational": 0}
 
     def epoch(self):
-        whole = self.engine.memory("VmHWM")
         answer = self.engine.ask("epoch")
         whole = self.engine.memory("VmHWM")
         return {**answer, "whole": whole, "added": whole - self.before}
@@ -276,13 +274,14 @@ class CommandWay:
         """What a process prints, and its largest resident memory, looked at while it runs."""
         with tempfile.TemporaryFile("w+") as out:
             process = subprocess.Popen(command, stdout=out)
-            whole = 0
+            whole, begin = 0, time.perf_counter()
             while process.poll() is None:
                 try:
                     whole = max(whole, memory("VmHWM", process.pid))
                 except OSError:
                     pass
-                time.sleep(0.1 if whole and time.monotonic() % 60 else 0.002)
+                # Short processes are gone before a longer look.
+                time.sleep(0.001 if time.perf_counter() - begin < 0.5 else 0.1)
             if process.returncode:
                 sys.exit(f"{' '.join(command)} failed.")
             out.seek(0)
