@@ -30,6 +30,10 @@ enum Command: String, CaseIterable {
   case gradients
   /// `step REPEATS WIDTH`: times training steps.
   case step
+  /// `epochs CHECKPOINT DATA ROWS BATCH WIDTH`: reads labelled rows and prepares training of all weights on them.
+  case epochs
+  /// `epoch`: times a pass over all of those rows, in an order of its own.
+  case epoch
   /// `fit FILE STRUCTURE WIDTH`: times a Laplace fit to a file of exit records.
   case fit
   /// `ready PREDICTIVE ROWS DRAWS`: gets predictions of the first rows of what was fitted ready.

@@ -11,9 +11,11 @@ struct Session {
   /// What was prepared for training last, and the rows that it starts from.
   var training: TrainingBench?
   var trainingRows: [RowBatch] = []
+  /// What whole epochs train.
+  var epochs: EpochBench?
   /// What was fitted last.
   var laplace: LaplaceBench?
-  /// What is done to stored rows before `adaptive` sees them.
+  /// What is done to stored rows before `adaptive` and `epochs` see them.
   var preprocessing = Preprocessing.identity
   /// The policy that was tuned last, and its network.
   var adaptive: AdaptiveBench?
@@ -37,6 +39,8 @@ struct Session {
     case .train: try await prepareTraining(&arguments)
     case .gradients: try await writeGradients(&arguments)
     case .step: try await timeSteps(&arguments)
+    case .epochs: try prepareEpochs(&arguments)
+    case .epoch: try await timeEpoch()
     case .fit: try await fitLaplace(&arguments)
     case .ready: try await prepareLaplacePredictions(&arguments)
     case .predict: try await timeLaplacePredictions(&arguments)
