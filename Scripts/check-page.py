@@ -95,7 +95,7 @@ def main():
 def run(chromium, options, page):
     command = [chromium, "--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars", *options,
                "file://" + os.path.abspath(page)]
-    result = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    result = subprocess.run(command, capture_output=True, text=True, timeout=900)
     if result.returncode != 0:
         sys.exit(f"Chromium failed: {result.stderr[-500:]}")
     return result.stdout

@@ -315,7 +315,7 @@ class Bench(Results):
                 tuning = [] if model.kind else self.validation()
                 self.make(output, [
                     "evaluate", *subjects, *self.test(self.options.shiftRows), *tuning, *self.network.preprocessing,
-                    "--shift", "all", "--json", self.path(output)], inputs)
+                    "--shift", "all", "--severities", str(SEVERITY), "--json", self.path(output)], inputs)
 
     def time(self):
         """Seconds an epoch of two, of a whole fit without epochs, and of predictions, the least of three."""

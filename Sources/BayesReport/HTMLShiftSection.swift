@@ -40,14 +40,20 @@ struct ShiftSection: Sendable {
 
   private func readings(_ exit: Int) -> ShiftReadings { ShiftReadings(report: report, shift: shift, exit: exit) }
 
+  /// The severities that were measured, of 1 to 5.
+  private var severities: String {
+    let levels = Set(shift.corruptions.flatMap { $0.severities.map(\.severity) }).sorted()
+    return levels == Array(1...5) ? "1 to 5" : levels.map(String.init).joined(separator: ", ") + " of 1 to 5"
+  }
+
   /// The section.
   func html() -> Markup {
     guard let deepest = exits.first(where: { $0.index == report.deepestExitIndex }) else { return "" }
     return """
       <section aria-labelledby="shift">
       <h2 id="shift">Under shift</h2>
-      <p>The same test rows with their images corrupted by this program, at severities 1 to 5; severity 0 are the \
-      untouched rows. Nothing was fitted anew: temperatures and posteriors are those of clean rows. An honest model loses \
+      <p>The same test rows with their images corrupted by this program, at severities \(severities); severity 0 \
+      are the untouched rows. Nothing was fitted anew: temperatures and posteriors are those of clean rows. An honest model loses \
       confidence as it loses accuracy, so that its calibration error stays low. Numbers here are of \(deepest.title)\
       \(exits.count > 1 ? "; other exits are folded below each corruption" : "").</p>
       <ul>

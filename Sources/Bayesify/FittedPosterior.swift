@@ -48,6 +48,7 @@ public enum FittedPosterior: Sendable {
       case .dropout(let draws, _, _): "dropout, \(draws) draws"
       case .ensemble(let members): "ensemble of \(members.count)"
       case .firstLayer(let draws, _, let layer): layer.method(draws: draws)
+      case .latent(let networks, _, let latent): latent.method(networks: networks)
       }
     }
   }

@@ -26,6 +26,19 @@ enum ShiftOption: OptionValue {
   }
 }
 
+/// How strong corruptions are: `3` or `1,3,5`.
+struct SeverityList: OptionValue {
+  static let validValues = "different whole numbers from 1 to 5 with commas between, as 3 or 1,3,5"
+  /// The weakest first.
+  var severities: [Severity]
+
+  init?(argument: String) {
+    let words = argument.split(separator: ",", omittingEmptySubsequences: false)
+    severities = words.compactMap { Int($0).flatMap(Severity.init) }.sorted()
+    guard Set(severities).count == words.count else { return nil }
+  }
+}
+
 /// The values of a black and a full pixel: `0:255`.
 struct PixelRangeOption: OptionValue {
   static let validValues = "LOW:HIGH, as 0:255 for bytes, the value of a black pixel below that of a full one"
@@ -42,6 +55,7 @@ struct PixelRangeOption: OptionValue {
 /// What is done to the test images.
 struct ShiftPlan {
   private(set) var corruptions: [Corruption]
+  let severities: [Severity]
   let range: PixelRange
   let key: RandomKey
   /// What the reader must know, in sentences.
@@ -49,7 +63,9 @@ struct ShiftPlan {
   private let isAll: Bool
 
   /// - Throws: `FileError` where the test rows are no images, or their range is not clear.
-  init(_ option: ShiftOption, _ range: PixelRangeOption?, of test: RowInput, seed: UInt64) throws {
+  init(
+    _ option: ShiftOption, _ severities: SeverityList?, _ range: PixelRangeOption?, of test: RowInput, seed: UInt64
+  ) throws {
     guard case .dataset(let dataset) = test else {
       throw FileError(
         .unsupported, file: test.file,
@@ -61,6 +77,7 @@ struct ShiftPlan {
     case .all: (corruptions, isAll) = (Corruption.allCases, true)
     case .some(let chosen): (corruptions, isAll) = (chosen, false)
     }
+    self.severities = severities?.severities ?? Severity.all
     key = RandomKey(seed: seed)
     if let range {
       self.range = range.range
@@ -97,15 +114,15 @@ struct ShiftRun {
 extension Evaluate {
   /// Measures all models on the test rows in every corruption of a plan.
   ///
-  /// - Cost: five passes a corruption and network, in the memory of one.
+  /// - Cost: a pass for every corruption, severity and network, in the memory of one.
   func study(_ plan: ShiftPlan, of runs: [ShiftRun], _ session: Session) async throws -> ShiftStudy {
     let reference = try ShiftReference(runs.flatMap { $0.contestants.map(\.evaluation) })
-    let passCount = plan.corruptions.count * Severity.all.count
+    let passCount = plan.corruptions.count * plan.severities.count
     var corruptions: [ShiftedCorruption] = []
     for corruption in plan.corruptions {
       var severities: [ShiftedSeverity] = []
-      for severity in Severity.all {
-        let number = corruptions.count * Severity.all.count + severities.count + 1
+      for severity in plan.severities {
+        let number = corruptions.count * plan.severities.count + severities.count + 1
         let stage = "\(corruption.title), severity \(severity.level) (shift \(number) of \(passCount))"
         var evaluations: [ModelEvaluation] = []
         for run in runs {

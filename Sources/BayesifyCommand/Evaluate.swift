@@ -15,7 +15,7 @@ struct Evaluate: AsyncParsableCommand {
       --conformal by 48 for each validation pixel, model and exit.
 
       With --shift, the test images are corrupted too, in every way named and at five severities, and every model is \
-      measured on each: five passes more for each way. Strengths are those of Hendrycks and Dietterich (2019) for \
+      measured on each: five passes more for each way, or as many as --severities are named. Strengths are those of Hendrycks and Dietterich (2019) for \
       small images; rotations, by 15 to 75 degrees, those of Ovadia et al. (2019).
 
       Networks of real targets (--likelihood gaussian, where posteriors and records do not say so) are measured by errors, \
@@ -83,6 +83,12 @@ struct Evaluate: AsyncParsableCommand {
 
   @Option(
     parsing: .unconditional,
+    help: "With --shift: how strongly images are corrupted, as 3 or 1,3,5. (default: 1,2,3,4,5)",
+    transform: optionValue)
+  var severities: SeverityList?
+
+  @Option(
+    parsing: .unconditional,
     help: """
       With --shift: the stored values of a black and a full pixel, LOW:HIGH. (default: from 0 to 1 where no value is \
       larger, to the largest where that is at most 127, else to 255)
@@ -128,9 +134,9 @@ struct Evaluate: AsyncParsableCommand {
     try requireRows(of: validation, for: validationRows, validationLabels)
     try calibration.requireValidation(validation)
     if options.likelihood == .gaussian { try requireRegressionOptions() }
-    if pixelRange != nil, shift == nil {
-      throw ValidationError(
-        "--pixel-range is for corrupted images, and none are asked for; add --shift, or leave it out.")
+    let given = [("--pixel-range", pixelRange != nil), ("--severities", severities != nil)]
+    if shift == nil, let name = given.first(where: \.1)?.0 {
+      throw ValidationError("\(name) is for corrupted images, and none are asked for; add --shift, or leave it out.")
     }
     let reports = [json, html, markdown].compactMap { $0.map { URL(filePath: $0).standardizedFileURL } }
     guard Set(reports).count == reports.count else {
@@ -210,7 +216,7 @@ struct Evaluate: AsyncParsableCommand {
           + rows.map { ($0.file, $0.preprocessing) })
     }
     var evaluations: [ModelEvaluation] = []
-    var plan = try shift.map { try ShiftPlan($0, pixelRange, of: test, seed: execution.seed) }
+    var plan = try shift.map { try ShiftPlan($0, severities, pixelRange, of: test, seed: execution.seed) }
     var shiftRuns: [ShiftRun] = []
     var description: RecordsDescription?
     var ignored: [String: IgnoredLabels] = [:]

@@ -427,6 +427,58 @@ private struct PosteriorDescription: Encodable, CustomStringConvertible {
   }
 }
 
+/// What is known of an ensemble of scaled layers.
+private struct LatentDescription: Encodable {
+  struct Layer: Encodable {
+    var name: String
+    var inputs: Int
+    var outputs: Int
+    var divergenceWeight: Double
+    /// Nats a member.
+    var divergence: Double
+    /// How far members lie apart in what scales the inputs.
+    var spread: Double
+  }
+
+  var method: String
+  var form: String
+  var members: Int
+  var exit: Int
+  var epochs: Int
+  var rows: Int
+  var dataTerm: Double
+  var addedNumbers: Int
+  var layers: [Layer]
+
+  init(_ posterior: LatentPosterior, networks: Int) {
+    method = posterior.method(networks: networks)
+    form = posterior.form.rawValue
+    members = posterior.memberCount
+    exit = posterior.exitIndex
+    epochs = posterior.epochCount
+    rows = posterior.rowCount
+    dataTerm = posterior.dataTerm
+    addedNumbers = posterior.addedCount
+    layers = posterior.layers.enumerated().map { index, layer in
+      let readings = posterior.readings(of: index)
+      return Layer(
+        name: layer.name, inputs: layer.inputs.shape[1], outputs: layer.outputs.shape[1],
+        divergenceWeight: posterior.divergenceWeights[index], divergence: readings.divergence, spread: readings.spread)
+    }
+  }
+
+  var lines: [String] {
+    [
+      "\(addedNumbers) numbers beside the network's, \(epochs) epoch(s) over \(rows) rows: data term "
+        + "\(dataTerm.significantDigits()) nats a row"
+    ]
+      + layers.map {
+        "\($0.name): \($0.inputs) inputs, \($0.outputs) outputs, KL \($0.divergence.significantDigits(3)) nats a member, "
+          + "members \($0.spread.significantDigits(3)) apart"
+      }
+  }
+}
+
 /// What is said of one layer's weights.
 private struct FirstLayerDescription: Encodable, CustomStringConvertible {
   var method: String
@@ -491,6 +543,8 @@ private struct SampledNetworksDescription: Encodable, CustomStringConvertible {
   var members: [MemberDescription]?
   /// Of one layer's weights.
   var firstLayer: FirstLayerDescription?
+  /// Of an ensemble of scaled layers.
+  var latent: LatentDescription?
   var checkpointDigest: String?
   var warnings: [String]
   var exits: [ExitDescription]
@@ -506,6 +560,9 @@ private struct SampledNetworksDescription: Encodable, CustomStringConvertible {
     case .firstLayer(let draws, _, let layer):
       method = SampledNetworkPosterior.firstLayerMethodName
       firstLayer = FirstLayerDescription(layer, draws: draws)
+    case .latent(let networks, _, let latent):
+      method = SampledNetworkPosterior.latentMethodName
+      self.latent = LatentDescription(latent, networks: networks)
     }
     networks = posterior.sampleCount
     checkpointDigest = posterior.source.checkpointDigest
@@ -528,11 +585,11 @@ private struct SampledNetworksDescription: Encodable, CustomStringConvertible {
         ]
       }, leading: 2)
     let networks =
-      (firstLayer.map { [$0.description] } ?? [])
+      (firstLayer.map { [$0.description] } ?? []) + (latent?.lines ?? [])
       + (layers.map { $0.map { "\($0.name): rate \($0.rate.significantDigits())" } } ?? [])
       + (members.map { $0.map { "\($0.file): sha256 \($0.sha256)" } } ?? [])
     return """
-      \(firstLayer?.method ?? (members == nil ? "Monte Carlo dropout, \(self.networks) draws" : "Ensemble of \(self.networks) networks"))
+      \(firstLayer?.method ?? latent?.method ?? (members == nil ? "Monte Carlo dropout, \(self.networks) draws" : "Ensemble of \(self.networks) networks"))
       checkpoint sha256 \(checkpointDigest ?? "unknown")
       \(networks.joined(separator: "\n"))
 

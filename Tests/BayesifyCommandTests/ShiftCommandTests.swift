@@ -104,6 +104,16 @@ import _BayesTestSupport
     let shift = try #require(try report("all.json", in: folder).shift)
     #expect(shift.corruptions.map(\.name) == ["noise", "blur", "contrast", "brightness", "jpeg", "rotation"])
     #expect(shift.corruptions.allSatisfy { $0.severities.map(\.severity) == [1, 2, 3, 4, 5] })
+    // Some strengths alone are measured as they are among all.
+    try await folder.succeed(
+      "evaluate", Digits.checkpoint, "--data", Digits.test, "--rows", "0:50", "--shift", "all", "--severities", "5,2",
+      "--json", "some.json", "--html", "some.html", "--quiet")
+    let some = try #require(try report("some.json", in: folder).shift)
+    for (one, other) in zip(some.corruptions, shift.corruptions) {
+      #expect(one.severities == [other.severities[1], other.severities[4]])
+    }
+    #expect(some.corruptions.count == 6)
+    #expect(String(decoding: try folder.bytes("some.html"), as: UTF8.self).contains("at severities 2, 5 of 1 to 5"))
     try await folder.succeed(
       "evaluate", Digits.checkpoint, "--data", Digits.test, "--rows", "0:50", "--json", "none.json", "--quiet")
     #expect(try report("none.json", in: folder).shift == nil)
@@ -143,6 +153,10 @@ import _BayesTestSupport
     try await refuse(Digits.test, ["--shift", "blur,blur"], 64, "give 'all' or names")
     try await refuse(Digits.test, ["--shift", ""], 64, "give 'all' or names")
     try await refuse(Digits.test, ["--pixel-range", "0:255"], 64, "add --shift")
+    try await refuse(Digits.test, ["--severities", "3"], 64, "add --shift")
+    for severities in ["0", "6", "3,3", "1,,2", "low"] {
+      try await refuse(Digits.test, ["--shift", "all", "--severities", severities], 64, "whole numbers from 1 to 5")
+    }
     for range in ["5:5", "9:1", "0", "0:inf", "a:b"] {
       try await refuse(Digits.test, ["--shift", "all", "--pixel-range", range], 64, "give LOW:HIGH")
     }

@@ -114,6 +114,11 @@ public struct AttackTarget: Sendable {
     case .firstLayer(_, _, let layer):
       try self.init(
         layer, of: networks[0], exit: exit, temperature: temperature, preprocessing: preprocessing, on: backend)
+    case .latent(let count, let key, let latent):
+      let drawn = try LatentDraws(latent, of: networks[0], networks: count)
+      try self.init(
+        (0..<count).map { try drawn.network(draw: $0, key: key) }, exit: exit, temperature: temperature,
+        preprocessing: preprocessing, on: backend)
     }
   }
 

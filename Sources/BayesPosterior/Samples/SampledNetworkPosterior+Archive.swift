@@ -6,6 +6,8 @@ public import BayesTensor
 /// - `/` has the attributes of every posterior (see `LastLayerLaplacePosterior`), `method`, and of dropout `layerNames` and
 ///   `layerRates`, of an ensemble `memberFiles` and `memberDigests`.
 /// - `/exits/0` and so on have attributes of the exit.
+/// - `/layers/0` and so on have `inputs`, `outputs` and `biases` of an ensemble of scaled layers, and `autoencoder/encoder` and
+///   so on where latents are drawn; `/statistics/0` and so on `values`, with the attribute `path`; `/layers` what they share.
 /// - `/layer` has the attributes of a posterior of one layer's weights, `/layer/0` and so on `means` and `deviations` of its
 ///   parameters, with the attribute `path`.
 extension SampledNetworkPosterior {
@@ -13,7 +15,8 @@ extension SampledNetworkPosterior {
   public static let dropoutMethodName = "dropout"
   public static let ensembleMethodName = "ensemble"
   public static let firstLayerMethodName = "first-layer"
-  public static let methodNames: Set = [dropoutMethodName, ensembleMethodName, firstLayerMethodName]
+  public static let latentMethodName = "latent"
+  public static let methodNames: Set = [dropoutMethodName, ensembleMethodName, firstLayerMethodName, latentMethodName]
 
   /// Writes the posterior; the caller finishes the archive.
   ///
@@ -31,6 +34,9 @@ extension SampledNetworkPosterior {
     case .firstLayer(_, let key, let layer):
       try header(Self.firstLayerMethodName, key)
       try archive.write(layer)
+    case .latent(_, let key, let latent):
+      try header(Self.latentMethodName, key)
+      try archive.write(latent)
     case .ensemble(let members):
       // Nothing is drawn.
       try header(Self.ensembleMethodName, RandomKey(seed: 0))
@@ -72,6 +78,14 @@ extension SampledNetworkPosterior {
       kind = .ensemble(zip(files, digests).map { EnsembleMember(file: $0, digest: $1) })
     } else if method == Self.firstLayerMethodName {
       kind = .firstLayer(draws: sampleCount, key: try reader.json("drawsKey", of: "/"), try reader.firstLayer())
+    } else if method == Self.latentMethodName {
+      let latent = try reader.latentPosterior()
+      guard sampleCount.isMultiple(of: latent.memberCount),
+        latent.form == .latentSample || sampleCount == latent.memberCount
+      else {
+        throw reader.failure(.value, "/", "\(sampleCount) networks are not draws of \(latent.memberCount) members; fit again.")
+      }
+      kind = .latent(networks: sampleCount, key: try reader.json("drawsKey", of: "/"), latent)
     } else {
       let names = try reader.texts("layerNames", of: "/")
       guard case .numbers(let rates)? = try archive.attribute("layerRates", of: "/"), rates.count == names.count,

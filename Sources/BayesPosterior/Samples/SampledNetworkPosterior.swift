@@ -15,6 +15,8 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
     case ensemble([EnsembleMember])
     /// So many draws of one layer's weights, from a key; one where the weights are a point.
     case firstLayer(draws: Int, key: RandomKey, FirstLayerPosterior)
+    /// So many networks of an ensemble of scaled layers: its members, each at as many draws of its latents, from a key.
+    case latent(networks: Int, key: RandomKey, LatentPosterior)
   }
 
   /// A dropout layer, as the fit found it.
@@ -66,7 +68,7 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
   /// The number of networks.
   public var sampleCount: Int {
     switch kind {
-    case .dropout(let draws, _, _), .firstLayer(let draws, _, _): draws
+    case .dropout(let draws, _, _), .firstLayer(let draws, _, _), .latent(let draws, _, _): draws
     case .ensemble(let members): members.count
     }
   }
@@ -183,6 +185,32 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
     }
     source = described
     warnings = []
+  }
+
+  /// Makes the posterior of an ensemble of scaled layers.
+  ///
+  /// - Parameters:
+  ///   - draws: of each member's latents.
+  ///   - source: what is known of the network's exits.
+  /// - Throws: `NetworkError` where the network has no such layers; `FileError` for exits that it is not for.
+  init(
+    latent: LatentPosterior, of frozen: FrozenNetwork, draws: Int, key: RandomKey, source: RecordsDescription
+  ) throws {
+    try source.requireSampledExits()
+    let networkCount = latent.networkCount(draws: draws)
+    let networks = try LatentDraws(latent, of: frozen, networks: networkCount)
+    kind = .latent(networks: networkCount, key: key, latent)
+    exits = source.exits.map { _ in Exit() }
+    warnings =
+      networks.affectsExit.enumerated().filter { !$0.element }.map { index, _ in
+        "Exit \(index) ('\(source.exits[index].name)') does not depend on these layers, so all its members are the same."
+      } + latent.warnings
+    var described = source
+    for index in described.exits.indices {
+      described.exits[index].multiplyAdds = networks.multiplyAdds(toExit: index, draws: networkCount)
+      described.exits[index].head = nil
+    }
+    self.source = described
   }
 
   init(kind: Kind, exits: [Exit], source: RecordsDescription, warnings: [String]) {

@@ -216,15 +216,21 @@ extension SampledNetworkPosterior {
       }
       return try SampledNetworkPredictor(self, draws: thinned, key: key, of: networks[0], on: backend, in: context)
     case .firstLayer(_, let key, let layer):
-      let draws: LayerDraws
-      do {
-        draws = try LayerDraws(layer, of: networks[0])
-      } catch {
-        throw FileError(
-          .value, file: source.file,
-          error.message + " Name the checkpoint that it was fitted to, or fit again.")
-      }
+      let draws = try naming { () throws(NetworkError) in try LayerDraws(layer, of: networks[0]) }
       return try SampledNetworkPredictor(self, draws: draws, key: key, of: networks[0], on: backend, in: context)
+    case .latent(let count, let key, let posterior):
+      let draws = try naming { () throws(NetworkError) in try LatentDraws(posterior, of: networks[0], networks: count) }
+      return try SampledNetworkPredictor(self, draws: draws, key: key, of: networks[0], on: backend, in: context)
+    }
+  }
+
+  /// Says of a network without the posterior's layers what to do.
+  private func naming<Draws>(_ draws: () throws(NetworkError) -> Draws) throws(FileError) -> Draws {
+    do {
+      return try draws()
+    } catch {
+      throw FileError(
+        .value, file: source.file, error.message + " Name the checkpoint that it was fitted to, or fit again.")
     }
   }
 }

@@ -1,0 +1,170 @@
+import BayesKernels
+import BayesNetwork
+import BayesPrediction
+import BayesTensor
+import Testing
+import _BayesTestSupport
+
+@testable import BayesPosterior
+
+/// Members of scaled layers: what they compute, what training them minimises, and what comes of it.
+@Suite struct LatentInferenceTests {
+  /// The network, members and step of a golden file.
+  struct Step {
+    let golden: GoldenValue
+    let frozen: FrozenNetwork
+    let layers: [MemberLayer]
+    let members: [LatentPosterior.Layer]
+    let recipe: LatentInference
+    let rows: Tensor<Float>
+    let labels: [Int]
+
+    init(_ number: Int) throws {
+      golden = try GoldenValue(contentsOf: "Latent/objective-\(number).json")
+      rows = golden["rows"].tensor(as: Float.self)
+      labels = golden["labels"].numbers.map { Int($0) }
+      var builder = NetworkBuilder(input: rows.shape.row)
+      builder.add(
+        Convolution(
+          filters: 4, window: Extent2D(height: 3, width: 3), padding: .same, groups: Int(golden["groups"].number)))
+      builder.add(BatchNormalization(epsilon: golden["epsilon"].number))
+      builder.add(Activation(.tanh))
+      builder.add(Reshape.flatten)
+      let head = builder.add(Dense(units: 3))
+      var parameters = Parameters()
+      parameters[ParameterPath("node1/weight")] = golden["kernel"].tensor(as: Float.self)
+      parameters[ParameterPath("node1/bias")] = golden["bias"].tensor(as: Float.self)
+      for (name, values) in zip(["scale", "offset", "mean", "variance"], golden["normalization"].list) {
+        parameters[ParameterPath("node2/\(name)")] = values.tensor(as: Float.self)
+      }
+      parameters[ParameterPath("node\(head)/weight")] = golden["head"].tensor(as: Float.self)
+      parameters[ParameterPath("node\(head)/bias")] = golden["headBias"].tensor(as: Float.self)
+      frozen = try FrozenNetwork(try builder.frozen().network, parameters: parameters)
+      layers = [try MemberLayer(1, of: frozen.network), try MemberLayer(head, of: frozen.network)]
+      var recipe = LatentInference()
+      recipe.form = try #require(LatentPosterior.Form(rawValue: golden["form"].text))
+      recipe.memberBatch = try #require(LatentInference.MemberBatch(rawValue: golden["batch"].text))
+      recipe.divergenceWeight = golden["divergenceWeight"].number
+      recipe.memberCount = 3
+      recipe.latentCount = 5
+      self.recipe = recipe
+      let scale = golden["noiseScale"].number
+      members = zip(layers, golden["layers"].list).map { layer, golden in
+        LatentPosterior.Layer(
+          name: layer.name, inputs: golden["inputs"].tensor(), outputs: golden["outputs"].tensor(),
+          biases: golden["biases"].tensor(),
+          autoencoder: recipe.form.decode.map {
+            LatentAutoencoder(decode: $0, noiseScale: scale, parameters: golden["weights"].list.map { $0.tensor() })
+          })
+      }
+    }
+
+    var exit: BayesNetwork.Exit { frozen.network.exits[0] }
+
+    func objective(on backend: any NetworkBackend, width: Int = 1) async throws -> LatentObjective {
+      let batch = RowBatch(rows)
+      let labels = labels
+      return try await LatentObjective(
+        recipe, layers, of: frozen, exit: exit, preprocessing: .identity, rowCount: rows.rowCount,
+        inputs: { batch.rows($0) }, loss: { try SoftmaxCrossEntropy()($0, labels: $1.map { labels[$0] }) }, on: backend,
+        width: width)
+    }
+  }
+
+  @Test(arguments: 0..<4) func objectiveAndItsGradientAreThoseOfPyTorch(number: Int) async throws {
+    let step = try Step(number)
+    for backend in [ReferenceBackend(), try NativeBackend()] as [any NetworkBackend] {
+      let value = try await step.objective(on: backend)(
+        step.members, at: Array(0..<8), noise: step.golden["layers"].list.map { $0["noise"].tensor() })
+      // The network computes in single precision.
+      expectClose(value.dataTerm, step.golden["dataTerm"].number, tolerance: 2e-6)
+      expectClose(value.latentTerm, step.golden["latentTerm"].number, tolerance: 1e-12)
+      let expected = step.golden["gradients"].list
+      #expect(value.vectors.count + value.autoencoders.count == expected.count)
+      for (gradient, golden) in zip(value.vectors + value.autoencoders, expected) {
+        expectClose(gradient, golden.tensor(), tolerance: 5e-6, backend.name)
+      }
+    }
+  }
+
+  @Test func sameBitsAtEveryWidth() async throws {
+    let step = try Step(0)
+    var values: [LatentObjective.Value] = []
+    for width in [1, 2, 5] {
+      values.append(
+        try await step.objective(on: NativeBackend(), width: width)(
+          step.members, at: Array(0..<8), key: RandomKey(seed: 3)))
+    }
+    for other in values.dropFirst() {
+      #expect(other.dataTerm == values[0].dataTerm && other.vectors == values[0].vectors)
+      #expect(other.autoencoders == values[0].autoencoders)
+    }
+  }
+
+  /// Rows of a batch are shared out in order, all of them, and repeated where that is asked for.
+  @Test func membersGetTheirRows() {
+    let rows = [7, 3, 9, 1, 4, 8, 2]
+    #expect(LatentObjective.portions(of: rows, among: 3, .split) == [[7, 3], [9, 1], [4, 8, 2]])
+    #expect(LatentObjective.portions(of: rows, among: 2, .replicated) == [rows, rows])
+    #expect(LatentObjective.portions(of: [5], among: 3, .split) == [[], [], [5]])
+  }
+
+  /// Draws are ordered by member, then by draw, and each is the network whose layers are scaled one after the other.
+  @Test(arguments: 0..<4) func drawsAreTheScaledNetworks(number: Int) throws {
+    let step = try Step(number)
+    let key = RandomKey(seed: 9)
+    let posterior = LatentPosterior(
+      form: step.recipe.form, layers: step.members, statistics: [], divergenceWeights: [0, 0], rowCount: 8, epochCount: 1,
+      exitIndex: 0, dataTerm: 0)
+    let count = posterior.networkCount(draws: 2)
+    #expect(count == (step.recipe.form == .latentSample ? 6 : 3))
+    let draws = try LatentDraws(posterior, of: step.frozen, networks: count)
+    let scaled = try ScaledNetwork(step.layers, of: step.frozen, outputs: [step.exit.logits])
+    let rows = step.rows.converted(to: Double.self)
+    for draw in 0..<count {
+      let (member, own) = (draw / (count / 3), draw % (count / 3))
+      let versions = step.members.enumerated().map { index, layer in
+        var inputs = layer.inputs
+        if let autoencoder = layer.autoencoder {
+          // All members at once: each has the noise of its own draw.
+          let noise = (0..<3).map { key.child(index).child($0).child(own).normals([1, 5], as: Double.self) }
+          inputs = autoencoder(inputs, noise: .stacking(noise)).reconstructions
+        }
+        return MemberLayer.Version(
+          inputs: inputs.rows(member..<member + 1).reshaped(to: [inputs.shape[1]]),
+          outputs: layer.outputs.rows(member..<member + 1).reshaped(to: [layer.outputs.shape[1]]),
+          bias: layer.biases.rows(member..<member + 1).reshaped(to: [layer.biases.shape[1]]))
+      }
+      let expected = scaled.frozen.network.outputs(
+        of: scaled.outputs, for: rows, parameters: scaled.frozen.parameters.replacing(scaled.parameters(versions)),
+        on: ReferenceBackend())[0]
+      let network = try draws.network(draw: draw, key: key)
+      let found = network.network.outputs(
+        of: [network.network.exits[0].logits], for: rows, parameters: network.parameters, on: ReferenceBackend())[0]
+      expectClose(found, expected, tolerance: 1e-5)
+    }
+  }
+
+  /// Members that scale nothing are the checkpoint, to the bit.
+  @Test func identityIsTheCheckpoint() throws {
+    let step = try Step(1)
+    let posterior = LatentPosterior(
+      form: .batchEnsemble,
+      layers: step.layers.map { layer in
+        let version = layer.untouched(in: step.frozen)
+        func repeated(_ vector: Tensor<Double>) -> Tensor<Double> {
+          .stacking((0..<3).map { _ in vector.reshaped(to: [1, vector.count]) })
+        }
+        return LatentPosterior.Layer(
+          name: layer.name, inputs: repeated(version.inputs), outputs: repeated(version.outputs),
+          biases: repeated(version.bias), autoencoder: nil)
+      }, statistics: [], divergenceWeights: [0, 0], rowCount: 8, epochCount: 0, exitIndex: 0, dataTerm: 0)
+    let draws = try LatentDraws(posterior, of: step.frozen, networks: 3)
+    for draw in 0..<3 {
+      let network = try draws.network(draw: draw, key: RandomKey(seed: 1))
+      for spec in step.frozen.network.parameterSpecs {
+        #expect(network.parameters[spec.path] == step.frozen.parameters[spec.path])
+      }
+    }
+  }
+}
