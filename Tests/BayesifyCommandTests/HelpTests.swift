@@ -4,7 +4,7 @@ import Testing
 /// What the command says of itself.
 struct HelpTests {
   @Test(arguments: [
-    ["inspect"], ["extract"], ["heads"], ["fit"], ["fit", "laplace"], ["fit", "first-layer"], ["fit", "dropout"],
+    ["inspect"], ["extract"], ["heads"], ["fit"], ["fit", "laplace"], ["fit", "first-layer"], ["fit", "latent"], ["fit", "dropout"],
     ["fit", "ensemble"], ["predict"],
     ["evaluate"], ["study"], ["study", "robustness"], ["study", "privacy"], ["study", "first-layer-optima"], ["export"],
     ["report"],
@@ -28,7 +28,7 @@ struct HelpTests {
   }
 
   @Test(arguments: [
-    [], ["inspect"], ["extract"], ["heads"], ["fit", "laplace"], ["fit", "first-layer"], ["fit", "dropout"],
+    [], ["inspect"], ["extract"], ["heads"], ["fit", "laplace"], ["fit", "first-layer"], ["fit", "latent"], ["fit", "dropout"],
     ["fit", "ensemble"], ["predict"],
     ["evaluate"], ["study"], ["study", "robustness"], ["study", "privacy"], ["study", "first-layer-optima"], ["export"],
     ["report"],

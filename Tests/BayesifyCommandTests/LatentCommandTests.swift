@@ -64,6 +64,20 @@ struct LatentCommandTests {
     }
   }
 
+  /// Without names members scale as many of the last layers as they can without losing much: fewer, the further they are
+  /// from the network.
+  @Test func layersAreChosenByWhatTheyBear() async throws {
+    let folder = try TestFolder()
+    func chosen(_ deviation: String) async throws -> [String] {
+      try await folder.succeed(
+        fit("--initial-deviation", deviation, "--epochs", "1", "-o", "\(deviation).h5", "--quiet"))
+      let lines = try await folder.succeed("inspect", "\(deviation).h5").output.split(separator: "\n")
+      return lines.filter { $0.contains(" inputs, ") }.map { String($0.prefix { $0 != ":" }) }
+    }
+    #expect(try await chosen("0.01") == ["block_3_conv", "exit_3_hidden", "exit_3"])
+    #expect(try await chosen("3") == ["exit_3"])
+  }
+
   @Test func whatCannotBeFittedIsRefused() async throws {
     let folder = try TestFolder()
     func refuse(_ options: String..., code: Int32, _ words: String) async throws {

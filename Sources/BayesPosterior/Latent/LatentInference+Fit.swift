@@ -26,17 +26,20 @@ extension LatentInference {
     try description.requireDataTerm(ofExit: exitIndex)
     let exitIndex = exitIndex ?? frozen.network.exits.count - 1
     let exit = frozen.network.exits[exitIndex]
-    let layers = try memberLayers(of: frozen, exit: exit)
     let preprocessing = description.preprocessing ?? .identity
     let rows = try StoredRows(training, description)
     let isBinary = description.exits[exitIndex].likelihood == .binary
+    @Sendable func loss(_ logits: Tensor<Float>, _ labels: [Int]) throws -> LossValue<Float> {
+      try isBinary ? SigmoidCrossEntropy()(logits, labels: labels) : SoftmaxCrossEntropy()(logits, labels: labels)
+    }
+    let layers = try await memberLayers(of: frozen, exit: exit, context) { network in
+      try await rows.meanLoss(
+        [network], first: min(rows.rowCount, LatentPlacement.rowCount), output: exit.logits, preprocessing, on: backend,
+        width: context.width, loss)
+    }
     let objective = try await LatentObjective(
       self, layers, of: frozen, exit: exit, preprocessing: preprocessing, rowCount: rows.rowCount, inputs: rows.inputs,
-      loss: { logits, positions in
-        try isBinary
-          ? SigmoidCrossEntropy()(logits, labels: rows.labels(positions))
-          : SoftmaxCrossEntropy()(logits, labels: rows.labels(positions))
-      }, on: backend, width: context.width)
+      loss: { try loss($0, rows.labels($1)) }, on: backend, width: context.width)
     var training = earlier ?? LatentTraining(initialMembers(of: layers, in: frozen, context))
     try await run(&training, objective, rowCount: rows.rowCount, in: context, observe: observe)
     let found = LatentPosterior(
@@ -53,22 +56,28 @@ extension LatentInference {
     )
   }
 
-  /// The layers by name, in the order of their nodes.
-  func memberLayers(of frozen: FrozenNetwork, exit: Exit) throws(NetworkError) -> [MemberLayer] {
+  /// The layers by name, or those of `LatentPlacement`, in the order of their nodes.
+  private func memberLayers(
+    of frozen: FrozenNetwork, exit: Exit, _ context: ExecutionContext, meanLoss: (FrozenNetwork) async throws -> Double
+  ) async throws -> [MemberLayer] {
     let network = frozen.network
     let isNeeded = network.isNeeded(for: [exit.logits])
     let candidates = network.nodes.indices.filter { isNeeded[$0] && network.nodes[$0].layer is any MatrixLayer }
-    guard let layerNames else { return try candidates.suffix(1).map { node throws(NetworkError) in try MemberLayer(node, of: network) } }
-    var layers: [MemberLayer] = []
-    for name in layerNames {
+    guard !candidates.isEmpty else {
+      throw NetworkError("There is no convolution and no dense layer on the way to exit '\(exit.name)'.")
+    }
+    guard let layerNames else {
+      return try await LatentPlacement(self, of: frozen, exit: exit, key: context.key.child(5))
+        .layers(among: candidates, meanLoss: meanLoss)
+    }
+    return try layerNames.map { name in
       guard let node = candidates.first(where: { network.nodes[$0].name == name }) else {
         throw NetworkError(
           "There is no convolution or dense layer '\(name)' on the way to exit '\(exit.name)'; choose among "
             + candidates.map { "'\(network.nodes[$0].name)'" }.joined(separator: ", ") + ".")
       }
-      layers.append(try MemberLayer(node, of: network))
-    }
-    return layers.sorted { $0.node < $1.node }
+      return try MemberLayer(node, of: network)
+    }.sorted { $0.node < $1.node }
   }
 
   private func initialMembers(

@@ -13,7 +13,11 @@ struct LatentOptions: ParsableArguments {
     case identity
   }
 
-  @Option(help: "Convolution and dense layers by name, with commas between. (default: the last)")
+  @Option(
+    help: """
+      Convolution and dense layers by name, with commas between. (default: as many of the last as members can scale at \
+      random before the first training rows lose half a nat, within half of the network's multiply-adds)
+      """)
   var layers: String?
 
   @Option(
