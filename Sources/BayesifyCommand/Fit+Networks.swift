@@ -130,13 +130,18 @@ struct TemperingOptions: ParsableArguments {
   }
 
   /// Fits temperatures where there are rows for that, writes the posterior, and says what was done.
+  ///
+  /// - Parameter training: where the training was kept, which is removed behind the posterior.
   func finish(
-    _ posterior: SampledNetworkPosterior, _ checkpoints: [CheckpointModel], _ session: Session, asJSON: Bool
+    _ posterior: SampledNetworkPosterior, _ checkpoints: [CheckpointModel], _ session: Session, asJSON: Bool,
+    training: TrainingFile? = nil
   ) async throws {
     let (posterior, digest) = try await tempered(posterior, checkpoints, session)
     session.progress.finishLine()
     try Task.checkCancellation()
-    try write(posterior, to: output, checkpoints[0], session, validationDigest: digest)
+    try write(
+      posterior, to: output, replacing: training?.mayReplace(output), checkpoints[0], session, validationDigest: digest)
+    try training?.remove()
     for warning in posterior.warnings { session.progress.warn(warning) }
     let summary = SampledNetworksSummary(posterior, output: output)
     try printAnswer(asJSON ? try jsonText(summary) : summary.description)

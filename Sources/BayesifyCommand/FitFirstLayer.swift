@@ -60,7 +60,11 @@ struct FitFirstLayer: AsyncParsableCommand {
   @Flag(help: "What was fitted, in JSON on standard output.")
   var json = false
 
-  private var part: String { tempering.output + ".part" }
+  private var file: TrainingFile {
+    TrainingFile(
+      outputs: [tempering.output] + (meanOutput.map { [$0] } ?? []), method: SampledNetworkPosterior.firstLayerMethodName,
+      resumes: resume, isForced: execution.force)
+  }
 
   func validate() throws {
     try tempering.validate(with: model)
@@ -108,12 +112,12 @@ struct FitFirstLayer: AsyncParsableCommand {
     // The posterior comes last: where it is, all is done.
     if let meanOutput, let mean {
       try tempering.write(
-        mean, to: meanOutput, replacing: mayReplace(meanOutput), checkpoint, session, validationDigest: digest)
+        mean, to: meanOutput, replacing: file.mayReplace(meanOutput), checkpoint, session, validationDigest: digest)
     }
     try tempering.write(
-      posterior, to: tempering.output, replacing: mayReplace(tempering.output), checkpoint, session,
+      posterior, to: tempering.output, replacing: file.mayReplace(tempering.output), checkpoint, session,
       validationDigest: digest)
-    try removePart()
+    try file.remove()
     for warning in posterior.warnings { session.progress.warn(warning) }
     let summary = FirstLayerSummary(
       posterior, fitted.training, seconds: fitted.seconds, output: tempering.output, meanOutput: meanOutput)
@@ -127,39 +131,7 @@ struct FitFirstLayer: AsyncParsableCommand {
       checkpoint, data, labels, tempering.validation, tempering.validationLabels, model.classNames,
       model.checkpoint.architecture,
     ]
-    let exists = FileManager.default.fileExists(atPath: part)
-    try requireOutputs([part], apartFrom: inputs, replacing: true)
-    for output in [tempering.output, meanOutput].compactMap(\.self) {
-      try requireOutputs([output], apartFrom: inputs, replacing: mayReplace(output))
-    }
-    guard exists, !resume else { return }
-    guard execution.force else {
-      throw FileError(
-        .cannotWrite, file: part,
-        "It holds a training that was interrupted; go on with it by --resume, or begin anew with --force.")
-    }
-    try removePart()
-  }
-
-  /// Whether an output may be there already: a run that was killed between its last writes left it, and it will be the
-  /// same again.
-  private func mayReplace(_ output: String) throws -> Bool {
-    guard !execution.force else { return true }
-    guard resume, FileManager.default.fileExists(atPath: part), FileManager.default.fileExists(atPath: output),
-      try HDF5Archive.recognizes(output)
-    else { return false }
-    let method = try HDF5Archive(output).attribute("method", of: "/")
-    return method == .text(SampledNetworkPosterior.firstLayerMethodName)
-  }
-
-  private func removePart() throws(FileError) {
-    guard FileManager.default.fileExists(atPath: part) else { return }
-    do {
-      try FileManager.default.removeItem(atPath: part)
-    } catch {
-      throw FileError(
-        .cannotWrite, file: part, "The file cannot be removed (\(error.localizedDescription)); remove it.")
-    }
+    try file.requireWritable(apartFrom: inputs)
   }
 
   private func rows(
@@ -183,29 +155,15 @@ struct FitFirstLayer: AsyncParsableCommand {
   private func settings(
     _ checkpoint: CheckpointModel, _ training: NetworkRecords, _ held: NetworkRecords?
   ) throws -> [String: String] {
-    var settings = recipe.settings
-    settings["checkpoint"] = checkpoint.digest
-    settings["--data"] = try Self.named(data, training.description.dataDigest)
-    settings["--label-column"] = model.labelColumn
-    settings["--labels"] = try labels.map { try FileDigest.sha256(ofData: $0) }
-    settings["--rows"] = rows.map { "\($0.range)" }
-    settings["--seed"] = "\(execution.seed)"
-    settings["--batch"] = execution.batch.map { "\($0)" }
-    settings["--precision"] = execution.precision.rawValue
-    settings["preprocessing"] = training.description.preprocessing.map { "\($0)" }
-    settings["--class-names"] = training.description.classNames.joined(separator: ",")
+    var settings = recipe.settings.merging(
+      try TrainingFile.settings(checkpoint, data: data, labels: labels, rows: rows, training, model, execution)
+    ) { $1 }
     if recipe.patience != nil, let validation = tempering.validation {
-      settings["--validation"] = try Self.named(validation, held?.description.dataDigest)
+      settings["--validation"] = try TrainingFile.named(validation, held?.description.dataDigest)
       settings["--validation-labels"] = try tempering.validationLabels.map { try FileDigest.sha256(ofData: $0) }
       settings["--validation-rows"] = tempering.validationRows.map { "\($0.range)" }
     }
     return settings
-  }
-
-  /// The digest of data, and the arrays that are named in them.
-  private static func named(_ specification: String, _ digest: String?) throws -> String {
-    let options = try DatasetOptions.parse(specification).options
-    return [digest, options.inputs, options.labels].compactMap(\.self).joined(separator: ":")
   }
 
   /// Trains, writing what is done from time to time.
@@ -215,23 +173,19 @@ struct FitFirstLayer: AsyncParsableCommand {
   ) async throws -> (posterior: SampledNetworkPosterior, training: FirstLayerTraining, seconds: [Double]) {
     let settings = try settings(checkpoint, training, held)
     var earlier: FirstLayerTraining?
-    if resume {
-      try AtomicFile.removeAbandoned(for: [part, tempering.output] + (meanOutput.map { [$0] } ?? []))
-      if FileManager.default.fileExists(atPath: part) {
-        let found = try FirstLayerTraining(from: HDF5Archive(part), settings: settings)
-        session.progress.note("resumed: \(part), \(found.epochs.count) epoch(s) and \(found.stepCount) steps done")
-        earlier = found
-      }
+    if resume, let found: FirstLayerTraining = try file.earlier(settings: settings) {
+      session.progress.note("resumed: \(file.part), \(found.epochs.count) epoch(s) and \(found.stepCount) steps done")
+      earlier = found
     }
     let backend = try execution.backend()
     let rowCount = training.inputRowCount
-    var log = TrainingLog(earlier, file: part, settings: settings, every: saveEvery)
+    var log = TrainingLog(earlier, file: file.part, settings: settings, every: saveEvery)
     do {
       let result = try await recipe.fit(
         checkpoint.frozen, training.description, training: training.dataset, validation: held?.dataset, from: earlier,
         on: backend, in: execution.context(backend, session.progress)
       ) { state in
-        if let epoch = try log.take(state) {
+        if try log.take(state), let epoch = state.epochs.last {
           session.progress.note(
             Self.line(epoch, index: state.epochs.count, of: recipe.epochCount, rowCount, seconds: log.seconds.last))
         }
@@ -241,7 +195,7 @@ struct FitFirstLayer: AsyncParsableCommand {
       throw FileError(.unsupported, file: checkpoint.file, error.message)
     } catch is CancellationError {
       guard try log.write() else { throw CancellationError() }
-      throw Interruption(message: "Interrupted; \(part) holds what was done, and --resume goes on with it.")
+      throw file.interruption
     }
   }
 
@@ -255,58 +209,6 @@ struct FitFirstLayer: AsyncParsableCommand {
           + "\(epoch.divergence.significantDigits()), ") + "data term \(epoch.dataTerm.significantDigits())"
       + (epoch.validationNLL.map { ", validation NLL \($0.significantDigits())" } ?? "")
       + (seconds.map { ", \($0.significantDigits(3)) s" } ?? "")
-  }
-}
-
-/// The last state of a training, and when it was written.
-private struct TrainingLog {
-  private var state: FirstLayerTraining?
-  private var isWritten = true
-  private var epochCount: Int
-  private var written = ContinuousClock.now
-  private var begun = ContinuousClock.now
-  /// What each epoch of this run took.
-  private(set) var seconds: [Double] = []
-  private let file: String
-  private let settings: [String: String]
-  private let interval: Duration
-
-  init(_ state: FirstLayerTraining?, file: String, settings: [String: String], every seconds: Double) {
-    self.state = state
-    epochCount = state?.epochs.count ?? 0
-    self.file = file
-    self.settings = settings
-    interval = .seconds(seconds)
-  }
-
-  /// Notes a state, writes it where it is time, and gives the epoch that it ends.
-  mutating func take(_ state: FirstLayerTraining) throws -> FirstLayerTraining.Epoch? {
-    self.state = state
-    isWritten = false
-    let now = ContinuousClock.now
-    let isNewEpoch = state.epochs.count > epochCount
-    if isNewEpoch || now - written >= interval { _ = try write() }
-    guard isNewEpoch else { return nil }
-    epochCount = state.epochs.count
-    seconds.append((now - begun) / .seconds(1))
-    begun = .now
-    return state.epochs.last
-  }
-
-  /// Writes the last state; false where there is none.
-  mutating func write() throws -> Bool {
-    guard let state else { return false }
-    guard !isWritten else { return true }
-    let writer = try HDF5ArchiveWriter(file, replacing: true)
-    do {
-      try state.write(to: writer, settings: settings)
-      try writer.finish()
-    } catch {
-      writer.discard()
-      throw error
-    }
-    (isWritten, written) = (true, .now)
-    return true
   }
 }
 

@@ -21,6 +21,9 @@ struct FitLatent: AsyncParsableCommand {
       With --validation each exit gets a temperature. Controls: --control batch-ensemble trains the vectors of the \
       inputs themselves, without autoencoders; --control identity leaves every member as the network is.
 
+      Until the posterior is written, OUTPUT.part holds the training. A run that was interrupted or killed goes on \
+      from it with --resume, to the same bits as one that was not.
+
       Example: bayesify fit latent model.h5 --data train.h5 --layers conv5,logits --validation validation.h5 -o posterior.h5
       """)
 
@@ -38,6 +41,15 @@ struct FitLatent: AsyncParsableCommand {
 
   @OptionGroup var recipe: LatentOptions
   @OptionGroup var tempering: TemperingOptions
+
+  @Flag(help: "Go on with the training in OUTPUT.part, where there is one.")
+  var resume = false
+
+  @Option(
+    parsing: .unconditional, help: "Seconds between writes of OUTPUT.part within an epoch. (default: 10)",
+    transform: number("a number from 0 on") { $0 >= 0 })
+  var saveEvery = 10.0
+
   @OptionGroup var model: ModelOptions
   @OptionGroup var execution: ExecutionOptions
 
@@ -49,9 +61,18 @@ struct FitLatent: AsyncParsableCommand {
     try recipe.validate()
   }
 
+  private var file: TrainingFile {
+    TrainingFile(
+      outputs: [tempering.output], method: SampledNetworkPosterior.latentMethodName, resumes: resume,
+      isForced: execution.force)
+  }
+
   func run() async throws {
-    try model.requireTable(among: data, labels)
-    try tempering.requireWritable(apartFrom: [checkpoint, data] + [labels].compactMap(\.self), model, execution)
+    try model.requireTable(among: data, labels, tempering.validation, tempering.validationLabels)
+    try file.requireWritable(apartFrom: [
+      checkpoint, data, labels, tempering.validation, tempering.validationLabels, model.classNames,
+      model.checkpoint.architecture,
+    ])
     let session = Session(model, execution, execution.progress())
     let checkpoint = try model.checkpoint.model(checkpoint)
     let input = try RowInput(data, labels: labels, labelColumn: model.labelColumn, rows: rows?.range)
@@ -63,23 +84,41 @@ struct FitLatent: AsyncParsableCommand {
     let training = try session.networkRecords(
       checkpoint, over: dataset, stored: nil, stage: "training", dataDigest: try session.digest(of: data))
     guard training.hasLabels else { throw input.missingLabels("training", option: "--labels") }
+    let posterior = try await fit(checkpoint, training, session)
+    try await tempering.finish(posterior, [checkpoint], session, asJSON: json, training: file)
+  }
+
+  /// Trains, writing what is done from time to time.
+  private func fit(
+    _ checkpoint: CheckpointModel, _ training: NetworkRecords, _ session: Session
+  ) async throws -> SampledNetworkPosterior {
+    let settings = recipe.settings.merging(
+      try TrainingFile.settings(checkpoint, data: data, labels: labels, rows: rows, training, model, execution)
+    ) { $1 }
+    var earlier: LatentTraining?
+    if resume, let found: LatentTraining = try file.earlier(settings: settings) {
+      session.progress.note("resumed: \(file.part), \(found.epochs.count) epoch(s) and \(found.stepCount) steps done")
+      earlier = found
+    }
     let backend = try execution.backend()
+    let recipe = recipe.recipe
+    var log = TrainingLog(earlier, file: file.part, settings: settings, every: saveEvery)
     do {
-      let recipe = recipe.recipe
-      var epochCount = 0
-      let fitted = try await recipe.fit(
-        checkpoint.frozen, training.description, training: training.dataset, on: backend,
+      return try await recipe.fit(
+        checkpoint.frozen, training.description, training: training.dataset, from: earlier, on: backend,
         in: execution.context(backend, session.progress)
       ) { state in
-        guard state.epochs.count > epochCount, let epoch = state.epochs.last else { return }
-        epochCount = state.epochs.count
+        guard try log.take(state), let epoch = state.epochs.last else { return }
         session.progress.note(
-          "epoch \(epochCount) of \(recipe.epochCount): data term \(epoch.dataTerm.significantDigits()), latent term "
-            + epoch.latentTerm.significantDigits())
-      }
-      try await tempering.finish(fitted.posterior, [checkpoint], session, asJSON: json)
+          "epoch \(state.epochs.count) of \(recipe.epochCount): data term \(epoch.dataTerm.significantDigits()), latent "
+            + "term \(epoch.latentTerm.significantDigits())"
+            + (log.seconds.last.map { ", \($0.significantDigits(3)) s" } ?? ""))
+      }.posterior
     } catch let error as NetworkError {
       throw FileError(.unsupported, file: checkpoint.file, error.message)
+    } catch is CancellationError {
+      guard try log.write() else { throw CancellationError() }
+      throw file.interruption
     }
   }
 }

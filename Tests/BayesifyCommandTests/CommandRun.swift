@@ -249,3 +249,19 @@ enum Digits {
 
 /// The path of a file below `Tests/Golden`.
 func golden(_ path: String) -> String { TestFiles.golden.appending(path: path).path(percentEncoded: false) }
+
+extension RunningCommand {
+  /// Sends a signal some seconds after a file has appeared, or once the command has ended.
+  ///
+  /// The watch has a thread of its own, since a task would wait for other tests' work.
+  func signal(_ signal: Int32, after file: String, delay: Double = 0) async {
+    await withCheckedContinuation { continuation in
+      Thread.detachNewThread {
+        while self.isRunning, !FileManager.default.fileExists(atPath: file) { Thread.sleep(forTimeInterval: 0.005) }
+        Thread.sleep(forTimeInterval: delay)
+        self.signal(signal)
+        continuation.resume()
+      }
+    }
+  }
+}

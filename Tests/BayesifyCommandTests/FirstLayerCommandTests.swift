@@ -131,18 +131,7 @@ struct FirstLayerCommandTests {
     var resumed = 0
     for delay in [0.3, 1.2, 0.8, 1.7, 0.9] {
       let running = try RunningCommand(long + ["--resume", "--threads", "1"], in: folder, isSlow: true)
-      // The watch has a thread of its own, since a task would wait for other tests' work.
-      await withCheckedContinuation { continuation in
-        Thread.detachNewThread {
-          let part = folder.path("vi.h5.part")
-          while running.isRunning, !FileManager.default.fileExists(atPath: part) {
-            Thread.sleep(forTimeInterval: 0.005)
-          }
-          Thread.sleep(forTimeInterval: delay)
-          running.signal(SIGKILL)
-          continuation.resume()
-        }
-      }
+      await running.signal(SIGKILL, after: folder.path("vi.h5.part"), delay: delay)
       let run = try await running.finish(within: .seconds(120))
       if run.errors.contains("resumed: ") { resumed += 1 }
       guard run.wasEndedBySignal else { break }
@@ -164,15 +153,7 @@ struct FirstLayerCommandTests {
     try await whole.succeed(long + ["--quiet"])
     let folder = try TestFolder()
     let running = try RunningCommand(long, in: folder, isSlow: true)
-    await withCheckedContinuation { continuation in
-      Thread.detachNewThread {
-        while running.isRunning, !FileManager.default.fileExists(atPath: folder.path("vi.h5.part")) {
-          Thread.sleep(forTimeInterval: 0.005)
-        }
-        running.signal(SIGINT)
-        continuation.resume()
-      }
-    }
+    await running.signal(SIGINT, after: folder.path("vi.h5.part"))
     let run = try await running.finish(within: .seconds(60))
     #expect(run.exitCode == 130 && !run.wasEndedBySignal, "\(run.testDescription)")
     #expect(

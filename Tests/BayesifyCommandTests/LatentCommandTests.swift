@@ -78,6 +78,38 @@ struct LatentCommandTests {
     #expect(try await chosen("3") == ["exit_3"])
   }
 
+  @Test(arguments: ["latent-sample", "hidden", "batch-ensemble"])
+  func killedRunsGoOnToTheSameBits(form: String) async throws {
+    let long =
+      ["fit", "latent", Digits.checkpoint, "--data", Digits.training, "--layers", "block_3_conv,exit_3", "--epochs", "40",
+       "--batch-rows", "32", "--save-every", "0", "-o", "x.h5"]
+      + (form == "batch-ensemble" ? ["--control", form] : ["--decode", form, "--warm-up-steps", "20"])
+    let whole = try TestFolder()
+    try await whole.succeed(long + ["--quiet"])
+    let folder = try TestFolder()
+    var resumed = 0
+    for delay in [0.3, 0.5, 0.4] {
+      let running = try RunningCommand(long + ["--resume", "--threads", "1"], in: folder, isSlow: true)
+      await running.signal(SIGKILL, after: folder.path("x.h5.part"), delay: delay)
+      let run = try await running.finish(within: .seconds(120))
+      if run.errors.contains("resumed: ") { resumed += 1 }
+      guard run.wasEndedBySignal else { break }
+      #expect(try !folder.names.contains("x.h5"))
+    }
+    if try !folder.names.contains("x.h5") {
+      let anew = try await folder.run(long)
+      #expect(anew.exitCode == 74 && anew.errors.contains("go on with it by --resume"), "\(anew.testDescription)")
+      let other = try await folder.run(long + ["--resume", "--members", "3"])
+      #expect(other.exitCode == 65 && other.errors.contains("begun with --members 4"), "\(other.testDescription)")
+      let run = try await folder.succeed(long + ["--resume"])
+      #expect(run.errors.contains("resumed: "))
+      resumed += 1
+    }
+    #expect(resumed > 0)
+    #expect(try folder.bytes("x.h5") == whole.bytes("x.h5"))
+    #expect(try folder.names == ["x.h5"])
+  }
+
   @Test func whatCannotBeFittedIsRefused() async throws {
     let folder = try TestFolder()
     func refuse(_ options: String..., code: Int32, _ words: String) async throws {

@@ -4,7 +4,7 @@ public import BayesTensor
 ///
 /// - Determinism: a training that goes on from one written before gives the same bits as one that was never
 ///   interrupted.
-public struct FirstLayerTraining: Sendable, Equatable {
+public struct FirstLayerTraining: ResumableTraining, Equatable {
   /// What became of one pass over the training rows.
   public struct Epoch: Sendable, Equatable {
     /// The mean over its rows of the negative log-likelihood at the draws of its steps, nats.
@@ -59,9 +59,7 @@ extension FirstLayerTraining {
   ///
   /// - Parameter settings: what the training depends on, by name.
   public func write(to archive: any ArrayArchiveWriter, settings: [String: String]) throws(FileError) {
-    try archive.setAttribute("format", .text(Self.formatName), of: "/")
-    try archive.setAttribute(
-      "settings", .texts(settings.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }), of: "/")
+    try archive.writeTrainingHeader(Self.formatName, settings: settings)
     try archive.setAttribute("stepCount", .integer(stepCount), of: "/")
     try archive.setAttribute("lossSum", .number(lossSum), of: "/")
     try archive.setAttribute("isFinished", .integer(isFinished ? 1 : 0), of: "/")
@@ -87,29 +85,14 @@ extension FirstLayerTraining {
   /// - Throws: `FileError` naming what is missing, or the setting that is another.
   public init(from archive: any ArrayArchive, settings: [String: String]) throws(FileError) {
     let reader = PosteriorReader(archive: archive)
-    guard try reader.optionalText("format", of: "/") == Self.formatName else {
-      throw FileError(
-        .malformed, file: archive.file, "This is no unfinished training; move it away, or begin anew with --force.")
-    }
-    let known = Dictionary(
-      try reader.texts("settings", of: "/").map { text in
-        let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
-        return (parts[0], parts.count > 1 ? parts[1] : "")
-      }
-    ) { $1 }
-    for name in Set(known.keys).union(settings.keys).sorted() where known[name] != settings[name] {
-      throw FileError(
-        .value, file: archive.file,
-        "This training was begun with \(name) \(known[name] ?? "unset"), and \(settings[name] ?? "unset") is asked for now; "
-          + "give what was given then, or begin anew with --force.")
-    }
+    try reader.requireTraining(Self.formatName, settings: settings)
     let count = try reader.integer("parameterCount", of: "/")
     guard (1...2).contains(count) else {
       throw reader.failure(.value, "/", "The number of parameters is \(count); the file is damaged.")
     }
     distribution = try reader.distribution(at: "/distribution", count: count)
-    meanMemory = try reader.memory(at: "/memory/means", like: distribution)
-    deviationMemory = try reader.memory(at: "/memory/rawDeviations", like: distribution)
+    meanMemory = try reader.memory(at: "/memory/means", like: distribution.means)
+    deviationMemory = try reader.memory(at: "/memory/rawDeviations", like: distribution.means)
     stepCount = try reader.integer("stepCount", of: "/")
     lossSum = try reader.optionalNumber("lossSum", of: "/") ?? 0
     isFinished = try reader.integer("isFinished", of: "/") != 0
@@ -141,14 +124,6 @@ extension ArrayArchiveWriter {
       try write(rawDeviations, at: "\(path)/\(index)/rawDeviations")
     }
   }
-
-  fileprivate func write(_ memory: OptimizerMemory<Double>, at path: String) throws(FileError) {
-    try setAttribute("stepCount", .integer(memory.stepCount), of: path)
-    try setAttribute("momentCount", .integer(memory.moments.count), of: path)
-    for (moment, tensors) in memory.moments.enumerated() {
-      for (index, tensor) in tensors.enumerated() { try write(tensor, at: "\(path)/\(moment)/\(index)") }
-    }
-  }
 }
 
 extension PosteriorReader {
@@ -162,23 +137,5 @@ extension PosteriorReader {
       rawDeviations.append(try array("\(path)/\(index)/rawDeviations", shape: shape))
     }
     return FactorizedGaussian(means: means, rawDeviations: rawDeviations)
-  }
-
-  fileprivate func memory(
-    at path: String, like distribution: FactorizedGaussian
-  ) throws(FileError) -> OptimizerMemory<Double> {
-    var memory = OptimizerMemory<Double>(stepCount: try integer("stepCount", of: path))
-    let momentCount = try integer("momentCount", of: path)
-    guard (0...2).contains(momentCount) else {
-      throw failure(.value, path, "The number of moments is \(momentCount); the file is damaged.")
-    }
-    for moment in 0..<momentCount {
-      var tensors: [Tensor<Double>] = []
-      for (index, mean) in distribution.means.enumerated() {
-        tensors.append(try array("\(path)/\(moment)/\(index)", shape: mean.shape))
-      }
-      memory.moments.append(tensors)
-    }
-    return memory
   }
 }

@@ -41,6 +41,10 @@ extension LatentInference {
       self, layers, of: frozen, exit: exit, preprocessing: preprocessing, rowCount: rows.rowCount, inputs: rows.inputs,
       loss: { try loss($0, rows.labels($1)) }, on: backend, width: context.width)
     var training = earlier ?? LatentTraining(initialMembers(of: layers, in: frozen, context))
+    guard fits(training, layers, rowCount: rows.rowCount) else {
+      throw NetworkError(
+        "The training that is to go on is one of other layers or members, of other rows or steps; begin anew.")
+    }
     try await run(&training, objective, rowCount: rows.rowCount, in: context, observe: observe)
     let found = LatentPosterior(
       form: form, layers: training.layers, statistics: [],
@@ -92,12 +96,27 @@ extension LatentInference {
     }
   }
 
+  /// The steps of an epoch.
+  private func stepCount(rowCount: Int) -> Int { (rowCount + batchRowCount - 1) / batchRowCount }
+
+  /// Whether a training can be one of this recipe.
+  private func fits(_ training: LatentTraining, _ layers: [MemberLayer], rowCount: Int) -> Bool {
+    let steps = stepCount(rowCount: rowCount)
+    return training.layers.map(\.name) == layers.map(\.name)
+      && zip(training.layers, layers).allSatisfy {
+        $0.inputs.shape == [memberCount, $1.inputCount] && $0.outputs.shape == [memberCount, $1.outputCount]
+          && ($0.autoencoder?.latentCount ?? latentCount) == latentCount && $0.autoencoder?.decode == form.decode
+      }
+      && (0...steps).contains(training.stepCount - training.epochs.count * steps) && training.epochs.count <= epochCount
+      && [training.vectorMemory, training.autoencoderMemory].allSatisfy { [0, 2].contains($0.moments.count) }
+  }
+
   /// Makes the steps that remain.
   package func run(
     _ training: inout LatentTraining, _ objective: LatentObjective, rowCount: Int, in context: ExecutionContext,
     observe: (LatentTraining) throws -> Void
   ) async throws {
-    let stepsAnEpoch = (rowCount + batchRowCount - 1) / batchRowCount
+    let stepsAnEpoch = stepCount(rowCount: rowCount)
     let rates = LearningRateSchedule.cosine(peak: learningRate, stepCount: stepsAnEpoch * epochCount)
     var optimizers = (vectors: Adam<Double>(), autoencoders: Adam<Double>(weightDecay: Self.decay))
     optimizers.vectors.memory = training.vectorMemory

@@ -23,7 +23,8 @@ public struct LatentInference: Hashable, Sendable {
   }
 
   public var form = LatentPosterior.Form.latentSample
-  /// Convolution or dense layers by name; `nil` for the choice of `LatentPlacement`.
+  /// Convolution or dense layers by name; for `nil` as many of the last as members can scale at random before they lose
+  /// half a nat.
   public var layerNames: [String]?
   /// The exit whose likelihood is the data term; the last for `nil`.
   public var exitIndex: Int?

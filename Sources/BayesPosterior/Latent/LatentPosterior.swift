@@ -107,9 +107,9 @@ public struct LatentPosterior: Sendable, Equatable {
     }
     guard !collapsed.isEmpty else { return [] }
     return [
-      "The latents of \(collapsed.map { "'\(layers[$0].name)'" }.joined(separator: ", ")) have collapsed onto their prior (less "
-        + "than \(Self.collapsedDivergence) nats a member), so that they tell members apart no more; lower the weight of the "
-        + "divergence."
+      "The latents of \(collapsed.map { "'\(layers[$0].name)'" }.joined(separator: ", ")) have collapsed onto their prior "
+        + "(less than \(Self.collapsedDivergence) nats a member), so that they tell members apart no more; lower the weight "
+        + "of the divergence."
     ]
   }
 }

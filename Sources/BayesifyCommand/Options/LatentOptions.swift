@@ -104,7 +104,8 @@ struct LatentOptions: ParsableArguments {
       throw ValidationError("\(name) is for latents, and --control \(control.rawValue) has none; leave it out.")
     }
     if control == .identity, initialDeviation != nil {
-      throw ValidationError("--initial-deviation is for members that differ, and those of --control identity do not; leave it out.")
+      throw ValidationError(
+        "--initial-deviation is for members that differ, and those of --control identity do not; leave it out.")
     }
     let hiddenOptions: [(String, Bool)] = [("--noise-scale", noiseScale != nil), ("--draws", draws != nil)]
     if decode == .hidden, let name = hiddenOptions.first(where: \.1)?.0 {
@@ -141,6 +142,21 @@ struct LatentOptions: ParsableArguments {
       (recipe.initialDeviation, recipe.epochCount, recipe.statisticsRowCount) = (0, 0, 0)
     }
     return recipe
+  }
+}
+
+extension LatentOptions {
+  /// What the training depends on, by the names of options; how many draws are predicted with is no part of it.
+  var settings: [String: String] {
+    let recipe = recipe
+    return [
+      "--layers": layers ?? "chosen", "--exit": exit.map { "\($0)" } ?? "last", "--members": "\(members)",
+      "--latents": "\(latents)", "--decode": recipe.form.rawValue, "--control": control.rawValue,
+      "--member-batch": memberBatch.rawValue, "--initial-deviation": "\(recipe.initialDeviation)",
+      "--reconstruction-share": "\(recipe.reconstructionShare)", "--kl-weight": klWeight.map { "\($0)" } ?? "rule",
+      "--noise-scale": "\(recipe.noiseScale)", "--warm-up-steps": "\(recipe.warmUpStepCount)",
+      "--epochs": "\(recipe.epochCount)", "--batch-rows": "\(batchRows)", "--learning-rate": "\(learningRate)",
+    ]
   }
 }
 
