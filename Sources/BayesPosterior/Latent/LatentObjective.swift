@@ -4,7 +4,7 @@ package import BayesTensor
 
 /// What latent inference minimises, and its gradient, at some rows and a draw of the latents.
 ///
-/// What lies before the layers is computed without gradients, once for all epochs where 512 MiB have room for it; the
+/// What lies before the layers is computed without gradients, once for all epochs where 1 GiB has room for it; the
 /// layers' own weights have no gradients.
 package struct LatentObjective: Sendable {
   /// The objective's parts, and its gradient.
