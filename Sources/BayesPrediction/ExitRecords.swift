@@ -64,6 +64,8 @@ public struct RecordsDescription: Sendable, Equatable {
   public var positions: [Int]
   /// The label of rows that have no answer; it may lie outside the classes.
   public var ignoredLabel: Int?
+  /// The label of anomalous rows, which are of no class and to be told from the others; none for `nil`.
+  public var anomalyLabel: Int?
 
   public init(
     file: String, exits: [ExitDescription], classNames: [String] = [], checkpointDigest: String? = nil,
@@ -96,7 +98,9 @@ public struct RecordsDescription: Sendable, Equatable {
     _ labels: [Int], labelsFile: String? = nil, _ place: (Int) -> String
   ) throws(FileError) {
     guard let classCount = exits.map(\.classCount).max(),
-      let index = labels.firstIndex(where: { !(0..<classCount).contains($0) && $0 != ignoredLabel })
+      let index = labels.firstIndex(where: {
+        !(0..<classCount).contains($0) && $0 != ignoredLabel && $0 != anomalyLabel
+      })
     else { return }
     let label = labels[index]
     if label == classCount {

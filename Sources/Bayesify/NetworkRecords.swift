@@ -125,16 +125,15 @@ public struct NetworkRecords: ExitRecordSource {
   }
 
   public func forEachChunk(_ body: (ExitRecords) async throws -> Void) async throws {
-    try await forEachChunk(reading: { _ in }, body)
+    var chunks = RecordChunks()
+    try await forEachRun { records, _ in try await chunks.append(records, body) }
+    try await chunks.finish(body)
   }
 
-  /// Calls `body` with every chunk of records, and before it `inputs` with the stored rows that the network was run on.
-  public func forEachChunk(
-    reading inputs: (RowBatch) throws -> Void, _ body: (ExitRecords) async throws -> Void
-  ) async throws {
+  /// Calls `body` with the stored rows of every run of the network, `runRowCount` at a time, and all their records.
+  public func forEachRun(_ body: (ExitRecords, RowBatch) async throws -> Void) async throws {
     let runs = stride(from: 0, to: inputRowCount, by: runRowCount).map { $0..<min($0 + runRowCount, inputRowCount) }
     report(StageProgress(stage: stage, completed: 0, total: inputRowCount))
-    var chunks = RecordChunks()
     var current = try read(runs[0])
     for (index, rows) in runs.enumerated() {
       try Task.checkCancellation()
@@ -142,25 +141,11 @@ public struct NetworkRecords: ExitRecordSource {
       let following = index + 1 < runs.count ? runs[index + 1] : nil
       async let next = try following.map { try read($0) }
       let outputs = try await prepared(current.inputs, width: width)
-      try inputs(current.inputs)
-      var portion = try records(outputs, labels: current.labels, firstRow: rows.lowerBound)
-      portion.targets = current.targets
-      try await chunks.append(portion, body)
+      var records = try records(outputs, labels: current.labels, firstRow: rows.lowerBound)
+      records.targets = current.targets
+      try await body(records, current.inputs)
       report(StageProgress(stage: stage, completed: rows.upperBound, total: inputRowCount))
       if let next = try await next { current = next }
-    }
-    try await chunks.finish(body)
-  }
-
-  /// Calls `body` with every chunk of records and the stored rows they come from, where a row has one answer.
-  ///
-  /// - Precondition: the network answers at no several positions.
-  public func forEachChunkWithInputs(_ body: (ExitRecords, RowBatch) async throws -> Void) async throws {
-    precondition(description.positions.isEmpty, "Chunks of pixels are not chunks of rows.")
-    var rows: RowBatch?
-    // Each run of the network makes one chunk.
-    try await forEachChunk(reading: { rows = $0 }) { records in
-      if let rows { try await body(records, rows) }
     }
   }
 

@@ -54,39 +54,52 @@ public struct SampledNetworkPredictor: Sendable {
         preprocessing: posterior.source.preprocessing ?? .identity, on: backend, width: context.width))
   }
 
-  /// The predictions of all exits, block by block of rows, a sample a network.
+  /// The predictions of all exits, block by block of records, a sample a network.
   ///
   /// - Parameters:
   ///   - records: what left the exits of the network itself, for an ensemble of its first member.
-  ///   - rows: the stored rows that they are of.
-  /// - Shapes: logits `[networks, rows, classes]`.
+  ///   - rows: the stored rows that they are of, each with as many records as it has answers.
+  /// - Shapes: logits `[networks, records, classes]`.
   /// - Throws: `FileError` for a logit that is not finite; `NetworkError`, `NumericalError`, `CancellationError`.
   public func predictions(
     for records: ExitRecords, of rows: RowBatch, _ body: (ExitRecords, [Prediction]) throws -> Void
   ) async throws {
+    let answerCount = records.rowCount / max(1, rows.count)
     let numbers = posterior.source.exits.reduce(0) { $0 + $1.logitCount } * posterior.sampleCount
-    let blockRowCount = max(1, min(ExitRecords.chunkRowCount, (1 << 23) / max(1, numbers)))
-    for first in stride(from: 0, to: records.rowCount, by: blockRowCount) {
+    let recordCount = max(1, min(ExitRecords.chunkRowCount, Self.blockNumberCount / max(1, numbers)))
+    // Of a row all answers are computed at once, and rows side by side.
+    let rowCount = answerCount == 1 ? recordCount : max(context.width, recordCount / answerCount)
+    for first in stride(from: 0, to: rows.count, by: rowCount) {
       try Task.checkCancellation()
-      let range = first..<min(first + blockRowCount, records.rowCount)
-      let block = records.rows(range)
+      let range = first..<min(first + rowCount, rows.count)
+      let block = records.rows(range.lowerBound * answerCount..<range.upperBound * answerCount)
       let samples = try await logits(for: block, of: range.count == rows.count ? rows : rows.rows(Array(range)))
-      let predictions = posterior.exits.indices.map { exit in
-        let temperature = posterior.exits[exit].temperature
-        let stacked = Tensor.stacking(samples.map { $0[exit] })
-        let description = posterior.source.exits[exit]
-        return Prediction(
-          logits: (temperature == 1 ? stacked : stacked.map { Float(Double($0) / temperature) })
-            .reshaped(to: [samples.count, range.count, description.logitCount]),
-          likelihood: description.likelihood, exit: exit)
+      for start in stride(from: 0, to: block.rowCount, by: recordCount) {
+        let part = start..<min(start + recordCount, block.rowCount)
+        try body(block.rows(part), predictions(samples, part))
       }
-      try body(block, predictions)
       context.report(
-        StageProgress(stage: "Predicting", completed: records.firstRow + range.upperBound, total: nil))
+        StageProgress(
+          stage: "Predicting", completed: records.firstRow / answerCount + range.upperBound, total: nil))
     }
   }
 
-  /// The logits of every network at every exit, `[rows, classes]`.
+  /// Numbers of a block of predictions.
+  private static let blockNumberCount = 1 << 23
+
+  private func predictions(_ samples: [[Tensor<Float>]], _ records: Range<Int>) -> [Prediction] {
+    posterior.exits.indices.map { exit in
+      let temperature = posterior.exits[exit].temperature
+      let stacked = Tensor.stacking(samples.map { $0[exit].rows(records) })
+      let description = posterior.source.exits[exit]
+      return Prediction(
+        logits: (temperature == 1 ? stacked : stacked.map { Float(Double($0) / temperature) })
+          .reshaped(to: [samples.count, records.count, description.logitCount]),
+        likelihood: description.likelihood, exit: exit)
+    }
+  }
+
+  /// The logits of every network at every exit, `[records, classes]`.
   private func logits(for records: ExitRecords, of rows: RowBatch) async throws -> [[Tensor<Float>]] {
     let recorded = records.exits.map(\.logits)
     var samples: [[Tensor<Float>]] = []
@@ -95,16 +108,25 @@ public struct SampledNetworkPredictor: Sendable {
       samples.append(recorded)
       for (file, network) in members {
         let outputs = try await network(rows, width: context.width)
-        samples.append(try checked(outputs, records, file: file))
+        samples.append(try checked(answers(outputs, exits: Array(outputs.indices)), records, file: file))
       }
     case .draws(let drawn):
+      let drawnExits = recorded.indices.filter { drawn.affectsExit[$0] }
       for outputs in try await drawn(rows, width: context.width) {
-        var remaining = outputs[...]
+        var remaining = answers(outputs, exits: drawnExits)[...]
         let all = recorded.indices.map { drawn.affectsExit[$0] ? remaining.removeFirst() : recorded[$0] }
         samples.append(try checked(all, records, file: posterior.source.file))
       }
     }
     return samples
+  }
+
+  /// What left some exits, a record an answer.
+  private func answers(_ outputs: [Tensor<Float>], exits: [Int]) -> [Tensor<Float>] {
+    zip(outputs, exits).map { output, exit in
+      let logitCount = posterior.source.exits[exit].logitCount
+      return output.reshaped(to: [output.count / logitCount, logitCount])
+    }
   }
 
   private func checked(
@@ -115,7 +137,7 @@ public struct SampledNetworkPredictor: Sendable {
       let logitCount = posterior.source.exits[index].logitCount
       throw FileError(
         .value, file: file, object: "exit \(index) ('\(posterior.source.exits[index].name)')",
-        records.place(ofRow: position / logitCount, in: [])
+        records.place(ofRow: position / logitCount, in: posterior.source.positions)
           + " gives a logit of \(output[position]); check its values and "
           + "the preprocessing.")
     }
