@@ -16,7 +16,6 @@ os.environ.setdefault("KERAS_BACKEND", "torch")
 
 import h5py
 import keras
-import numpy as np
 
 
 def main():

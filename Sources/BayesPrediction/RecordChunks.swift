@@ -53,7 +53,7 @@ extension ExitRecords {
       part(portions[0]).map { _ in portions.flatMap { part($0) ?? [] } }
     }
     return ExitRecords(
-      firstRow: portions[0].firstRow,
+      firstRow: portions[0].firstRow, rowCount: portions.reduce(0) { $0 + $1.rowCount },
       exits: portions[0].exits.indices.map { exit in
         let parts = portions.map { $0.exits[exit] }
         return Exit(
@@ -68,7 +68,7 @@ extension ExitRecords {
   /// The rows at some positions, in the order given.
   package func rows(_ indices: [Int]) -> ExitRecords {
     ExitRecords(
-      firstRow: firstRow,
+      firstRow: firstRow, rowCount: indices.count,
       exits: exits.map { Exit(features: $0.features?.rows(indices), logits: $0.logits.rows(indices)) },
       labels: labels.map { labels in indices.map { labels[$0] } }, targets: targets?.rows(indices),
       noise: noise.map { noise in indices.map { noise[$0] } },

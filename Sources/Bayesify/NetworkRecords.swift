@@ -96,7 +96,7 @@ public struct NetworkRecords: ExitRecordSource {
   /// The same network over other labelled rows, however many, which are computed without a word of progress.
   ///
   /// - Precondition: rows have as many values.
-  func silently(over dataset: any Dataset) -> NetworkRecords {
+  public func silently(over dataset: any Dataset) -> NetworkRecords {
     precondition(dataset.rowShape.elementCount == self.dataset.rowShape.elementCount, "These are other rows.")
     var records = self
     records.dataset = dataset
@@ -131,7 +131,11 @@ public struct NetworkRecords: ExitRecordSource {
   }
 
   /// Calls `body` with the stored rows of every run of the network, `runRowCount` at a time, and all their records.
-  public func forEachRun(_ body: (ExitRecords, RowBatch) async throws -> Void) async throws {
+  ///
+  /// - Parameter isRun: whether the network is run at all; without it records have no exits.
+  public func forEachRun(
+    isRun: Bool = true, _ body: (ExitRecords, RowBatch) async throws -> Void
+  ) async throws {
     let runs = stride(from: 0, to: inputRowCount, by: runRowCount).map { $0..<min($0 + runRowCount, inputRowCount) }
     report(StageProgress(stage: stage, completed: 0, total: inputRowCount))
     var current = try read(runs[0])
@@ -140,8 +144,13 @@ public struct NetworkRecords: ExitRecordSource {
       // The next rows are read while these are computed.
       let following = index + 1 < runs.count ? runs[index + 1] : nil
       async let next = try following.map { try read($0) }
-      let outputs = try await prepared(current.inputs, width: width)
-      var records = try records(outputs, labels: current.labels, firstRow: rows.lowerBound)
+      var records =
+        isRun
+        ? try records(
+          try await prepared(current.inputs, width: width), labels: current.labels, firstRow: rows.lowerBound)
+        : ExitRecords(
+          firstRow: rows.lowerBound * description.positionCount, rowCount: rows.count * description.positionCount, exits: [],
+          labels: current.labels)
       records.targets = current.targets
       try await body(records, current.inputs)
       report(StageProgress(stage: stage, completed: rows.upperBound, total: inputRowCount))

@@ -47,7 +47,7 @@ public enum Predictor: Sendable {
     }
     let others = predictors.indices.filter { !predictors[$0].needsRows }
     var chunks = RecordChunks()
-    try await network.forEachRun { records, rows in
+    try await network.forEachRun(isRun: predictors.contains(where: \.needsRecords)) { records, rows in
       // Rows without an answer are passed over behind the networks: beside each may be one that has one.
       for index in needing {
         try await predictors[index].predictions(for: records, rows, source.description) { block, predictions in
@@ -90,6 +90,11 @@ public enum Predictor: Sendable {
     case .calibrated(let calibrations): return zip(calibrations, plain).map { $0($1) }
     case .laplace, .weights, .sampled: preconditionFailure("A posterior's predictions need more than records.")
     }
+  }
+
+  /// Whether predictions need what left the network itself.
+  private var needsRecords: Bool {
+    if case .sampled(let predictor) = self { predictor.needsRecords } else { true }
   }
 
   private func predictions(

@@ -239,6 +239,7 @@ struct Evaluate: AsyncParsableCommand {
     var evaluations: [ModelEvaluation] = []
     var plan = try shift.map { try ShiftPlan($0, severities, pixelRange, of: test, seed: execution.seed) }
     var shiftRuns: [ShiftRun] = []
+    var maps = PixelMapGathering()
     var description: RecordsDescription?
     var ignored: [String: IgnoredLabels] = [:]
     for index in lineup.groups.indices {
@@ -308,6 +309,7 @@ struct Evaluate: AsyncParsableCommand {
           detectors, on: sets, isTimed: timing, in: execution.context(try execution.backend(), progress))
       }
       evaluations += contestants.map(\.evaluation)
+      if let network { try await maps.add(contestants, network, firstRow: rows?.range.lowerBound ?? 0) }
       if let network, plan != nil { shiftRuns.append(ShiftRun(network: network, contestants: contestants)) }
     }
     var shifted: ShiftStudy?
@@ -335,6 +337,7 @@ struct Evaluate: AsyncParsableCommand {
       provenance: try provenance(lineup, description, test, held, foreign, ignored, session),
       timing: timing ? ["evaluate": seconds(clock.now - start)] : nil)
     report.shift = shifted
+    if !maps.maps.isEmpty { report.pixelMaps = maps.maps }
     for warning in warnings { progress.warn(warning) }
     var outputs: [(String, Data)] = []
     if let json { outputs.append((json, Data(try JSONRenderer().render(report).utf8))) }

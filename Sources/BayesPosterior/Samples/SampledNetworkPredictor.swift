@@ -54,10 +54,20 @@ public struct SampledNetworkPredictor: Sendable {
         preprocessing: posterior.source.preprocessing ?? .identity, on: backend, width: context.width))
   }
 
+  /// Whether what left the network itself is part of the predictions: it is the first member of an ensemble, and all draws
+  /// at exits at which they do not differ.
+  public var needsRecords: Bool {
+    switch networks {
+    case .members: true
+    case .draws(let drawn): drawn.affectsExit.contains(false)
+    }
+  }
+
   /// The predictions of all exits, block by block of records, a sample a network.
   ///
   /// - Parameters:
-  ///   - records: what left the exits of the network itself, for an ensemble of its first member.
+  ///   - records: what left the exits of the network itself, for an ensemble of its first member; without exits where
+  ///     it `needsRecords` not.
   ///   - rows: the stored rows that they are of, each with as many records as it has answers.
   /// - Shapes: logits `[networks, records, classes]`.
   /// - Throws: `FileError` for a logit that is not finite; `NetworkError`, `NumericalError`, `CancellationError`.
@@ -102,6 +112,7 @@ public struct SampledNetworkPredictor: Sendable {
   /// The logits of every network at every exit, `[records, classes]`.
   private func logits(for records: ExitRecords, of rows: RowBatch) async throws -> [[Tensor<Float>]] {
     let recorded = records.exits.map(\.logits)
+    precondition(!recorded.isEmpty || !needsRecords, "Exits that are the same in all draws are those recorded.")
     var samples: [[Tensor<Float>]] = []
     switch networks {
     case .members(let members):
@@ -111,10 +122,10 @@ public struct SampledNetworkPredictor: Sendable {
         samples.append(try checked(answers(outputs, exits: Array(outputs.indices)), records, file: file))
       }
     case .draws(let drawn):
-      let drawnExits = recorded.indices.filter { drawn.affectsExit[$0] }
+      let drawnExits = drawn.affectsExit.indices.filter { drawn.affectsExit[$0] }
       for outputs in try await drawn(rows, width: context.width) {
         var remaining = answers(outputs, exits: drawnExits)[...]
-        let all = recorded.indices.map { drawn.affectsExit[$0] ? remaining.removeFirst() : recorded[$0] }
+        let all = drawn.affectsExit.indices.map { drawn.affectsExit[$0] ? remaining.removeFirst() : recorded[$0] }
         samples.append(try checked(all, records, file: posterior.source.file))
       }
     }
