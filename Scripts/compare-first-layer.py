@@ -70,7 +70,8 @@ def models(network):
     rows += [Model("mean-" + prior, "mean of q only (%s)" % title, "mean", prior) for prior, title in PRIORS.items()]
     rows += [Model("vi-" + prior, "first-layer VI (%s)" % title, "vi", prior, hasDraws=True, hasUntempered=True)
              for prior, title in PRIORS.items()]
-    rows += [Model("vi-last", "VI of the last layer (standard prior)", "last", "standard", isSeeded=False, hasDraws=True, hasUntempered=True),
+    rows += [Model("vi-last", "VI of the last layer (standard prior)", "last", "standard", isSeeded=False, hasDraws=True,
+                   hasUntempered=True),
              Model("laplace", "last-layer Laplace", "laplace", hasDraws=True)]
     if network.hasDropout:
         rows.append(Model("dropout", "MC dropout", "dropout", isSeeded=False, hasDraws=True))
@@ -85,11 +86,6 @@ class FirstLayerBench(Bench):
     def epochs(self):
         return self.options.epochs or self.network.epochs
 
-    def runs(self, model):
-        """The name of each file of a model, and its seed."""
-        for seed in self.seeds if model.isSeeded else self.seeds[:1]:
-            yield "%s-%d" % (model.name, seed), seed
-
     def inference(self, model, epochs):
         arguments = ["fit", "first-layer", self.checkpoint, *self.training(), *self.network.preprocessing,
                      "--epochs", str(epochs)]
@@ -99,11 +95,8 @@ class FirstLayerBench(Bench):
             arguments += ["--layer", self.network.lastLayer]
         return arguments + ["--prior", model.prior, "--draws", str(self.options.draws)]
 
-    def laplace(self):
-        return ["fit", "laplace", self.checkpoint, *self.training(), *self.network.preprocessing, *self.validation()]
-
     def fit(self):
-        for model in models(self.network):
+        for model in self.models:
             for name, seed in self.runs(model):
                 output, answer = name + ".h5", name + ".fit.json"
                 seeded = ["--seed", str(seed), "-o", self.path(output)]
@@ -121,36 +114,9 @@ class FirstLayerBench(Bench):
                         "fit", "dropout", self.checkpoint, "--draws", str(self.options.draws),
                         *self.network.preprocessing, *self.validation(), *seeded])
 
-    def evaluate(self):
-        foreign = [word for name, file in self.network.foreign.items()
-                   for word in ("--ood", "%s=%s" % (name, self.data(file)))]
-        for model in models(self.network):
-            for name, _ in self.runs(model):
-                subjects, inputs = self.subjects(model, name)
-                options = [*self.test(), *self.validation(), *foreign, *self.network.preprocessing]
-                output = name + ".evaluate.json"
-                self.make(output, ["evaluate", *subjects, *options, "--json", self.path(output)], inputs)
-                if not model.hasUntempered:
-                    continue
-                plain, output = name + "-plain.h5", name + "-plain.evaluate.json"
-                arguments = ["evaluate", self.checkpoint, self.path(plain), *options, "--json", self.path(output)]
-                self.make(output, arguments, inputs, before=lambda: self.untemper(name + ".h5", plain))
-                if os.path.exists(self.path(plain)):
-                    os.remove(self.path(plain))
-
-    def shift(self):
-        for model in models(self.network):
-            for name, _ in self.runs(model):
-                subjects, inputs = self.subjects(model, name)
-                output = name + ".shift.json"
-                tuning = [] if model.kind else self.validation()
-                self.make(output, [
-                    "evaluate", *subjects, *self.test(self.options.shiftRows), *tuning, *self.network.preprocessing,
-                    "--shift", "all", "--severities", str(SEVERITY), "--json", self.path(output)], inputs)
-
     def time(self):
         """Seconds an epoch of two, of a whole fit without epochs, and of predictions, the least of three."""
-        for model in models(self.network):
+        for model in self.models:
             name = next(self.runs(model))[0]
             subjects, inputs = self.subjects(model, name)
             output = name + ".time.json"
@@ -181,8 +147,8 @@ class FirstLayerBench(Bench):
 
     def groups(self):
         """Models that one study takes: those without draws together, each other one alone."""
-        alone = [model for model in models(self.network) if model.hasDraws]
-        return [("controls", [model for model in models(self.network) if not model.hasDraws])] + [
+        alone = [model for model in self.models if model.hasDraws]
+        return [("controls", [model for model in self.models if not model.hasDraws])] + [
             (model.name, [model]) for model in alone]
 
     def study(self, command, options):
@@ -457,7 +423,7 @@ def main():
     version = subprocess.run(
         [arguments.bayesify, "--version"], capture_output=True, text=True, check=True).stdout.strip()
     for name in networks if steps else []:
-        bench = FirstLayerBench(arguments, version, os.path.join(arguments.out, name), NETWORKS[name])
+        bench = FirstLayerBench(arguments, version, os.path.join(arguments.out, name), NETWORKS[name], models(NETWORKS[name]))
         for step in STEPS:
             if step in steps:
                 getattr(bench, step)()

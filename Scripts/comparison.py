@@ -32,6 +32,8 @@ class Network:
     test: tuple
     foreign: dict
     note: str
+    # Options of `evaluate`.
+    evaluation: tuple = ()
 
 
 RESNET20 = dict(
@@ -108,8 +110,9 @@ class Results:
 class Bench(Results):
     """One network, and the command that measures it."""
 
-    def __init__(self, arguments, version, folder, network):
+    def __init__(self, arguments, version, folder, network, models):
         super().__init__(folder, network)
+        self.models = models
         self.command, self.shared, self.version = arguments.bayesify, arguments.shared, version
         self.options = arguments
         self.checkpoint = os.path.join(self.shared, network.checkpoint)
@@ -194,6 +197,44 @@ class Bench(Results):
         with h5py.File(self.path(output), "r+") as file:
             for exit in file["exits"].values():
                 exit.attrs.modify("temperature", 1.0)
+
+    # Steps
+
+    def runs(self, model):
+        """The name of each file of a model, and its seed."""
+        for seed in self.seeds if model.isSeeded else self.seeds[:1]:
+            yield "%s-%d" % (model.name, seed), seed
+
+    def laplace(self):
+        return ["fit", "laplace", self.checkpoint, *self.training(), *self.network.preprocessing, *self.validation()]
+
+    def evaluate(self):
+        foreign = [word for name, file in self.network.foreign.items()
+                   for word in ("--ood", "%s=%s" % (name, self.data(file)))]
+        for model in self.models:
+            for name, _ in self.runs(model):
+                subjects, inputs = self.subjects(model, name)
+                options = [*self.test(), *self.validation(), *foreign, *self.network.evaluation, *self.network.preprocessing]
+                output = name + ".evaluate.json"
+                self.make(output, ["evaluate", *subjects, *options, "--json", self.path(output)], inputs)
+                if not model.hasUntempered:
+                    continue
+                plain, output = name + "-plain.h5", name + "-plain.evaluate.json"
+                arguments = ["evaluate", self.checkpoint, self.path(plain), *options, "--json", self.path(output)]
+                self.make(output, arguments, inputs, before=lambda: self.untemper(name + ".h5", plain))
+                if os.path.exists(self.path(plain)):
+                    os.remove(self.path(plain))
+
+    def shift(self):
+        for model in self.models:
+            for name, _ in self.runs(model):
+                subjects, inputs = self.subjects(model, name)
+                output = name + ".shift.json"
+                tuning = [] if model.kind else self.validation()
+                self.make(output, [
+                    "evaluate", *subjects, *self.test(self.options.shiftRows), *tuning, *self.network.evaluation,
+                    *self.network.preprocessing,
+                    "--shift", "all", "--severities", str(SEVERITY), "--json", self.path(output)], inputs)
 
 
 def table(header, rows, textColumns=1):

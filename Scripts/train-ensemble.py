@@ -2,7 +2,7 @@
 """Trains networks of a checkpoint's architecture from random weights, for ensembles beside which posteriors are measured.
 
     python Scripts/train-ensemble.py CHECKPOINT --data FILE.h5 --out FOLDER [--members 4] [--epochs 12] [--batch 128]
-        [--scale 255] [--seed 0]
+        [--scale 255] [--rows N] [--seed 0]
 
 CHECKPOINT is a Keras file with its architecture; FILE.h5 holds `x`, images, and `y`, class indices.  Writes
 FOLDER/member-0.h5 and so on, each trained by Adam (1e-3, along half a cosine) on all rows in an order of its own, and
@@ -27,10 +27,11 @@ def main():
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--batch", type=int, default=128)
     parser.add_argument("--scale", type=float, default=255)
+    parser.add_argument("--rows", type=int, help="the first so many alone")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with h5py.File(arguments.data) as file:
-        x, y = file["x"][:].astype("float32") / arguments.scale, file["y"][:].astype("int64")
+        x, y = file["x"][:arguments.rows].astype("float32") / arguments.scale, file["y"][:arguments.rows].astype("int64")
     original = keras.models.load_model(arguments.checkpoint, compile=False)
     if x.ndim < len(original.input_shape):
         x = x[..., None]
