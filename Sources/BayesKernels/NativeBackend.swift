@@ -113,7 +113,7 @@ public struct NativeBackend: NetworkBackend {
       let step = try PreparedStep(
         operation, plan, accumulates: false, rowCount: input.rowCount, PackedWeights(engine), engine)
       let worker = try Worker(
-        [step], arenaByteCount: plan.byteCount, scratchByteCount: step.scratchByteCount, engine)
+        [step], in: WorkMemory(arenaByteCount: plan.byteCount, scratchByteCount: step.scratchByteCount), engine)
       worker.load(input, at: plan.offsets[0])
       try worker.run()
       return unsafe Tensor(

@@ -1,6 +1,7 @@
 public import BayesNetwork
 public import BayesPrediction
 public import BayesTensor
+import Synchronization
 
 /// Exit records made on the fly by running a frozen network over a data set.
 ///
@@ -14,7 +15,7 @@ public struct NetworkRecords: ExitRecordSource {
   public let description: RecordsDescription
   public private(set) var dataset: any Dataset
   private let frozen: FrozenNetwork
-  private let prepared: any PreparedNetwork
+  private let prepared: PreparedWhenNeeded
   private let reading: LabelReading
   /// The number of outputs that rows have targets for; `nil` where they have labels.
   private let targetCount: Int?
@@ -76,9 +77,8 @@ public struct NetworkRecords: ExitRecordSource {
     self.stage = stage
     self.width = width
     self.report = report
-    prepared = try backend.prepare(
-      frozen, preprocessing: preprocessing,
-      outputs: frozen.network.exits.flatMap { exit in (exit.features.map { [$0] } ?? []) + [exit.logits] })
+    let outputs = frozen.network.exits.flatMap { exit in (exit.features.map { [$0] } ?? []) + [exit.logits] }
+    prepared = PreparedWhenNeeded { try backend.prepare(frozen, preprocessing: preprocessing, outputs: outputs) }
   }
 
   /// The same network over the same rows in another state, with their labels.
@@ -147,7 +147,7 @@ public struct NetworkRecords: ExitRecordSource {
       var records =
         isRun
         ? try records(
-          try await prepared(current.inputs, width: width), labels: current.labels, firstRow: rows.lowerBound)
+          try await prepared.network(current.inputs, width: width), labels: current.labels, firstRow: rows.lowerBound)
         : ExitRecords(
           firstRow: rows.lowerBound * description.positionCount, rowCount: rows.count * description.positionCount, exits: [],
           labels: current.labels)
@@ -189,10 +189,12 @@ public struct NetworkRecords: ExitRecordSource {
   }
 
   /// The network's outputs for some stored rows.
-  func run(_ inputs: RowBatch) async throws -> [Tensor<Float>] { try await prepared(inputs, width: width) }
+  func run(_ inputs: RowBatch) async throws -> [Tensor<Float>] { try await prepared.network(inputs, width: width) }
 
   /// Memory that the prepared network holds on to.
-  var residentByteCount: Int { prepared.residentByteCount(width: width) + frozen.parameters.count * 4 }
+  var residentByteCount: Int {
+    get throws { try prepared.network.residentByteCount(width: width) + frozen.parameters.count * 4 }
+  }
 
   private func read(_ rows: Range<Int>) throws(FileError)
     -> (inputs: RowBatch, labels: [Int]?, targets: Tensor<Double>?)
@@ -234,6 +236,24 @@ public struct NetworkRecords: ExitRecordSource {
       exits.append(ExitRecords.Exit(features: features, logits: logits))
     }
     return ExitRecords(firstRow: firstRow * positionCount, exits: exits, labels: labels)
+  }
+}
+
+/// A network that is compiled when it runs for the first time: of a posterior of drawn networks it perhaps never does.
+private final class PreparedWhenNeeded: Sendable {
+  private let prepare: @Sendable () throws -> any PreparedNetwork
+  private let known = Mutex<(any PreparedNetwork)?>(nil)
+
+  init(_ prepare: @escaping @Sendable () throws -> any PreparedNetwork) { self.prepare = prepare }
+
+  var network: any PreparedNetwork {
+    get throws {
+      try known.withLock { known in
+        let network = try known ?? prepare()
+        known = network
+        return network
+      }
+    }
   }
 }
 

@@ -7,7 +7,7 @@ public import BayesTensor
 /// - Determinism: no randomness but the posterior's key; a row's prediction depends neither on the other rows nor on how
 ///   they are cut.
 /// - Cost: every network runs on every row, but for what drawn networks have in common, which runs once.
-///   Prepared networks of draws are kept where all take at most 512 MiB, else prepared anew for every block of rows.
+///   Prepared networks of draws are kept up to 512 MiB; the others get their weights packed for every block of rows.
 public struct SampledNetworkPredictor: Sendable {
   private enum Networks: Sendable {
     /// The members behind the first, whose logits are those recorded, and their files.
@@ -162,12 +162,10 @@ private struct DrawnNetworks: Sendable {
   private let draws: any NetworkDraws
   private let count: Int
   private let key: RandomKey
-  private let preprocessing: Preprocessing
-  private let backend: any NetworkBackend
   /// What all draws have in common; `nil` where that is the input alone.
   private let common: (any PreparedNetwork)?
   private let inputs: [Int]
-  private let outputs: [Int]
+  /// The first draws; those that there is no room for get their weights packed whenever they run.
   private let kept: [any PreparedNetwork]
 
   private static let keptByteCount = 512 << 20
@@ -179,23 +177,18 @@ private struct DrawnNetworks: Sendable {
     self.draws = draws
     self.count = count
     self.key = key
-    self.preprocessing = preprocessing
-    self.backend = backend
     affectsExit = draws.affectsExit
     inputs = draws.boundary
-    outputs = zip(frozen.network.exits, draws.affectsExit).filter(\.1).map(\.0.logits)
+    let outputs = zip(frozen.network.exits, draws.affectsExit).filter(\.1).map(\.0.logits)
     let computed = inputs.filter { $0 != 0 }
     common =
       computed.isEmpty
       ? nil : try backend.prepare(frozen, preprocessing: preprocessing, inputs: [0], outputs: computed)
-    let first = try Self.prepare(draws, 0, key, preprocessing, inputs, outputs, on: backend)
-    var kept: [any PreparedNetwork] = []
-    if first.residentByteCount(width: width) <= Self.keptByteCount / count {
-      kept.append(first)
-      for draw in 1..<count {
-        kept.append(try Self.prepare(draws, draw, key, preprocessing, inputs, outputs, on: backend))
-      }
-    }
+    let first = try backend.prepare(
+      draws.network(draw: 0, key: key), preprocessing: preprocessing, inputs: inputs, outputs: outputs)
+    var kept = [first]
+    let room = Self.keptByteCount / max(1, first.residentByteCount(width: 0))
+    while kept.count < min(count, room) { kept.append(try Self.network(kept.count, draws, key, like: first)) }
     self.kept = kept
   }
 
@@ -208,20 +201,16 @@ private struct DrawnNetworks: Sendable {
     var result: [[Tensor<Float>]] = []
     for draw in 0..<count {
       try Task.checkCancellation()
-      let network =
-        try kept.isEmpty
-        ? Self.prepare(draws, draw, key, preprocessing, inputs, outputs, on: backend) : kept[draw]
+      let network = try draw < kept.count ? kept[draw] : Self.network(draw, draws, key, like: kept[0])
       result.append(try await network(given, width: width))
     }
     return result
   }
 
-  private static func prepare(
-    _ draws: any NetworkDraws, _ draw: Int, _ key: RandomKey, _ preprocessing: Preprocessing, _ inputs: [Int],
-    _ outputs: [Int], on backend: any NetworkBackend
+  private static func network(
+    _ draw: Int, _ draws: any NetworkDraws, _ key: RandomKey, like first: any PreparedNetwork
   ) throws -> any PreparedNetwork {
-    let network = try draws.network(draw: draw, key: key)
-    return try backend.prepare(network, preprocessing: preprocessing, inputs: inputs, outputs: outputs)
+    try first.replacingParameters { try draws.network(draw: draw, key: key) }
   }
 }
 
