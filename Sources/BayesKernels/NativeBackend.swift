@@ -10,6 +10,8 @@ public struct NativeBackend: NetworkBackend {
   /// For prepared networks alone; all else is done in `Float`.
   private let inferenceEngine: Engine
   private let sliceRowCount: Int?
+  /// Of all prepared networks; those that run in turns share it.
+  private let memories = WorkMemories()
   let reference = ReferenceBackend()
 
   /// Makes a backend.
@@ -39,7 +41,7 @@ public struct NativeBackend: NetworkBackend {
     return try NativePreparedNetwork(
       frozen, map: preprocessing.isIdentity ? nil : InputMap(preprocessing, for: frozen.network.inputShape),
       inputs: inputs, outputs: outputs,
-      sliceRowCount: sliceRowCount, inferenceEngine)
+      sliceRowCount: sliceRowCount, memories, inferenceEngine)
   }
 
   public func prepareTraining(

@@ -46,14 +46,14 @@ import _BayesTestSupport
     func network(_ seed: UInt64) throws -> FrozenNetwork {
       var builder = NetworkBuilder(input: [9, 8, 16])
       builder.add(Convolution(filters: 32, window: Extent2D(height: 3, width: 3), padding: .same))
-      builder.add(BatchNormalization())
+      builder.add(BatchNormalization(epsilon: 1e-3))
       builder.add(Activation(.plainReLU))
       builder.add(Upsampling(factor: Extent2D(height: 2, width: 2), interpolation: .bilinear))
       builder.add(Convolution(filters: 5, window: Extent2D(height: 1, width: 1)))
       let network = try builder.frozen().network
       var parameters = Parameters()
       for (index, spec) in network.parameterSpecs.enumerated() {
-        let values: Tensor<Float> = RandomKey(seed: seed).child(index).normals(spec.shape)
+        let values = RandomKey(seed: seed).child(index).normals(spec.shape, as: Float.self)
         parameters[spec.path] = spec.path.description.hasSuffix("variance") ? values.map { abs($0) + 0.5 } : values
       }
       return try FrozenNetwork(network, parameters: parameters)
@@ -64,7 +64,7 @@ import _BayesTestSupport
     let prepared = try backend.prepare(first, preprocessing: .identity, outputs: outputs)
     let replaced = try prepared.replacingParameters { second }
     let anew = try backend.prepare(second, preprocessing: .identity, outputs: outputs)
-    let rows: Tensor<Float> = RandomKey(seed: 3).normals([11, 9, 8, 16])
+    let rows = RandomKey(seed: 3).normals([11, 9, 8, 16], as: Float.self)
     let before = try await prepared(RowBatch(rows), width: 2)
     for (count, width) in [(1, 1), (1, 2), (3, 2), (11, 3)] {
       let own = RowBatch(rows.rows(0..<count))

@@ -12,14 +12,20 @@ final class NativePreparedNetwork: PreparedNetwork {
   private struct Part: Sendable {
     let inputs: [Int]
     let outputs: [Int]
+    private let favorsBlocks: (alone: Bool, sharingRows: Bool)
+
+    init(_ frozen: FrozenNetwork, inputs: [Int], outputs: [Int]) {
+      (self.inputs, self.outputs) = (inputs, outputs)
+      // Kernels of the two orders may round differently, so that it is one for all parts of a network.
+      let everything = FusedGraph(frozen, inputs: [0], outputs: frozen.network.exits.map(\.logits))
+      favorsBlocks = (everything.favorsBlocks(), everything.favorsBlocks(sharingRows: true))
+    }
 
     /// - Parameter sharingRows: whether several threads share a row.
     func graph(of frozen: FrozenNetwork, sharingRows: Bool = false) -> FusedGraph {
       let graph = FusedGraph(frozen, inputs: inputs, outputs: outputs).mixingChannelsBeforeEnlarging()
         .withoutUnreadPixels()
-      // Kernels of the two orders may round differently, so that it is one for all parts of a network.
-      let everything = FusedGraph(frozen, inputs: [0], outputs: frozen.network.exits.map(\.logits))
-      return everything.favorsBlocks(sharingRows: sharingRows) ? graph.inBlocks() : graph
+      return (sharingRows ? favorsBlocks.sharingRows : favorsBlocks.alone) ? graph.inBlocks() : graph
     }
   }
 
@@ -41,14 +47,17 @@ final class NativePreparedNetwork: PreparedNetwork {
   private let engine: Engine
   private let restingResults = Mutex<[ResultBuffers]>([])
 
-  /// - Parameter sliceRowCount: the only size of slices; several chosen by the network's memory when `nil`.
+  /// - Parameters:
+  ///   - sliceRowCount: the only size of slices; several chosen by the network's memory when `nil`.
+  ///   - memories: what workers compute in.
   init(
-    _ frozen: FrozenNetwork, map: InputMap?, inputs: [Int], outputs: [Int], sliceRowCount: Int?, _ engine: Engine
+    _ frozen: FrozenNetwork, map: InputMap?, inputs: [Int], outputs: [Int], sliceRowCount: Int?,
+    _ memories: WorkMemories, _ engine: Engine
   ) throws(NumericalError) {
-    part = Part(inputs: inputs, outputs: outputs)
+    part = Part(frozen, inputs: inputs, outputs: outputs)
+    self.memories = memories
     indices = IndexRequirement(of: frozen.network, given: inputs, for: outputs, map: map)
     let weights = PackedWeights(engine)
-    memories = WorkMemories()
     let (graph, sized) = try Self.slicePlans(part.graph(of: frozen), sliceRowCount, weights, memories, engine)
     var plans = sized
     let probe = Probe(inputs.map { frozen.network.shapes[$0] }, areCounts: !indices.isEmpty)

@@ -13,8 +13,8 @@ final class WorkMemory: Sendable {
 
 /// Memory that workers of several plans use in turns.
 ///
-/// Plans of one network for slices of other sizes, and networks that differ in their weights alone, rarely run at the same
-/// time, so that as much memory is enough for all of them as for the largest.
+/// Plans of one network for slices of other sizes, parts of it and networks of other weights rarely run at the same time,
+/// so that as much memory is enough for all of them as for the largest.
 final class WorkMemories: Sendable {
   private let resting = Mutex<[WorkMemory]>([])
 

@@ -76,16 +76,18 @@ public struct SampledNetworkPredictor: Sendable {
   ) async throws {
     let answerCount = records.rowCount / max(1, rows.count)
     let numbers = posterior.source.exits.reduce(0) { $0 + $1.logitCount } * posterior.sampleCount
-    let recordCount = max(1, min(ExitRecords.chunkRowCount, Self.blockNumberCount / max(1, numbers)))
+    let recordCount = min(ExitRecords.chunkRowCount, Self.blockNumberCount / max(1, numbers))
     // Of a row all answers are computed at once, and rows side by side.
-    let rowCount = answerCount == 1 ? recordCount : max(context.width, recordCount / answerCount)
+    let rowCount = max(answerCount == 1 ? 1 : context.width, recordCount / answerCount)
+    // What follows the networks takes several times the memory of their logits.
+    let partCount = max(1, min(recordCount, Self.partNumberCount / max(1, numbers)))
     for first in stride(from: 0, to: rows.count, by: rowCount) {
       try Task.checkCancellation()
       let range = first..<min(first + rowCount, rows.count)
       let block = records.rows(range.lowerBound * answerCount..<range.upperBound * answerCount)
       let samples = try await logits(for: block, of: range.count == rows.count ? rows : rows.rows(Array(range)))
-      for start in stride(from: 0, to: block.rowCount, by: recordCount) {
-        let part = start..<min(start + recordCount, block.rowCount)
+      for start in stride(from: 0, to: block.rowCount, by: partCount) {
+        let part = start..<min(start + partCount, block.rowCount)
         try body(block.rows(part), predictions(samples, part))
       }
       context.report(
@@ -94,8 +96,10 @@ public struct SampledNetworkPredictor: Sendable {
     }
   }
 
-  /// Numbers of a block of predictions.
+  /// Logits that networks give before any of them is looked at.
   private static let blockNumberCount = 1 << 23
+  /// Logits of a block of predictions.
+  private static let partNumberCount = 1 << 20
 
   private func predictions(_ samples: [[Tensor<Float>]], _ records: Range<Int>) -> [Prediction] {
     posterior.exits.indices.map { exit in
