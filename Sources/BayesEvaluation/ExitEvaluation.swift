@@ -43,6 +43,9 @@ public struct ExitEvaluation: Sendable {
   private var disagreement = Disagreement()
   private var hasDraws = false
   private var inDistribution: RowGroup
+  /// Of positions of the test set itself, where some are anomalous and make a foreign set.
+  private var imageSeparations = ImageSeparations()
+  private var anomalySet: String?
   private var outOfDistribution: [(name: String, group: RowGroup)]
 
   /// - Parameters:
@@ -92,6 +95,7 @@ public struct ExitEvaluation: Sendable {
       binCount: calibrationError.bins.count, resampling: resampling)
     shard.firstRow = firstRow
     shard.classwiseBlocks = ClasswiseBlocks(binCount: calibrationError.bins.count, isShard: true)
+    shard.imageSeparations = ImageSeparations(isShard: true)
     shard.trust = trust.map { TrustTally($0.rule) }
     shard.examples = examples.map { ExampleTally(count: $0.count) }
     return shard
@@ -102,6 +106,37 @@ public struct ExitEvaluation: Sendable {
   /// - Throws: `EvaluationError.Code.unsupported` for a likelihood without classes; `.probability`,
   ///   `.label`, `.score`, `.shape`, naming the row counted over all updates.
   public mutating func update(_ prediction: Prediction, labels: [Int]) throws(EvaluationError) {
+    _ = try add(prediction, labels: labels)
+  }
+
+  /// Adds test rows some of which are anomalous: of no class, and to be told from the others.
+  ///
+  /// Those are rows of a foreign set, and are told apart within each image too.
+  ///
+  /// - Parameters:
+  ///   - anomaly: the label of anomalous rows.
+  ///   - name: the foreign set that they are of.
+  ///   - images: the image that each row is a position of, ascending.
+  /// - Precondition: the set was named when the evaluation was made.
+  /// - Throws: as `update(_:labels:)`.
+  public mutating func update(
+    _ prediction: Prediction, labels: [Int], anomaly: Int, outOfDistribution name: String, images: [Int]
+  ) throws(EvaluationError) {
+    anomalySet = name
+    let known = labels.indices.filter { labels[$0] != anomaly }
+    let foreign = labels.indices.filter { labels[$0] == anomaly }
+    if !known.isEmpty {
+      let rows = try add(foreign.isEmpty ? prediction : prediction.rows(known), labels: known.map { labels[$0] })
+      imageSeparations.add(rows.scores, images: known.map { images[$0] }, isForeign: false)
+    }
+    if !foreign.isEmpty {
+      let rows = try add(prediction.rows(foreign), outOfDistribution: name)
+      imageSeparations.add(rows.scores, images: foreign.map { images[$0] }, isForeign: true)
+    }
+    imageSeparations.finishAllButTheLast()
+  }
+
+  private mutating func add(_ prediction: Prediction, labels: [Int]) throws(EvaluationError) -> RowGroup.Rows {
     // Scores tell foreign rows apart; without any there is nothing to keep them for.
     let rows = try RowGroup.Rows(
       prediction, scores: outOfDistribution.isEmpty ? [] : scores, firstRow: firstRow + inDistribution.rowCount)
@@ -124,6 +159,7 @@ public struct ExitEvaluation: Sendable {
       disagreement.update(prediction)
     }
     losses.update(batch)
+    return rows
   }
 
   /// Adds rows of a foreign set; nothing is added where it throws.
@@ -133,6 +169,12 @@ public struct ExitEvaluation: Sendable {
   public mutating func update(
     _ prediction: Prediction, outOfDistribution name: String
   ) throws(EvaluationError) {
+    _ = try add(prediction, outOfDistribution: name)
+  }
+
+  private mutating func add(
+    _ prediction: Prediction, outOfDistribution name: String
+  ) throws(EvaluationError) -> RowGroup.Rows {
     guard let position = outOfDistribution.firstIndex(where: { $0.name == name }) else {
       preconditionFailure("There is no out-of-distribution set '\(name)' in this evaluation.")
     }
@@ -140,6 +182,7 @@ public struct ExitEvaluation: Sendable {
       prediction, scores: scores, firstRow: firstRow + outOfDistribution[position].group.rowCount)
     try trust?.update(prediction, outOfDistribution: name)
     outOfDistribution[position].group.add(rows)
+    return rows
   }
 
   /// Adds the rows of a later shard of the same evaluation.
@@ -165,6 +208,8 @@ public struct ExitEvaluation: Sendable {
     disagreement.merge(other.disagreement)
     if let shard = other.trust { trust?.merge(shard) }
     if let shard = other.examples { examples?.merge(shard) }
+    imageSeparations.merge(other.imageSeparations)
+    anomalySet = anomalySet ?? other.anomalySet
     inDistribution.merge(other.inDistribution)
     for position in outOfDistribution.indices {
       outOfDistribution[position].group.merge(other.outOfDistribution[position].group)
@@ -198,10 +243,12 @@ public struct ExitEvaluation: Sendable {
       guard group.rowCount > 0 else {
         throw EvaluationError(.empty, "The out-of-distribution set '\(name)' has no rows.")
       }
-      ood.append(
-        OODResult(
-          name: name, rowCount: group.rowCount, uncertainty: group.uncertainty,
-          confidenceHistogram: try group.histogram.value, scores: scores[set]))
+      var result = OODResult(
+        name: name, rowCount: group.rowCount, uncertainty: group.uncertainty,
+        confidenceHistogram: try group.histogram.value, scores: scores[set])
+      let perImage = name == anomalySet ? imageSeparations.value.filter { scores[set][$0.key] != nil } : [:]
+      if !perImage.isEmpty { result.perImage = perImage }
+      ood.append(result)
     }
     return ExitResult(
       index: index, name: self.name, multiplyAdds: multiplyAdds, rowCount: rowCount,

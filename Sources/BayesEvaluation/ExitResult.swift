@@ -82,6 +82,8 @@ public struct OODResult: Sendable, Hashable, Codable {
   public var confidenceHistogram: [Int]
   /// By name of the score; scores that the predictions do not allow are absent.
   public var scores: [String: ScoreResult]
+  /// Of anomalous positions of the test images, the same within each image, by name of the score; absent of other sets.
+  public var perImage: [String: ImageSeparationResult]?
 
   public init(
     name: String, rowCount: Int, uncertainty: MeanUncertainty, confidenceHistogram: [Int],

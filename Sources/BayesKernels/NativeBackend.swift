@@ -10,6 +10,8 @@ public struct NativeBackend: NetworkBackend {
   /// For prepared networks alone; all else is done in `Float`.
   private let inferenceEngine: Engine
   private let sliceRowCount: Int?
+  /// Of all prepared networks; those that run in turns share it.
+  private let memories = WorkMemories()
   let reference = ReferenceBackend()
 
   /// Makes a backend.
@@ -39,7 +41,7 @@ public struct NativeBackend: NetworkBackend {
     return try NativePreparedNetwork(
       frozen, map: preprocessing.isIdentity ? nil : InputMap(preprocessing, for: frozen.network.inputShape),
       inputs: inputs, outputs: outputs,
-      sliceRowCount: sliceRowCount, inferenceEngine)
+      sliceRowCount: sliceRowCount, memories, inferenceEngine)
   }
 
   public func prepareTraining(
@@ -113,7 +115,7 @@ public struct NativeBackend: NetworkBackend {
       let step = try PreparedStep(
         operation, plan, accumulates: false, rowCount: input.rowCount, PackedWeights(engine), engine)
       let worker = try Worker(
-        [step], arenaByteCount: plan.byteCount, scratchByteCount: step.scratchByteCount, engine)
+        [step], in: WorkMemory(arenaByteCount: plan.byteCount, scratchByteCount: step.scratchByteCount), engine)
       worker.load(input, at: plan.offsets[0])
       try worker.run()
       return unsafe Tensor(

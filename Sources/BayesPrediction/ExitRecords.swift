@@ -64,6 +64,8 @@ public struct RecordsDescription: Sendable, Equatable {
   public var positions: [Int]
   /// The label of rows that have no answer; it may lie outside the classes.
   public var ignoredLabel: Int?
+  /// The label of anomalous rows, which are of no class and to be told from the others; none for `nil`.
+  public var anomalyLabel: Int?
 
   public init(
     file: String, exits: [ExitDescription], classNames: [String] = [], checkpointDigest: String? = nil,
@@ -96,7 +98,9 @@ public struct RecordsDescription: Sendable, Equatable {
     _ labels: [Int], labelsFile: String? = nil, _ place: (Int) -> String
   ) throws(FileError) {
     guard let classCount = exits.map(\.classCount).max(),
-      let index = labels.firstIndex(where: { !(0..<classCount).contains($0) && $0 != ignoredLabel })
+      let index = labels.firstIndex(where: {
+        !(0..<classCount).contains($0) && $0 != ignoredLabel && $0 != anomalyLabel
+      })
     else { return }
     let label = labels[index]
     if label == classCount {
@@ -171,6 +175,9 @@ public struct ExitRecords: Sendable, Equatable {
 
   /// The index of the first row in the set these rows come from.
   public var firstRow: Int
+  /// The number of rows.
+  public let rowCount: Int
+  /// None where rows did not go through the network that they are records of.
   public var exits: [Exit]
   /// One class index a row, where known.
   public var labels: [Int]?
@@ -181,11 +188,13 @@ public struct ExitRecords: Sendable, Equatable {
   /// Where rows were left out, what each row's index was before; else they follow `firstRow`.
   public var sourceRows: [Int]?
 
+  /// - Parameter rowCount: needed where there are no exits.
   public init(
-    firstRow: Int, exits: [Exit], labels: [Int]?, targets: Tensor<Double>? = nil, noise: [Double]? = nil,
-    sourceRows: [Int]? = nil
+    firstRow: Int, rowCount: Int? = nil, exits: [Exit], labels: [Int]?, targets: Tensor<Double>? = nil,
+    noise: [Double]? = nil, sourceRows: [Int]? = nil
   ) {
     self.firstRow = firstRow
+    self.rowCount = rowCount ?? exits.first?.logits.rowCount ?? 0
     self.exits = exits
     self.labels = labels
     self.targets = targets
@@ -196,7 +205,7 @@ public struct ExitRecords: Sendable, Equatable {
   /// A range of these rows.
   public func rows(_ range: Range<Int>) -> ExitRecords {
     ExitRecords(
-      firstRow: firstRow + range.lowerBound,
+      firstRow: firstRow + range.lowerBound, rowCount: range.count,
       exits: exits.map { Exit(features: $0.features?.rows(range), logits: $0.logits.rows(range)) },
       labels: labels.map { Array($0[range]) }, targets: targets?.rows(range), noise: noise.map { Array($0[range]) },
       sourceRows: sourceRows.map { Array($0[range]) })
@@ -206,9 +215,6 @@ public struct ExitRecords: Sendable, Equatable {
   package func place(ofRow row: Int, in positions: [Int]) -> String {
     answerPlace(sourceRows?[row] ?? firstRow + row, positions: positions)
   }
-
-  /// The number of rows.
-  public var rowCount: Int { exits.first?.logits.rowCount ?? 0 }
 
   /// The number of rows in every chunk but the last.
   ///

@@ -364,10 +364,11 @@ public struct ArchivedExitRecords: ExitRecordSource {
     return records
   }
 
-  /// The same records with another label, where one is given, for rows that have no answer.
-  public func ignoring(label: Int?) -> ArchivedExitRecords {
+  /// The same records with other labels, where some are given, for rows that have no answer and for anomalous ones.
+  public func reading(ignoredLabel: Int?, anomalyLabel: Int? = nil) -> ArchivedExitRecords {
     var records = self
-    if let label { records.description.ignoredLabel = label }
+    if let ignoredLabel { records.description.ignoredLabel = ignoredLabel }
+    if let anomalyLabel { records.description.anomalyLabel = anomalyLabel }
     return records
   }
 

@@ -53,7 +53,7 @@ extension ExitRecords {
       part(portions[0]).map { _ in portions.flatMap { part($0) ?? [] } }
     }
     return ExitRecords(
-      firstRow: portions[0].firstRow,
+      firstRow: portions[0].firstRow, rowCount: portions.reduce(0) { $0 + $1.rowCount },
       exits: portions[0].exits.indices.map { exit in
         let parts = portions.map { $0.exits[exit] }
         return Exit(
@@ -68,7 +68,7 @@ extension ExitRecords {
   /// The rows at some positions, in the order given.
   package func rows(_ indices: [Int]) -> ExitRecords {
     ExitRecords(
-      firstRow: firstRow,
+      firstRow: firstRow, rowCount: indices.count,
       exits: exits.map { Exit(features: $0.features?.rows(indices), logits: $0.logits.rows(indices)) },
       labels: labels.map { labels in indices.map { labels[$0] } }, targets: targets?.rows(indices),
       noise: noise.map { noise in indices.map { noise[$0] } },
@@ -82,8 +82,8 @@ extension ExitRecords {
 ///
 /// - Cost: the labels are read once before; memory for two chunks.
 public struct AnsweredExitRecords: ExitRecordSource {
-  private let source: any ExitRecordSource
-  private let ignoredLabel: Int
+  package let source: any ExitRecordSource
+  private let ignoredLabels: Set<Int>
   public let rowCount: Int
   /// The number of rows left out.
   public let ignoredCount: Int
@@ -91,27 +91,31 @@ public struct AnsweredExitRecords: ExitRecordSource {
   /// Counts the rows that have an answer.
   ///
   /// - Throws: `FileError.Code.value` when there are none; what the source throws.
-  public init(_ source: any ExitRecordSource, ignoring label: Int) async throws {
+  public init(_ source: any ExitRecordSource, ignoring labels: [Int]) async throws {
     self.source = source
-    ignoredLabel = label
+    ignoredLabels = Set(labels)
+    let ignored = ignoredLabels
     var ignoredCount = 0
     try await source.forEachLabels { labels in
       try Task.checkCancellation()
-      for candidate in labels where candidate == label { ignoredCount += 1 }
+      for label in labels where ignored.contains(label) { ignoredCount += 1 }
     }
     self.ignoredCount = ignoredCount
     rowCount = source.rowCount - ignoredCount
     guard rowCount > 0 else {
       throw FileError(
         .value, file: source.description.file, object: "labels",
-        "All \(ignoredCount) labels are \(label), which is ignored, so nothing is left; give rows with other labels.")
+        "All \(ignoredCount) labels are \(labels.map(String.init).joined(separator: " or ")), which is ignored, so nothing is left; "
+          + "give rows with other labels.")
     }
   }
 
-  /// That of the source, but that no label is ignored: none that is left is.
+  /// That of the source, without the labels that are ignored: none that is left is one.
   public var description: RecordsDescription {
     var description = source.description
-    description.ignoredLabel = nil
+    for path in [\RecordsDescription.ignoredLabel, \.anomalyLabel] {
+      if let label = description[keyPath: path], ignoredLabels.contains(label) { description[keyPath: path] = nil }
+    }
     return description
   }
 
@@ -121,11 +125,16 @@ public struct AnsweredExitRecords: ExitRecordSource {
   public func forEachChunk(_ body: (ExitRecords) async throws -> Void) async throws {
     var chunks = RecordChunks()
     try await source.forEachChunk { chunk in
-      guard let labels = chunk.labels else { return try await chunks.append(chunk, body) }
-      let answered = labels.indices.filter { labels[$0] != ignoredLabel }
+      let answered = answered(in: chunk)
       if !answered.isEmpty { try await chunks.append(chunk.rows(answered), body) }
     }
     try await chunks.finish(body)
+  }
+
+  /// Those of some rows of the source that have an answer.
+  package func answered(in records: ExitRecords) -> [Int] {
+    guard let labels = records.labels else { return Array(0..<records.rowCount) }
+    return labels.indices.filter { !ignoredLabels.contains(labels[$0]) }
   }
 }
 
@@ -134,7 +143,7 @@ extension ExitRecordSource {
   package var answered: any ExitRecordSource {
     get async throws {
       guard let label = description.ignoredLabel, hasLabels else { return self }
-      return try await AnsweredExitRecords(self, ignoring: label)
+      return try await AnsweredExitRecords(self, ignoring: [label])
     }
   }
 }

@@ -34,6 +34,7 @@ public struct HTMLRenderer: ReportRenderer {
     if report.models.contains(where: { $0.exits.contains { $0.examples != nil } }) {
       sections.append(ExamplesSection(report: report).html())
     }
+    if let images = report.pixelMaps { sections.append(PixelMapsSection(report: report, images: images).html()) }
     sections.append(DefinitionsSection(report: report).html())
     sections += ProvenanceSection(provenance: report.provenance, timing: report.timing ?? [:]).sections()
     return sections

@@ -121,7 +121,51 @@ struct SeparationTable: Sendable {
       ranks the wrong way round. The best of each set is underlined; a dash is a score that is the same \
       for every row or that the predictions do not allow.</p>
       \(Self.table(group, label: "separation"))
+      \(imageTable(group))
       </section>
+      """
+  }
+
+  /// Anomalies told apart within each image, where that was measured.
+  private func imageTable(_ group: ExitGroup) -> Markup {
+    let names = Self.scoreNames(group)
+    guard let set = group.setNames.first(where: { set in
+      group.rows.contains { $0.exit.ood.contains { $0.name == set && $0.perImage != nil } }
+    }) else { return "" }
+    return """
+      <h3 id="separation-by-image">Within each image</h3>
+      <p>The same of '\(set)' image by image: each anomalous pixel against the others of its own image, then the mean over \
+      images that have both, with its 95 % interval. Pooled numbers above also tell images apart.</p>
+      <div class="scroll" tabindex="0" role="group" aria-labelledby="separation-by-image">
+      <table>
+      <thead><tr><th scope="col">Model</th>\
+      \(names.map { #"<th scope="col">\#(Figures.capitalized(SeparationReading.words($0)))</th>"# as Markup })</tr></thead>
+      <tbody>
+      \(group.rows.map { row -> Markup in
+        let results = row.exit.ood.first { $0.name == set }?.perImage ?? [:]
+        let constant = row.exit.ood.first { $0.name == set }?.scores.filter(\.value.isConstant) ?? [:]
+        return """
+          <tr><th scope="row">\(row.model.name)</th>\
+          \(names.map { Self.imageCell(constant[$0] == nil ? results[$0] : nil) })</tr>
+          """
+      })
+      </tbody>
+      </table>
+      </div>
+      """
+  }
+
+  private static func imageCell(_ result: ImageSeparationResult?) -> Markup {
+    guard let result else { return #"<td class="none">–</td>"# }
+    let interval: Markup
+    if let own = result.intervals?.auroc {
+      interval = "<span class=\"delta\">\(Figures.number(own.low, decimals: 3)) to \(Figures.number(own.high, decimals: 3))</span>"
+    } else {
+      interval = ""
+    }
+    return """
+      <td>\(Figures.number(result.auroc, decimals: 3))\(interval)\
+      <span class="delta">AUPR \(Figures.number(result.auprOut, decimals: 3)), FPR95 \(Figures.percent(result.fpr95))</span></td>
       """
   }
 

@@ -137,6 +137,16 @@ private struct ReportCheck {
       report.classNames.isEmpty || report.classNames.count == classCount, "classNames",
       "There are \(report.classNames.count) names for \(classCount) classes.")
     try check(report.shift)
+    for (position, image) in (report.pixelMaps ?? []).enumerated() {
+      let path = "pixelMaps[\(position)]"
+      try ranges.requireCount(image.row, "\(path).row")
+      try ranges.requireProportion(image.anomalousShare, "\(path).anomalousShare")
+      for model in image.models {
+        for value in [model.meanEntropy, model.meanMutualInformation ?? 0] {
+          try ranges.requireNotNegative(value, "\(path).models")
+        }
+      }
+    }
   }
 
   private func check(_ model: ModelResult, at path: String) throws(FileError) {
@@ -209,6 +219,10 @@ private struct ReportCheck {
         guard let score = set.scores[name] else { continue }
         try check(score, at: "\(place).scores.\(name)")
       }
+      for name in (set.perImage ?? [:]).keys.sorted() {
+        guard let result = set.perImage?[name] else { continue }
+        try check(result, at: "\(place).perImage.\(name)")
+      }
     }
   }
 
@@ -227,6 +241,15 @@ private struct ReportCheck {
     for value in [score.auroc, score.auprOut, score.auprIn, score.fpr95] { try ranges.requireProportion(value, path) }
     for interval in [score.aurocInterval, score.auprOutInterval, score.auprInInterval, score.fpr95Interval] {
       try ranges.requireInterval(interval, within: 0...1, path)
+    }
+  }
+
+  private func check(_ result: ImageSeparationResult, at path: String) throws(FileError) {
+    try ranges.requireCount(result.imageCount, path)
+    for value in [result.auroc, result.auprOut, result.fpr95] { try ranges.requireProportion(value, path) }
+    // Normal intervals of means may reach beyond.
+    for interval in [result.intervals?.auroc, result.intervals?.auprOut, result.intervals?.fpr95] {
+      try ranges.requireInterval(interval, path)
     }
   }
 

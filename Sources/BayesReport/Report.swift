@@ -75,6 +75,8 @@ public struct Report: Sendable, Hashable, Codable {
   public var timing: [String: Double]?
   /// The models on corrupted test rows, where that was asked for.
   public var shift: ShiftStudy?
+  /// Test images pixel by pixel, where the network answers at each.
+  public var pixelMaps: [PixelMaps]?
 
   public init(
     title: String, evaluation: Evaluation, warnings: [String] = [], classNames: [String] = [],

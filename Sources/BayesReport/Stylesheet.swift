@@ -99,6 +99,7 @@ extension Markup {
     .examples li { width: 7.5rem; font-size: 0.9rem; line-height: 1.35; break-inside: avoid; }
     .examples li > * { display: block; }
     .examples img { width: 5.5rem; height: auto; image-rendering: pixelated; border: 1px solid var(--edge); }
+    table.maps img { display: block; width: 6rem; height: auto; image-rendering: pixelated; border: 1px solid var(--edge); margin-left: auto; }
     .swatch { width: 34px; height: 14px; flex: none; }
     dl { display: grid; grid-template-columns: minmax(6rem, 11rem) 1fr; gap: 0.35rem 1.2rem; }
     dt { font-weight: 600; }

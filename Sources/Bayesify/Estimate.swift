@@ -38,7 +38,7 @@ extension NetworkRecords {
     return Estimate(
       rowCount: inputRowCount, multiplyAddsPerRow: exits.compactMap(\.multiplyAdds).max() ?? 0,
       seconds: seconds * Double(inputRowCount) / Double(rows.count),
-      byteCount: residentByteCount
+      byteCount: try residentByteCount
         + min(inputRowCount, runRowCount) * (2 * storedBytes + 8 * outputs * description.positionCount))
   }
 }

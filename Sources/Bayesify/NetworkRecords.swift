@@ -1,6 +1,7 @@
 public import BayesNetwork
 public import BayesPrediction
 public import BayesTensor
+import Synchronization
 
 /// Exit records made on the fly by running a frozen network over a data set.
 ///
@@ -14,7 +15,7 @@ public struct NetworkRecords: ExitRecordSource {
   public let description: RecordsDescription
   public private(set) var dataset: any Dataset
   private let frozen: FrozenNetwork
-  private let prepared: any PreparedNetwork
+  private let prepared: PreparedWhenNeeded
   private let reading: LabelReading
   /// The number of outputs that rows have targets for; `nil` where they have labels.
   private let targetCount: Int?
@@ -76,9 +77,8 @@ public struct NetworkRecords: ExitRecordSource {
     self.stage = stage
     self.width = width
     self.report = report
-    prepared = try backend.prepare(
-      frozen, preprocessing: preprocessing,
-      outputs: frozen.network.exits.flatMap { exit in (exit.features.map { [$0] } ?? []) + [exit.logits] })
+    let outputs = frozen.network.exits.flatMap { exit in (exit.features.map { [$0] } ?? []) + [exit.logits] }
+    prepared = PreparedWhenNeeded { try backend.prepare(frozen, preprocessing: preprocessing, outputs: outputs) }
   }
 
   /// The same network over the same rows in another state, with their labels.
@@ -96,7 +96,7 @@ public struct NetworkRecords: ExitRecordSource {
   /// The same network over other labelled rows, however many, which are computed without a word of progress.
   ///
   /// - Precondition: rows have as many values.
-  func silently(over dataset: any Dataset) -> NetworkRecords {
+  public func silently(over dataset: any Dataset) -> NetworkRecords {
     precondition(dataset.rowShape.elementCount == self.dataset.rowShape.elementCount, "These are other rows.")
     var records = self
     records.dataset = dataset
@@ -125,42 +125,36 @@ public struct NetworkRecords: ExitRecordSource {
   }
 
   public func forEachChunk(_ body: (ExitRecords) async throws -> Void) async throws {
-    try await forEachChunk(reading: { _ in }, body)
+    var chunks = RecordChunks()
+    try await forEachRun { records, _ in try await chunks.append(records, body) }
+    try await chunks.finish(body)
   }
 
-  /// Calls `body` with every chunk of records, and before it `inputs` with the stored rows that the network was run on.
-  public func forEachChunk(
-    reading inputs: (RowBatch) throws -> Void, _ body: (ExitRecords) async throws -> Void
+  /// Calls `body` with the stored rows of every run of the network, `runRowCount` at a time, and all their records.
+  ///
+  /// - Parameter isRun: whether the network is run at all; without it records have no exits.
+  public func forEachRun(
+    isRun: Bool = true, _ body: (ExitRecords, RowBatch) async throws -> Void
   ) async throws {
     let runs = stride(from: 0, to: inputRowCount, by: runRowCount).map { $0..<min($0 + runRowCount, inputRowCount) }
     report(StageProgress(stage: stage, completed: 0, total: inputRowCount))
-    var chunks = RecordChunks()
     var current = try read(runs[0])
     for (index, rows) in runs.enumerated() {
       try Task.checkCancellation()
       // The next rows are read while these are computed.
       let following = index + 1 < runs.count ? runs[index + 1] : nil
       async let next = try following.map { try read($0) }
-      let outputs = try await prepared(current.inputs, width: width)
-      try inputs(current.inputs)
-      var portion = try records(outputs, labels: current.labels, firstRow: rows.lowerBound)
-      portion.targets = current.targets
-      try await chunks.append(portion, body)
+      var records =
+        isRun
+        ? try records(
+          try await prepared.network(current.inputs, width: width), labels: current.labels, firstRow: rows.lowerBound)
+        : ExitRecords(
+          firstRow: rows.lowerBound * description.positionCount, rowCount: rows.count * description.positionCount, exits: [],
+          labels: current.labels)
+      records.targets = current.targets
+      try await body(records, current.inputs)
       report(StageProgress(stage: stage, completed: rows.upperBound, total: inputRowCount))
       if let next = try await next { current = next }
-    }
-    try await chunks.finish(body)
-  }
-
-  /// Calls `body` with every chunk of records and the stored rows they come from, where a row has one answer.
-  ///
-  /// - Precondition: the network answers at no several positions.
-  public func forEachChunkWithInputs(_ body: (ExitRecords, RowBatch) async throws -> Void) async throws {
-    precondition(description.positions.isEmpty, "Chunks of pixels are not chunks of rows.")
-    var rows: RowBatch?
-    // Each run of the network makes one chunk.
-    try await forEachChunk(reading: { rows = $0 }) { records in
-      if let rows { try await body(records, rows) }
     }
   }
 
@@ -195,10 +189,12 @@ public struct NetworkRecords: ExitRecordSource {
   }
 
   /// The network's outputs for some stored rows.
-  func run(_ inputs: RowBatch) async throws -> [Tensor<Float>] { try await prepared(inputs, width: width) }
+  func run(_ inputs: RowBatch) async throws -> [Tensor<Float>] { try await prepared.network(inputs, width: width) }
 
   /// Memory that the prepared network holds on to.
-  var residentByteCount: Int { prepared.residentByteCount(width: width) + frozen.parameters.count * 4 }
+  var residentByteCount: Int {
+    get throws { try prepared.network.residentByteCount(width: width) + frozen.parameters.count * 4 }
+  }
 
   private func read(_ rows: Range<Int>) throws(FileError)
     -> (inputs: RowBatch, labels: [Int]?, targets: Tensor<Double>?)
@@ -240,6 +236,24 @@ public struct NetworkRecords: ExitRecordSource {
       exits.append(ExitRecords.Exit(features: features, logits: logits))
     }
     return ExitRecords(firstRow: firstRow * positionCount, exits: exits, labels: labels)
+  }
+}
+
+/// A network that is compiled when it runs for the first time: of a posterior of drawn networks it perhaps never does.
+private final class PreparedWhenNeeded: Sendable {
+  private let prepare: @Sendable () throws -> any PreparedNetwork
+  private let known = Mutex<(any PreparedNetwork)?>(nil)
+
+  init(_ prepare: @escaping @Sendable () throws -> any PreparedNetwork) { self.prepare = prepare }
+
+  var network: any PreparedNetwork {
+    get throws {
+      try known.withLock { known in
+        let network = try known ?? prepare()
+        known = network
+        return network
+      }
+    }
   }
 }
 

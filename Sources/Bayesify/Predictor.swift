@@ -35,15 +35,39 @@ public enum Predictor: Sendable {
     of predictors: [Predictor], for source: any ExitRecordSource,
     _ body: (Int, ExitRecords, [Prediction]) throws -> Void
   ) async throws {
-    func feed(_ records: ExitRecords, _ rows: RowBatch?) async throws {
-      for (index, predictor) in predictors.enumerated() {
-        try await predictor.predictions(for: records, rows, source.description) { try body(index, $0, $1) }
+    func feed(_ chosen: [Int], _ records: ExitRecords, _ rows: RowBatch?) async throws {
+      for index in chosen {
+        try await predictors[index].predictions(for: records, rows, source.description) { try body(index, $0, $1) }
       }
     }
-    if let network = source as? NetworkRecords, source.description.positions.isEmpty {
-      try await network.forEachChunkWithInputs { try await feed($0, $1) }
-    } else {
-      try await source.forEachChunk { try await feed($0, nil) }
+    let answered = source as? AnsweredExitRecords
+    let needing = predictors.indices.filter { predictors[$0].needsRows }
+    guard !needing.isEmpty, let network = (answered?.source ?? source) as? NetworkRecords else {
+      return try await source.forEachChunk { try await feed(Array(predictors.indices), $0, nil) }
+    }
+    let others = predictors.indices.filter { !predictors[$0].needsRows }
+    var chunks = RecordChunks()
+    try await network.forEachRun(isRun: predictors.contains(where: \.needsRecords)) { records, rows in
+      // Rows without an answer are passed over behind the networks: beside each may be one that has one.
+      for index in needing {
+        try await predictors[index].predictions(for: records, rows, source.description) { block, predictions in
+          guard let answered else { return try body(index, block, predictions) }
+          let indices = answered.answered(in: block)
+          if !indices.isEmpty { try body(index, block.rows(indices), predictions.map { $0.rows(indices) }) }
+        }
+      }
+      guard !others.isEmpty else { return }
+      let indices = answered?.answered(in: records)
+      try await chunks.append(indices.map { records.rows($0) } ?? records) { try await feed(others, $0, nil) }
+    }
+    try await chunks.finish { try await feed(others, $0, nil) }
+  }
+
+  /// Whether predictions need the rows themselves beside their records.
+  private var needsRows: Bool {
+    switch self {
+    case .map, .temperature, .calibrated, .laplace: false
+    case .weights, .sampled: true
     }
   }
 
@@ -66,6 +90,11 @@ public enum Predictor: Sendable {
     case .calibrated(let calibrations): return zip(calibrations, plain).map { $0($1) }
     case .laplace, .weights, .sampled: preconditionFailure("A posterior's predictions need more than records.")
     }
+  }
+
+  /// Whether predictions need what left the network itself.
+  private var needsRecords: Bool {
+    if case .sampled(let predictor) = self { predictor.needsRecords } else { true }
   }
 
   private func predictions(

@@ -1,22 +1,39 @@
 import Bayesify
 
+/// What is known of the rows of a block beside their predictions.
+struct BlockRows: Sendable {
+  let labels: [Int]?
+  let firstRow: Int
+  private let sourceRows: [Int]?
+
+  init(_ records: ExitRecords) {
+    labels = records.labels
+    firstRow = records.firstRow
+    sourceRows = records.sourceRows
+  }
+
+  /// The row of the network that each is one of so many answers of.
+  func images(positionCount: Int) -> [Int] {
+    (labels ?? []).indices.map { (sourceRows?[$0] ?? firstRow + $0) / positionCount }
+  }
+}
+
 /// Predictions for blocks of rows that wait until there are enough of them to be evaluated side by side.
 ///
 /// Each block is evaluated by itself and merged in its turn, so that results do not depend on the number of threads.
 struct WaitingBlocks {
-  typealias Update = @Sendable (inout ExitEvaluation, Prediction, [Int]?) throws -> Void
+  typealias Update = @Sendable (inout ExitEvaluation, Prediction, BlockRows) throws -> Void
 
   private struct Block: Sendable {
     let contestant: Int
     let prediction: Prediction
-    let labels: [Int]?
-    let firstRow: Int
+    let rows: BlockRows
     /// Without rows until the block is evaluated.
     var shard: ExitEvaluation?
 
     func evaluated(by update: Update) throws -> ExitEvaluation {
       guard var shard else { preconditionFailure("A block is taken before it is evaluated.") }
-      try update(&shard, prediction, labels)
+      try update(&shard, prediction, rows)
       return shard
     }
   }
@@ -34,8 +51,7 @@ struct WaitingBlocks {
   var areEnough: Bool { blocks.count >= 8 * width }
 
   mutating func append(_ contestant: Int, _ prediction: Prediction, _ records: ExitRecords) {
-    blocks.append(
-      Block(contestant: contestant, prediction: prediction, labels: records.labels, firstRow: records.firstRow))
+    blocks.append(Block(contestant: contestant, prediction: prediction, rows: BlockRows(records)))
   }
 
   /// Evaluates the blocks that wait side by side, and merges them in the order in which they came.
@@ -78,7 +94,7 @@ struct WaitingBlocks {
     let taken = blocks.map { block in
       var block = block
       block.shard = contestants[block.contestant].evaluation.exits[block.prediction.exit]
-        .shard(firstRow: block.firstRow)
+        .shard(firstRow: block.rows.firstRow)
       return block
     }
     blocks.removeAll(keepingCapacity: true)

@@ -129,11 +129,11 @@ extension Evaluate {
           try Task.checkCancellation()
           let corrupted = try CorruptedDataset(
             run.network.dataset, corruption, severity, range: plan.range, key: plan.key)
-          let rows = try await session.answered(run.network.over(corrupted, stage: stage)).rows
+          let rows = try await session.answered(run.network.over(corrupted, stage: stage), withAnomalies: false).rows
           var contestants = run.contestants
           for index in contestants.indices { contestants[index].evaluation = fresh(contestants[index].evaluation) }
-          try await measure(&contestants, rows, usesLabels: true) { exit, prediction, labels in
-            try exit.update(prediction, labels: labels ?? [])
+          try await measure(&contestants, rows, usesLabels: true) { exit, prediction, rows in
+            try exit.update(prediction, labels: rows.labels ?? [])
           }
           evaluations += contestants.map(\.evaluation)
         }

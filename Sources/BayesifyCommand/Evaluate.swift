@@ -48,6 +48,15 @@ struct Evaluate: AsyncParsableCommand {
   @Option(help: "Rows from elsewhere, NAME=DATA; may be repeated.", transform: optionValue)
   var ood: [NamedData] = []
 
+  @Option(
+    parsing: .unconditional,
+    help: """
+      The label of anomalous test rows or pixels, which are of no class: they count as a foreign set, 'anomalies', that is \
+      told from the other test rows, for pixels within each image too.
+      """,
+    transform: wholeNumber(0...Int(Int32.max)))
+  var anomalyLabel: Int?
+
   @Option(help: "Labelled rows on which a temperature is fitted: data or exit records.")
   var validation: String?
 
@@ -145,15 +154,27 @@ struct Evaluate: AsyncParsableCommand {
           + "\([json, html, markdown].compactMap { $0 }.joined(separator: ", ")) are not all different.")
     }
     if let condition = failIf.first(where: { condition in
-      condition.set.map { set in !ood.contains { $0.name == set } } ?? false
+      condition.set.map { !foreignNames.contains($0) } ?? false
     }) {
       throw ValidationError("--fail-if '\(condition.text)' names a set that no --ood does.")
     }
     var names: Set<String> = []
-    if let twice = ood.first(where: { !names.insert($0.name).inserted }) {
-      throw ValidationError("Two --ood are named '\(twice.name)'; give every set a name of its own.")
+    if let twice = foreignNames.first(where: { !names.insert($0).inserted }) {
+      throw ValidationError(
+        "Two foreign sets are named '\(twice)'"
+          + (twice == Self.anomalySetName && anomalyLabel != nil ? ", as that of --anomaly-label is" : "")
+          + "; give every set a name of its own.")
+    }
+    if let anomalyLabel, anomalyLabel == options.ignoreLabel {
+      throw ValidationError(
+        "--anomaly-label and --ignore-label are both \(anomalyLabel); anomalies are measured, and what is ignored is not.")
     }
   }
+
+  /// What the rows of --anomaly-label are called among the foreign sets.
+  private static let anomalySetName = "anomalies"
+
+  private var foreignNames: [String] { ood.map(\.name) + (anomalyLabel == nil ? [] : [Self.anomalySetName]) }
 
   func run() async throws {
     try options.requireTable(among: data, labels, validation, validationLabels)
@@ -218,13 +239,14 @@ struct Evaluate: AsyncParsableCommand {
     var evaluations: [ModelEvaluation] = []
     var plan = try shift.map { try ShiftPlan($0, severities, pixelRange, of: test, seed: execution.seed) }
     var shiftRuns: [ShiftRun] = []
+    var maps = PixelMapGathering()
     var description: RecordsDescription?
     var ignored: [String: IgnoredLabels] = [:]
     for index in lineup.groups.indices {
       let group = lineup.groups[index]
       // Detectors go over rows several times; the network goes once.
       let isForDetectors = detectors != nil && index == 0
-      var all = try await records(test, data, group, "test", session)
+      var all = try await records(test, data, group, anomalyLabel: anomalyLabel, "test", session)
       let network = all as? NetworkRecords
       if all.description.isRegression {
         return try await evaluateRegression(
@@ -248,6 +270,7 @@ struct Evaluate: AsyncParsableCommand {
       }
       let source: any ExitRecordSource
       (source, ignored["test"]) = try await session.answered(all)
+      if let anomalyLabel { try await requireAnomalies(of: anomalyLabel, in: source) }
       for case .checkpoint(let model)? in group.entries.map(\.model) {
         try session.requireExits(of: model, in: source.description)
       }
@@ -259,8 +282,11 @@ struct Evaluate: AsyncParsableCommand {
         for index in contestants.indices { contestants[index].keepsExamples() }
       }
       if let trust, let policy { try judge(&contestants, by: trust, policy, group, source.description, session, &warnings) }
-      try await measure(&contestants, source, usesLabels: true) { exit, prediction, labels in
-        try exit.update(prediction, labels: labels ?? [])
+      try await measure(&contestants, source, usesLabels: true) { [anomalyLabel] exit, prediction, rows in
+        guard let anomalyLabel else { return try exit.update(prediction, labels: rows.labels ?? []) }
+        try exit.update(
+          prediction, labels: rows.labels ?? [], anomaly: anomalyLabel, outOfDistribution: Self.anomalySetName,
+          images: rows.images(positionCount: source.description.positionCount))
       }
       for index in contestants.indices { try contestants[index].finishSets() }
       var foreignRows: [(name: String, rows: any ExitRecordSource)] = []
@@ -283,6 +309,7 @@ struct Evaluate: AsyncParsableCommand {
           detectors, on: sets, isTimed: timing, in: execution.context(try execution.backend(), progress))
       }
       evaluations += contestants.map(\.evaluation)
+      if let network { try await maps.add(contestants, network, firstRow: rows?.range.lowerBound ?? 0) }
       if let network, plan != nil { shiftRuns.append(ShiftRun(network: network, contestants: contestants)) }
     }
     var shifted: ShiftStudy?
@@ -310,6 +337,7 @@ struct Evaluate: AsyncParsableCommand {
       provenance: try provenance(lineup, description, test, held, foreign, ignored, session),
       timing: timing ? ["evaluate": seconds(clock.now - start)] : nil)
     report.shift = shifted
+    if !maps.maps.isEmpty { report.pixelMaps = maps.maps }
     for warning in warnings { progress.warn(warning) }
     var outputs: [(String, Data)] = []
     if let json { outputs.append((json, Data(try JSONRenderer().render(report).utf8))) }
@@ -349,11 +377,34 @@ struct Evaluate: AsyncParsableCommand {
   }
 
   func records(
-    _ input: RowInput, _ specification: String, _ group: Lineup.Group, _ stage: String, _ session: Session
+    _ input: RowInput, _ specification: String, _ group: Lineup.Group, anomalyLabel: Int? = nil, _ stage: String,
+    _ session: Session
   ) async throws -> any ExitRecordSource {
     try await session.records(
       input, specification: specification, checkpoint: { try group.network() }, digest: group.digest,
-      stored: group.preprocessing, likelihood: group.likelihood, classNames: group.classNames, stage: stage)
+      stored: group.preprocessing, likelihood: group.likelihood, classNames: group.classNames, anomalyLabel: anomalyLabel,
+      stage: stage)
+  }
+
+  /// Refuses a label of anomalies that is a class's, or that no row has.
+  private func requireAnomalies(of label: Int, in source: any ExitRecordSource) async throws {
+    let description = source.description
+    guard label >= description.exits.map(\.classCount).max() ?? 0 else {
+      throw FileError(
+        .value, file: description.file, object: "labels",
+        "Label \(label) is a class of the network, so its rows are no anomalies; leave --anomaly-label out, or give the label "
+          + "of those that no class is for.")
+    }
+    var (count, others) = (0, 0)
+    try await source.forEachLabels { labels in
+      for candidate in labels { if candidate == label { count += 1 } else { others += 1 } }
+    }
+    guard count > 0, others > 0 else {
+      throw FileError(
+        .value, file: description.file, object: "labels",
+        (count == 0 ? "No label is \(label), that of anomalies" : "All labels are \(label), that of anomalies")
+          + ", so nothing can be told apart; leave --anomaly-label out, or give other rows.")
+    }
   }
 
   /// Gives the policy to the model it was tuned for, where that is one of the contestants.
@@ -408,7 +459,7 @@ struct Evaluate: AsyncParsableCommand {
         exits: exits.indices.map { index in
           ExitEvaluation(
             index: index, name: exits[index].name, multiplyAdds: (costs ?? exits)[index].multiplyAdds,
-            outOfDistribution: ood.map(\.name), binCount: bins, settings: settings(index),
+            outOfDistribution: foreignNames, binCount: bins, settings: settings(index),
             resampling: Resampling(key: RandomKey(seed: execution.seed)))
         })
     }
@@ -444,12 +495,6 @@ struct Evaluate: AsyncParsableCommand {
         }
       case .posterior(let posterior, let file, _)?:
         guard let model = entry.model else { continue }
-        if posterior.needsRows, ignored["test"] != nil {
-          throw FileError(
-            .unsupported, file: model.file,
-            "A posterior that needs rows and not only records is not measured with --ignore-label; leave the rows with that "
-              + "label out of the test data.")
-        }
         warnings += posterior.warnings.map { "\(entry.name): \($0)" }
         if rows == nil, let warning = try session.warningOfReuse(by: posterior, file, of: data) {
           warnings.append(warning)
@@ -470,15 +515,19 @@ struct Evaluate: AsyncParsableCommand {
     of contestant: inout Contestant, _ prediction: Prediction, _ labels: [Int]?, _ description: RecordsDescription
   ) throws {
     guard !contestant.sets.isEmpty else { return }
+    let labels = labels ?? []
+    // Anomalous rows are of no class that a set could hold.
+    let classed = labels.indices.filter { labels[$0] != description.anomalyLabel }
     try namingExit(prediction.exit, description) {
-      try contestant.sets[prediction.exit].update(prediction, labels: labels ?? [])
+      try contestant.sets[prediction.exit].update(
+        classed.count == labels.count ? prediction : prediction.rows(classed), labels: classed.map { labels[$0] })
     }
   }
 
   /// Feeds every contestant with the predictions for some rows.
   func measure(
     _ contestants: inout [Contestant], _ source: any ExitRecordSource, usesLabels: Bool = false,
-    _ update: @escaping @Sendable (inout ExitEvaluation, Prediction, [Int]?) throws -> Void
+    _ update: @escaping WaitingBlocks.Update
   ) async throws {
     // Moved, not copied: what is kept of all rows so far would be copied with it.
     var fed: [Contestant] = []
@@ -516,7 +565,7 @@ struct Evaluate: AsyncParsableCommand {
               waiting.append(index, prediction, block)
               try waiting.evaluateInTurn(into: &fed)
             } else {
-              try update(&fed[index].evaluation.exits[prediction.exit], prediction, block.labels)
+              try update(&fed[index].evaluation.exits[prediction.exit], prediction, BlockRows(block))
             }
           }
           if usesLabels { try feedSets(of: &fed[index], prediction, block.labels, description) }
@@ -566,6 +615,7 @@ struct Evaluate: AsyncParsableCommand {
       details["conformal rows"] = "\(apart.lowerBound):\(apart.upperBound)"
     }
     for (name, labels) in ignored { details["ignored \(name) labels"] = labels.description }
+    if let anomalyLabel { details["anomaly label"] = "\(anomalyLabel)" }
     if let preprocessing = description.preprocessing, preprocessing != .identity {
       details["preprocessing"] =
         "scale \(preprocessing.scale), mean \(NumberList(preprocessing.mean)), std "

@@ -51,8 +51,10 @@ struct Extract: AsyncParsableCommand {
     let writer = try ExitRecordsWriter(
       records.description, to: HDF5ArchiveWriter(output, replacing: execution.force))
     do {
-      try await records.forEachChunk(
-        reading: { try writer.append(rowDigests: RowDigests.digests(of: $0)) }, { try writer.append($0) })
+      try await records.forEachRun { records, rows in
+        try writer.append(rowDigests: RowDigests.digests(of: rows))
+        try writer.append(records)
+      }
       try Task.checkCancellation()
       try writer.finish()
     } catch {

@@ -130,11 +130,18 @@ struct TemperingOptions: ParsableArguments {
   }
 
   /// Fits temperatures where there are rows for that, writes the posterior, and says what was done.
-  ///
-  /// - Parameter training: where the training was kept, which is removed behind the posterior.
   func finish(
+    _ posterior: SampledNetworkPosterior, _ checkpoints: [CheckpointModel], _ session: Session, asJSON: Bool
+  ) async throws {
+    try await finish(posterior, checkpoints, session, asJSON: asJSON) { SampledNetworksSummary($0, output: output) }
+  }
+
+  /// - Parameters:
+  ///   - training: where the training was kept, which is removed behind the posterior.
+  ///   - summary: what is said of the posterior.
+  func finish<Summary: Encodable & CustomStringConvertible>(
     _ posterior: SampledNetworkPosterior, _ checkpoints: [CheckpointModel], _ session: Session, asJSON: Bool,
-    training: TrainingFile? = nil
+    training: TrainingFile? = nil, summary: (SampledNetworkPosterior) -> Summary
   ) async throws {
     let (posterior, digest) = try await tempered(posterior, checkpoints, session)
     session.progress.finishLine()
@@ -143,7 +150,7 @@ struct TemperingOptions: ParsableArguments {
       posterior, to: output, replacing: training?.mayReplace(output), checkpoints[0], session, validationDigest: digest)
     try training?.remove()
     for warning in posterior.warnings { session.progress.warn(warning) }
-    let summary = SampledNetworksSummary(posterior, output: output)
+    let summary = summary(posterior)
     try printAnswer(asJSON ? try jsonText(summary) : summary.description)
   }
 
@@ -210,31 +217,21 @@ extension Session {
   }
 }
 
-/// What was made of several networks.
-private struct SampledNetworksSummary: Encodable, CustomStringConvertible {
-  struct ExitSummary: Encodable {
-    var name: String
-    var temperature: Double
-    var validationNLL: Double?
-    var untemperedNLL: Double?
-  }
+/// What was chosen for one exit of drawn networks.
+struct SampledExitSummary: Encodable {
+  var name: String
+  var temperature: Double
+  var validationNLL: Double?
+  var untemperedNLL: Double?
 
-  var output: String
-  var networks: Int
-  var exits: [ExitSummary]
-  var warnings: [String]
-
-  init(_ posterior: SampledNetworkPosterior, output: String) {
-    self.output = output
-    networks = posterior.sampleCount
-    warnings = posterior.warnings
-    exits = zip(posterior.source.exits, posterior.exits).map {
-      ExitSummary(
+  static func all(of posterior: SampledNetworkPosterior) -> [SampledExitSummary] {
+    zip(posterior.source.exits, posterior.exits).map {
+      SampledExitSummary(
         name: $0.name, temperature: $1.temperature, validationNLL: $1.validationNLL, untemperedNLL: $1.untemperedNLL)
     }
   }
 
-  var description: String {
+  static func table(_ exits: [SampledExitSummary]) -> String {
     textTable(
       ["exit", "name", "temperature", "validation NLL", "NLL at 1"],
       exits.enumerated().map { index, exit in
@@ -243,6 +240,23 @@ private struct SampledNetworksSummary: Encodable, CustomStringConvertible {
           exit.validationNLL.map { $0.significantDigits() } ?? "-",
           exit.untemperedNLL.map { $0.significantDigits() } ?? "-",
         ]
-      }, leading: 2) + "\n\(networks) networks\nwrote \(output)"
+      }, leading: 2)
   }
+}
+
+/// What was made of several networks.
+private struct SampledNetworksSummary: Encodable, CustomStringConvertible {
+  var output: String
+  var networks: Int
+  var exits: [SampledExitSummary]
+  var warnings: [String]
+
+  init(_ posterior: SampledNetworkPosterior, output: String) {
+    self.output = output
+    networks = posterior.sampleCount
+    warnings = posterior.warnings
+    exits = SampledExitSummary.all(of: posterior)
+  }
+
+  var description: String { SampledExitSummary.table(exits) + "\n\(networks) networks\nwrote \(output)" }
 }

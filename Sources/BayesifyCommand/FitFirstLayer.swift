@@ -214,12 +214,6 @@ struct FitFirstLayer: AsyncParsableCommand {
 
 /// What was fitted of one layer's weights.
 private struct FirstLayerSummary: Encodable, CustomStringConvertible {
-  struct ExitSummary: Encodable {
-    var name: String
-    var temperature: Double
-    var validationNLL: Double?
-    var untemperedNLL: Double?
-  }
   struct EpochSummary: Encodable {
     var dataTerm: Double
     var divergence: Double
@@ -242,7 +236,7 @@ private struct FirstLayerSummary: Encodable, CustomStringConvertible {
   var chosenEpoch: Int
   var deviations: [Double]
   var epochs: [EpochSummary]
-  var exits: [ExitSummary]
+  var exits: [SampledExitSummary]
   var warnings: [String]
 
   init(
@@ -271,23 +265,12 @@ private struct FirstLayerSummary: Encodable, CustomStringConvertible {
         evidenceLowerBound: epoch.evidenceLowerBound(rowCount: layer.rowCount), validationNLL: epoch.validationNLL,
         seconds: index < earlierCount ? nil : seconds[index - earlierCount])
     }
-    exits = zip(posterior.source.exits, posterior.exits).map {
-      ExitSummary(
-        name: $0.name, temperature: $1.temperature, validationNLL: $1.validationNLL, untemperedNLL: $1.untemperedNLL)
-    }
+    exits = SampledExitSummary.all(of: posterior)
     warnings = posterior.warnings
   }
 
   var description: String {
-    textTable(
-      ["exit", "name", "temperature", "validation NLL", "NLL at 1"],
-      exits.enumerated().map { index, exit in
-        [
-          "\(index)", exit.name, exit.temperature.significantDigits(),
-          exit.validationNLL.map { $0.significantDigits() } ?? "-",
-          exit.untemperedNLL.map { $0.significantDigits() } ?? "-",
-        ]
-      }, leading: 2) + "\n\(method): \(weights) weights"
+    SampledExitSummary.table(exits) + "\n\(method): \(weights) weights"
       + (deviations[2] > 0
         ? ", deviations " + deviations.map { $0.significantDigits(3) }.joined(separator: " / ")
           + " (least, mean, greatest)"

@@ -84,14 +84,16 @@ struct FitLatent: AsyncParsableCommand {
     let training = try session.networkRecords(
       checkpoint, over: dataset, stored: nil, stage: "training", dataDigest: try session.digest(of: data))
     guard training.hasLabels else { throw input.missingLabels("training", option: "--labels") }
-    let posterior = try await fit(checkpoint, training, session)
-    try await tempering.finish(posterior, [checkpoint], session, asJSON: json, training: file)
+    let fitted = try await fit(checkpoint, training, session)
+    try await tempering.finish(fitted.posterior, [checkpoint], session, asJSON: json, training: file) {
+      LatentSummary($0, fitted.training, seconds: fitted.seconds, output: tempering.output)
+    }
   }
 
   /// Trains, writing what is done from time to time.
   private func fit(
     _ checkpoint: CheckpointModel, _ training: NetworkRecords, _ session: Session
-  ) async throws -> SampledNetworkPosterior {
+  ) async throws -> (posterior: SampledNetworkPosterior, training: LatentTraining, seconds: [Double]) {
     let settings = recipe.settings.merging(
       try TrainingFile.settings(checkpoint, data: data, labels: labels, rows: rows, training, model, execution)
     ) { $1 }
@@ -104,7 +106,7 @@ struct FitLatent: AsyncParsableCommand {
     let recipe = recipe.recipe
     var log = TrainingLog(earlier, file: file.part, settings: settings, every: saveEvery)
     do {
-      return try await recipe.fit(
+      let result = try await recipe.fit(
         checkpoint.frozen, training.description, training: training.dataset, from: earlier, on: backend,
         in: execution.context(backend, session.progress)
       ) { state in
@@ -113,12 +115,51 @@ struct FitLatent: AsyncParsableCommand {
           "epoch \(state.epochs.count) of \(recipe.epochCount): data term \(epoch.dataTerm.significantDigits()), latent "
             + "term \(epoch.latentTerm.significantDigits())"
             + (log.seconds.last.map { ", \($0.significantDigits(3)) s" } ?? ""))
-      }.posterior
+      }
+      return (result.posterior, result.training, log.seconds)
     } catch let error as NetworkError {
       throw FileError(.unsupported, file: checkpoint.file, error.message)
     } catch is CancellationError {
       guard try log.write() else { throw CancellationError() }
       throw file.interruption
     }
+  }
+}
+
+/// What was fitted of an ensemble of scaled layers.
+private struct LatentSummary: Encodable, CustomStringConvertible {
+  struct Epoch: Encodable {
+    var dataTerm: Double
+    var latentTerm: Double
+    /// Of epochs of this run.
+    var seconds: Double?
+  }
+
+  var output: String
+  var latent: LatentDescription
+  var networks: Int
+  var epochs: [Epoch]
+  var exits: [SampledExitSummary]
+  var warnings: [String]
+
+  init(_ posterior: SampledNetworkPosterior, _ training: LatentTraining, seconds: [Double], output: String) {
+    guard case .latent(let networks, _, let latent) = posterior.kind else {
+      preconditionFailure("This is of scaled layers.")
+    }
+    self.output = output
+    self.latent = LatentDescription(latent, networks: networks)
+    self.networks = networks
+    let earlierCount = training.epochs.count - seconds.count
+    epochs = training.epochs.enumerated().map { index, epoch in
+      Epoch(
+        dataTerm: epoch.dataTerm, latentTerm: epoch.latentTerm,
+        seconds: index < earlierCount ? nil : seconds[index - earlierCount])
+    }
+    exits = SampledExitSummary.all(of: posterior)
+    warnings = posterior.warnings
+  }
+
+  var description: String {
+    ([SampledExitSummary.table(exits), latent.method] + latent.lines + ["wrote \(output)"]).joined(separator: "\n")
   }
 }

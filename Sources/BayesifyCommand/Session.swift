@@ -20,7 +20,8 @@ struct Session {
   ///   - stored: the preprocessing that a posterior or records were made with, where there are any.
   func networkRecords(
     _ checkpoint: CheckpointModel, part: FrozenNetwork? = nil, over dataset: any Dataset, stored: Preprocessing?,
-    likelihood: Likelihood? = nil, classNames: [String]? = nil, stage: String, dataDigest: String?
+    likelihood: Likelihood? = nil, classNames: [String]? = nil, anomalyLabel: Int? = nil, stage: String,
+    dataDigest: String?
   ) throws -> NetworkRecords {
     let names = try model.names()
     // What is wrong with an exit is the checkpoint's fault, whatever the rows.
@@ -31,6 +32,7 @@ struct Session {
       dataDigest: dataDigest, preprocessing: try model.preprocessing(stored: stored, in: dataset.file),
       ignoredLabel: model.ignoreLabel)
     description.file = dataset.file
+    description.anomalyLabel = anomalyLabel
     return try NetworkRecords(
       frozen, over: dataset, description: description, stage: stage,
       on: try execution.backend(), width: execution.width, report: progress.report)
@@ -44,11 +46,12 @@ struct Session {
   /// Records of some rows: read where the input holds them, else made by running the checkpoint.
   func records(
     _ input: RowInput, specification: String, checkpoint: () throws -> CheckpointModel, digest: String?,
-    stored: Preprocessing?, likelihood: Likelihood? = nil, classNames: [String]? = nil, stage: String
+    stored: Preprocessing?, likelihood: Likelihood? = nil, classNames: [String]? = nil, anomalyLabel: Int? = nil,
+    stage: String
   ) async throws -> any ExitRecordSource {
     switch input {
     case .records(let archived):
-      let records = archived.ignoring(label: model.ignoreLabel)
+      let records = archived.reading(ignoredLabel: model.ignoreLabel, anomalyLabel: anomalyLabel)
       if let made = records.description.checkpointDigest, let digest, made != digest {
         throw FileError(
           .value, file: records.description.file,
@@ -63,17 +66,22 @@ struct Session {
     case .dataset(let dataset):
       let records = try networkRecords(
         try checkpoint(), over: dataset, stored: stored, likelihood: likelihood, classNames: classNames,
-        stage: stage, dataDigest: try self.digest(of: specification))
+        anomalyLabel: anomalyLabel, stage: stage, dataDigest: try self.digest(of: specification))
       try await announce(records)
       return records
     }
   }
 
   /// Records without the rows that have no answer, and how many those were; `nil` where no label is ignored.
-  func answered(_ records: any ExitRecordSource) async throws -> (rows: any ExitRecordSource, ignored: IgnoredLabels?) {
-    guard let label = records.description.ignoredLabel, records.hasLabels else { return (records, nil) }
-    let answered = try await AnsweredExitRecords(records, ignoring: label)
-    return (answered, IgnoredLabels(label: label, ignored: answered.ignoredCount, total: records.rowCount))
+  ///
+  /// - Parameter withAnomalies: whether rows of the label of anomalies stay.
+  func answered(
+    _ records: any ExitRecordSource, withAnomalies: Bool = true
+  ) async throws -> (rows: any ExitRecordSource, ignored: IgnoredLabels?) {
+    let labels = [records.description.ignoredLabel, withAnomalies ? nil : records.description.anomalyLabel].compactMap { $0 }
+    guard !labels.isEmpty, records.hasLabels else { return (records, nil) }
+    let answered = try await AnsweredExitRecords(records, ignoring: labels)
+    return (answered, IgnoredLabels(label: labels[0], ignored: answered.ignoredCount, total: records.rowCount))
   }
 
   /// The preprocessing that was used before for the parts of a command; raw rows get the same.

@@ -26,7 +26,8 @@ import _BayesTestSupport
     var results: [Tensor<Float>] = []
     for precision in InferencePrecision.allCases {
       let prepared = try NativePreparedNetwork(
-        frozen, map: nil, inputs: [0], outputs: [last], sliceRowCount: nil, Engine(precision: precision))
+        frozen, map: nil, inputs: [0], outputs: [last], sliceRowCount: nil, WorkMemories(),
+        Engine(precision: precision))
       results.append(try await prepared([rows], width: 2)[0])
     }
     expectClose(results[1], results[0], tolerance: 0.02)

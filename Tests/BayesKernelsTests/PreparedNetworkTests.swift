@@ -41,6 +41,41 @@ import _BayesTestSupport
       sourceLocation: sourceLocation)
   }
 
+  /// Other weights in a prepared network are those of one prepared anew, to the bit, and leave the first as it was.
+  @Test func parametersAreReplaced() async throws {
+    func network(_ seed: UInt64) throws -> FrozenNetwork {
+      var builder = NetworkBuilder(input: [9, 8, 16])
+      builder.add(Convolution(filters: 32, window: Extent2D(height: 3, width: 3), padding: .same))
+      builder.add(BatchNormalization(epsilon: 1e-3))
+      builder.add(Activation(.plainReLU))
+      builder.add(Upsampling(factor: Extent2D(height: 2, width: 2), interpolation: .bilinear))
+      builder.add(Convolution(filters: 5, window: Extent2D(height: 1, width: 1)))
+      let network = try builder.frozen().network
+      var parameters = Parameters()
+      for (index, spec) in network.parameterSpecs.enumerated() {
+        let values = RandomKey(seed: seed).child(index).normals(spec.shape, as: Float.self)
+        parameters[spec.path] = spec.path.description.hasSuffix("variance") ? values.map { abs($0) + 0.5 } : values
+      }
+      return try FrozenNetwork(network, parameters: parameters)
+    }
+    let backend = try NativeBackend()
+    let (first, second) = (try network(1), try network(2))
+    let outputs = first.network.exits.map(\.logits)
+    let prepared = try backend.prepare(first, preprocessing: .identity, outputs: outputs)
+    let replaced = try prepared.replacingParameters { second }
+    let anew = try backend.prepare(second, preprocessing: .identity, outputs: outputs)
+    let rows = RandomKey(seed: 3).normals([11, 9, 8, 16], as: Float.self)
+    let before = try await prepared(RowBatch(rows), width: 2)
+    for (count, width) in [(1, 1), (1, 2), (3, 2), (11, 3)] {
+      let own = RowBatch(rows.rows(0..<count))
+      #expect(try await replaced(own, width: width) == anew(own, width: width))
+    }
+    #expect(try await prepared(RowBatch(rows), width: 1) == before)
+    let reference = try ReferenceBackend().prepare(first, preprocessing: .identity, outputs: outputs)
+    let expected = try await reference.replacingParameters { second }(RowBatch(rows), width: 1)
+    Self.expectAgreement(try await replaced(RowBatch(rows), width: 2)[0], expected[0])
+  }
+
   @Test(arguments: [PaddingRule.same, .valid])
   func convolutionsOfEveryGeometry(padding: PaddingRule) async throws {
     for size in [5, 6] {

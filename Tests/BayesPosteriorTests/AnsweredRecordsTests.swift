@@ -39,7 +39,7 @@ struct AnsweredRecordsTests {
 
   @Test func rowsAreCountedAndKeepTheirOrder() async throws {
     let (whole, rest) = records()
-    let answered = try await AnsweredExitRecords(whole, ignoring: Self.ignored)
+    let answered = try await AnsweredExitRecords(whole, ignoring: [Self.ignored])
     #expect(answered.rowCount == rest.rowCount && answered.ignoredCount == whole.rowCount - rest.rowCount)
     var labels: [Int] = []
     var rows: [Int] = []
@@ -77,7 +77,7 @@ struct AnsweredRecordsTests {
     records.labels = records.labels?.map { _ in Self.ignored }
     let source = InMemoryExitRecords(records, description: problem.description)
     let error = await #expect(throws: FileError.self) {
-      try await AnsweredExitRecords(source, ignoring: Self.ignored)
+      try await AnsweredExitRecords(source, ignoring: [Self.ignored])
     }
     #expect(error?.message.contains("All 3000 labels are 255") == true)
   }

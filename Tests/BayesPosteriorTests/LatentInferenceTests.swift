@@ -87,6 +87,83 @@ import _BayesTestSupport
     }
   }
 
+  /// Images with a label for each of as many pixels.
+  private struct Pixels: Dataset {
+    let file = "pixels"
+    let inputs: Tensor<Float>
+    let pixels: [Int]
+
+    var rowCount: Int { inputs.rowCount }
+    var rowShape: Shape { inputs.shape.row }
+    var hasLabels: Bool { true }
+    func inputs(_ rows: Range<Int>) throws(FileError) -> RowBatch { RowBatch(inputs.rows(rows)) }
+    func labels(_ rows: Range<Int>) throws(FileError) -> [Int] { try labels(rows, as: LabelReading()) }
+    func labels(_ rows: Range<Int>, as reading: LabelReading) throws(FileError) -> [Int] {
+      let count = pixels.count / rowCount
+      return Array(pixels[rows.lowerBound * count..<rows.upperBound * count])
+    }
+  }
+
+  /// Rows without an answer are left out, and the others keep their labels.
+  @Test func rowsWithoutAnAnswerAreLeftOut() throws {
+    let description = RecordsDescription(
+      file: "pixels", exits: [ExitDescription(name: "exit", likelihood: .categorical, logitCount: 3, multiplyAdds: 1)],
+      positions: [2], ignoredLabel: 9)
+    let inputs = Tensor<Float>(shape: [4, 1], [0, 1, 2, 3])
+    let rows = try StoredRows(Pixels(inputs: inputs, pixels: [9, 1, 9, 9, 2, 0, 9, 9]), description)
+    #expect(rows.rowCount == 2)
+    #expect(try rows.inputs([1, 0]).tensor.elements == [2, 0])
+    #expect(try rows.labels([1, 0]) == [2, 0, 9, 1] && rows.answerCount([0, 1]) == 3)
+    #expect(throws: FileError.self) { try StoredRows(Pixels(inputs: inputs, pixels: Array(repeating: 9, count: 8)), description) }
+    #expect(throws: FileError.self) {
+      try StoredRows(Pixels(inputs: inputs, pixels: Array(repeating: 3, count: 8)), description)
+    }
+  }
+
+  /// Of networks that answer at every pixel the mean is over the answers that are not ignored.
+  @Test func pixelsAreThoseOfPyTorch() async throws {
+    let golden = try GoldenValue(contentsOf: "Latent/dense.json")
+    let rows = RowBatch(golden["rows"].tensor(as: Float.self))
+    let labels = golden["labels"].numbers.map { Int($0) }
+    var builder = NetworkBuilder(input: rows.shape.row)
+    builder.add(
+      Convolution(
+        filters: 4, window: Extent2D(height: 3, width: 3), dilation: Extent2D(height: 2, width: 2), padding: .same))
+    builder.add(Activation(.tanh))
+    builder.add(Convolution(filters: 3, window: Extent2D(height: 1, width: 1)))
+    builder.add(Upsampling(factor: Extent2D(height: 2, width: 2), interpolation: .bilinear))
+    var parameters = Parameters()
+    for (index, node) in [1, 3].enumerated() {
+      parameters[ParameterPath("node\(node)/weight")] = golden["kernels"].list[index].tensor(as: Float.self)
+      parameters[ParameterPath("node\(node)/bias")] = golden["biases"].list[index].tensor(as: Float.self)
+    }
+    let frozen = try FrozenNetwork(try builder.frozen().network, parameters: parameters)
+    let description = RecordsDescription(
+      file: "pixels", exits: [ExitDescription(name: "exit", likelihood: .categorical, logitCount: 3, multiplyAdds: 1)],
+      positions: [12, 10], ignoredLabel: Int(golden["ignored"].number))
+    let stored = try StoredRows(Pixels(inputs: rows.tensor, pixels: labels), description)
+    let loss = DataTerm(description, exit: 0)
+    var recipe = LatentInference()
+    (recipe.form, recipe.memberBatch, recipe.memberCount) = (.batchEnsemble, .split, 3)
+    let layers = try [1, 3].map { try MemberLayer($0, of: frozen.network) }
+    let values = golden["values"].list.map { $0.tensor(as: Double.self) }
+    let members = layers.enumerated().map { index, layer in
+      LatentPosterior.Layer(
+        name: layer.name, inputs: values[3 * index + 2], outputs: values[3 * index], biases: values[3 * index + 1],
+        autoencoder: nil)
+    }
+    for backend in [ReferenceBackend(), try NativeBackend()] as [any NetworkBackend] {
+      let objective = try await LatentObjective(
+        recipe, layers, of: frozen, exit: frozen.network.exits[0], preprocessing: .identity, rowCount: rows.count,
+        inputs: stored.inputs, loss: { try loss($0, stored.labels($1)) }, answerCount: stored.answerCount, on: backend, width: 2)
+      let value = try await objective(members, at: Array(0..<rows.count), key: RandomKey(seed: 1))
+      expectClose(value.dataTerm, golden["dataTerm"].number, tolerance: 2e-6)
+      for (gradient, expected) in zip(value.vectors, golden["gradients"].list) {
+        expectClose(gradient, expected.tensor(), tolerance: 5e-6, backend.name)
+      }
+    }
+  }
+
   @Test func sameBitsAtEveryWidth() async throws {
     let step = try Step(0)
     var values: [LatentObjective.Value] = []

@@ -42,6 +42,9 @@ enum Command: String, CaseIterable {
   case predict
   /// `overhead PREDICTIVE DRAWS ROWS WIDTH REPEATS`: times plain and Bayesian predictions of the first rows in turns.
   case overhead
+  /// `ensemble POSTERIOR ROWS WIDTH REPEATS`: times predictions of the first rows by drawn networks, and what they share, one
+  /// draw from there on, and the network alone in turns.
+  case ensemble
   /// `product SIZE REPEATS WIDTH`: times as many products of square matrices at once as there are tasks.
   case product
   /// `preprocessing SCALE MEAN DEVIATION`: what is done to stored rows by the commands below, lists with commas.

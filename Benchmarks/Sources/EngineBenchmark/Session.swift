@@ -45,6 +45,7 @@ struct Session {
     case .ready: try await prepareLaplacePredictions(&arguments)
     case .predict: try await timeLaplacePredictions(&arguments)
     case .overhead: try await timeOverhead(&arguments)
+    case .ensemble: try await timeEnsemble(&arguments)
     case .product: try await timeProduct(&arguments)
     case .preprocessing: try readPreprocessing(&arguments)
     case .policy: try await tunePolicy(&arguments)

@@ -99,8 +99,14 @@ public struct ScoreSeparation: Sendable, Equatable {
     guard !outOfDistribution.scores.isEmpty else {
       throw .noRows("separation of an out-of-distribution set")
     }
-    known = FloatOrder.sortedKeys(of: inDistribution.scores)
-    foreign = FloatOrder.sortedKeys(of: outOfDistribution.scores)
+    self.init(known: inDistribution.scores, foreign: outOfDistribution.scores)
+  }
+
+  /// - Precondition: neither set is empty.
+  init(known: [Float], foreign: [Float]) {
+    precondition(!known.isEmpty && !foreign.isEmpty, "A separation is of two sets that have rows.")
+    self.known = FloatOrder.sortedKeys(of: known)
+    self.foreign = FloatOrder.sortedKeys(of: foreign)
   }
 
   /// The cuts from the largest score down.

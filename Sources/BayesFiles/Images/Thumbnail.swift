@@ -58,6 +58,21 @@ public struct Thumbnail: Sendable {
     self.pixels = pixels
   }
 
+  /// A picture of given colours, of which every so many are left out where there are more than `maximumSide` a side.
+  ///
+  /// - Parameter color: red, green and blue of a pixel, counted row by row.
+  public init(height: Int, width: Int, color: (Int) -> [UInt8]) {
+    let side = (max(height, width) + Self.maximumSide - 1) / Self.maximumSide
+    self.height = max(1, height / side)
+    self.width = max(1, width / side)
+    channelCount = 3
+    var pixels = ContiguousArray<UInt8>()
+    for y in 0..<self.height {
+      for x in 0..<self.width { pixels += color(y * side * width + x * side) }
+    }
+    self.pixels = pixels
+  }
+
   /// The picture as a `data:` URI of a PNG.
   ///
   /// - Throws: `FileError` where libpng cannot encode it.

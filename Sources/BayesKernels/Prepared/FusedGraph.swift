@@ -67,7 +67,12 @@ struct FusedGraph: Sendable {
     case inference
     /// Only what can be undone is folded: one normalisation, whose gradients follow from those of the weights,
     /// and activations whose derivative follows from their result.
-    case training
+    ///
+    /// - Parameter apart: normalisations that are trained where the map before them is not: folded, their gradients would
+    ///   need those of its weights.
+    case training(apart: Set<Int>)
+
+    var isInference: Bool { if case .inference = self { true } else { false } }
   }
 
   private(set) var operations: [FusedOperation] = []
@@ -114,7 +119,7 @@ struct FusedGraph: Sendable {
         consumers[index].allSatisfy({
           border.isPadding(
             of: network.nodes[$0].layer,
-            ofNonnegative: purpose == .inference && network.isNonnegative(node.inputs[0]))
+            ofNonnegative: purpose.isInference && network.isNonnegative(node.inputs[0]))
         })
       {
         values[index] = inputs[0].value
@@ -183,7 +188,7 @@ struct FusedGraph: Sendable {
       return .convolution(
         layer.geometry(for: inputs[0], within: border), groups: layer.groups, weight: parameters[0],
         bias: layer.usesBias ? parameters[1] : nil)
-    case let layer as TransposedConvolution where purpose == .inference:
+    case let layer as TransposedConvolution where purpose.isInference:
       return .transposedConvolution(
         layer, weight: exchangingLastAxes(of: parameters[0]), bias: layer.usesBias ? parameters[1] : nil)
     case let layer as Dense:
@@ -231,12 +236,14 @@ struct FusedGraph: Sendable {
       // A reshape between a linear map and what follows may change what a channel is.
       return takesFactors && network.shapes[node].dimensions.last == network.shapes[last].dimensions.last
     case let layer as BatchNormalization where takesFactors:
-      guard purpose == .inference || operation.normalization == nil else { return false }
+      if case .training(let apart) = purpose {
+        guard operation.normalization == nil, !apart.contains(node) else { return false }
+      }
       operation.fold(layer.affine(tensors(of: node, in: frozen)))
       operation.normalization = node
       return true
     case let layer as Activation where operation.activation == nil && ActivationKernel(layer.function) != nil:
-      guard purpose == .inference || ActivationDerivative(layer.function) != nil else { return false }
+      guard purpose.isInference || ActivationDerivative(layer.function) != nil else { return false }
       switch operation.kind {
       case .convolution, .dense: break
       case .channelMap, .merge:

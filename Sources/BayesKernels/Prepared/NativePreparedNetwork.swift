@@ -8,10 +8,32 @@ import Synchronization
 /// library rounds otherwise than at the largest are found when the network is prepared, and left out, so that
 /// a row's bits depend neither on its companions nor on the number of workers.
 final class NativePreparedNetwork: PreparedNetwork {
+  /// The part of a network that is compiled, as operations.
+  private struct Part: Sendable {
+    let inputs: [Int]
+    let outputs: [Int]
+    private let favorsBlocks: (alone: Bool, sharingRows: Bool)
+
+    init(_ frozen: FrozenNetwork, inputs: [Int], outputs: [Int]) {
+      (self.inputs, self.outputs) = (inputs, outputs)
+      // Kernels of the two orders may round differently, so that it is one for all parts of a network.
+      let everything = FusedGraph(frozen, inputs: [0], outputs: frozen.network.exits.map(\.logits))
+      favorsBlocks = (everything.favorsBlocks(), everything.favorsBlocks(sharingRows: true))
+    }
+
+    /// - Parameter sharingRows: whether several threads share a row.
+    func graph(of frozen: FrozenNetwork, sharingRows: Bool = false) -> FusedGraph {
+      let graph = FusedGraph(frozen, inputs: inputs, outputs: outputs).mixingChannelsBeforeEnlarging()
+        .withoutUnreadPixels()
+      return (sharingRows ? favorsBlocks.sharingRows : favorsBlocks.alone) ? graph.inBlocks() : graph
+    }
+  }
+
+  private let part: Part
   /// What goes in and comes out.
   private let graph: FusedGraph
-  /// The whole graph, for plans that are compiled later; folded weights beside packed ones would cost as much again.
-  private let sharedGraph: @Sendable () -> FusedGraph
+  /// The whole network, for plans that are compiled later; folded weights beside packed ones would cost as much again.
+  private let frozen: @Sendable () throws -> FrozenNetwork
   private let loaders: [InputLoader]
   private let indices: IndexRequirement
   /// From the smallest to the largest; the largest serves rows in bulk.
@@ -20,23 +42,23 @@ final class NativePreparedNetwork: PreparedNetwork {
   /// have too little to share.
   private let cooperativePlans = Mutex<[Int: CooperativePlan?]>([:])
   private let weights: PackedWeights
+  private let memories: WorkMemories
   private let probe: Probe
   private let engine: Engine
   private let restingResults = Mutex<[ResultBuffers]>([])
 
-  /// - Parameter sliceRowCount: the only size of slices; several chosen by the network's memory when `nil`.
+  /// - Parameters:
+  ///   - sliceRowCount: the only size of slices; several chosen by the network's memory when `nil`.
+  ///   - memories: what workers compute in.
   init(
-    _ frozen: FrozenNetwork, map: InputMap?, inputs: [Int], outputs: [Int], sliceRowCount: Int?, _ engine: Engine
+    _ frozen: FrozenNetwork, map: InputMap?, inputs: [Int], outputs: [Int], sliceRowCount: Int?,
+    _ memories: WorkMemories, _ engine: Engine
   ) throws(NumericalError) {
-    let wholeGraph = { @Sendable in
-      FusedGraph(frozen, inputs: inputs, outputs: outputs).mixingChannelsBeforeEnlarging().withoutUnreadPixels()
-    }
+    part = Part(frozen, inputs: inputs, outputs: outputs)
+    self.memories = memories
     indices = IndexRequirement(of: frozen.network, given: inputs, for: outputs, map: map)
     let weights = PackedWeights(engine)
-    // Kernels of the two orders may round differently, so that it is one for all parts of a network.
-    let everything = { @Sendable in FusedGraph(frozen, inputs: [0], outputs: frozen.network.exits.map(\.logits)) }
-    let (graph, sized) = try Self.slicePlans(
-      everything().favorsBlocks() ? wholeGraph().inBlocks() : wholeGraph(), sliceRowCount, weights, engine)
+    let (graph, sized) = try Self.slicePlans(part.graph(of: frozen), sliceRowCount, weights, memories, engine)
     var plans = sized
     let probe = Probe(inputs.map { frozen.network.shapes[$0] }, areCounts: !indices.isEmpty)
     if let largest = plans.popLast() {
@@ -47,20 +69,44 @@ final class NativePreparedNetwork: PreparedNetwork {
     }
     self.plans = plans
     self.graph = graph
-    sharedGraph = { everything().favorsBlocks(sharingRows: true) ? wholeGraph().inBlocks() : wholeGraph() }
+    self.frozen = { frozen }
     self.weights = weights
     self.probe = probe
     self.engine = engine
     loaders = inputs.map { InputLoader(frozen.network.shapes[$0], map: $0 == 0 ? map : nil) }
   }
 
+  /// Another network's weights in the place of this one's.
+  ///
+  /// How sums are rounded follows from shapes and not from weights, so that slices have the sizes that were found to agree.
+  private init(
+    like other: NativePreparedNetwork, _ frozen: @escaping @Sendable () throws -> FrozenNetwork
+  ) throws {
+    (part, graph, loaders, indices) = (other.part, other.graph, other.loaders, other.indices)
+    (memories, probe, engine) = (other.memories, other.probe, other.engine)
+    self.frozen = frozen
+    weights = PackedWeights(other.engine)
+    let whole = part.graph(of: try frozen())
+    var plans: [SlicePlan] = []
+    for plan in other.plans {
+      plans.append(try SlicePlan(whole, rowCount: plan.rowCount, weights, memories, engine))
+    }
+    self.plans = plans
+  }
+
+  func replacingParameters(
+    _ frozen: @escaping @Sendable () throws -> FrozenNetwork
+  ) throws -> any PreparedNetwork {
+    try NativePreparedNetwork(like: self, frozen)
+  }
+
   /// Plans for slices of every size, and what goes in and comes out of them.
   private static func slicePlans(
-    _ graph: FusedGraph, _ sliceRowCount: Int?, _ weights: PackedWeights, _ engine: Engine
+    _ graph: FusedGraph, _ sliceRowCount: Int?, _ weights: PackedWeights, _ memories: WorkMemories, _ engine: Engine
   ) throws(NumericalError) -> (boundary: FusedGraph, plans: [SlicePlan]) {
     var plans: [SlicePlan] = []
     for size in sliceRowCount.map({ [$0] }) ?? sliceRowCounts(graph) {
-      plans.append(try SlicePlan(graph, rowCount: size, weights, engine))
+      plans.append(try SlicePlan(graph, rowCount: size, weights, memories, engine))
     }
     return (graph.boundary, plans)
   }
@@ -83,9 +129,10 @@ final class NativePreparedNetwork: PreparedNetwork {
 
   /// The plan for one row alone that `width` threads share, where there is enough to share and it gives the row the
   /// same bits.
-  private func cooperativePlan(width: Int) throws(NumericalError) -> CooperativePlan? {
+  private func cooperativePlan(width: Int) throws -> CooperativePlan? {
     if let known = cooperativePlans.withLock({ $0[width] }) { return known }
-    let plan = try CooperativePlan(sharedGraph(), width: width, weights, engine)
+    let plan = try CooperativePlan(
+      part.graph(of: try frozen(), sharingRows: true), width: width, weights, engine)
     var isOfUse = plan.sharedPart > 0.5
     if isOfUse { isOfUse = try probe.agrees(plan, with: probe.outputs(of: plans[0], graph), graph) }
     cooperativePlans.withLock { $0[width] = .some(isOfUse ? plan : nil) }
@@ -99,7 +146,7 @@ final class NativePreparedNetwork: PreparedNetwork {
   }
 
   /// Cuts rows so that `width` workers have alike much to do.
-  private func slices(rowCount: Int, width: Int) throws(NumericalError) -> [Slice] {
+  private func slices(rowCount: Int, width: Int) throws -> [Slice] {
     if rowCount == 1, width > 1, let plan = try cooperativePlan(width: width) {
       return [Slice(plan: plan, rows: 0..<1)]
     }

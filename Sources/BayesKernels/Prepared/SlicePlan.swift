@@ -14,7 +14,7 @@ protocol RowPlan: Sendable {
   ) throws(NumericalError)
 }
 
-/// A graph compiled for slices of one number of rows, each on one thread, and the memory of those who run it.
+/// A graph compiled for slices of one number of rows, each on one thread.
 final class SlicePlan: RowPlan {
   let rowCount: Int
   private let graph: FusedGraph
@@ -22,13 +22,19 @@ final class SlicePlan: RowPlan {
   private let steps: [PreparedStep]
   private let scratchByteCount: Int
   private let engine: Engine
-  private let idle = Mutex<[Worker]>([])
+  private let memories: WorkMemories
+  /// By the memory that they are bound to.
+  private let workers = Mutex<[ObjectIdentifier: Worker]>([:])
 
-  init(_ graph: FusedGraph, rowCount: Int, _ weights: PackedWeights, _ engine: Engine) throws(NumericalError) {
+  /// - Parameter memories: what workers compute in, which plans of the same graph may share.
+  init(
+    _ graph: FusedGraph, rowCount: Int, _ weights: PackedWeights, _ memories: WorkMemories, _ engine: Engine
+  ) throws(NumericalError) {
     ThreadBudget.claimSingleThread()
     self.graph = graph.boundary
     self.rowCount = rowCount
     self.engine = engine
+    self.memories = memories
     arena = ArenaPlan(graph, rowCount: rowCount)
     var steps: [PreparedStep] = []
     for (index, operation) in graph.operations.enumerated() {
@@ -47,11 +53,14 @@ final class SlicePlan: RowPlan {
     _ inputs: [RowBatch], through loaders: [InputLoader], from start: Int, count: Int, into results: [AlignedBuffer]
   ) throws(NumericalError) {
     ThreadBudget.claimSingleThread()
+    let memory = memories.take(arenaByteCount: arena.byteCount, scratchByteCount: scratchByteCount)
+    defer { memories.putBack(memory) }
     let worker: Worker
-    if let rested = idle.withLock({ $0.popLast() }) {
-      worker = rested
+    if let known = workers.withLock({ $0[ObjectIdentifier(memory)] }) {
+      worker = known
     } else {
-      worker = try Worker(steps, arenaByteCount: arena.byteCount, scratchByteCount: scratchByteCount, engine)
+      worker = try Worker(steps, in: memory, engine)
+      workers.withLock { $0[ObjectIdentifier(memory)] = worker }
     }
     for (index, value) in graph.inputs.enumerated() {
       unsafe loaders[index].load(
@@ -64,26 +73,24 @@ final class SlicePlan: RowPlan {
       unsafe (result.floats(at: 0) + start * width).update(
         from: worker.arena.floats(at: arena.offsets[output.value]), count: count * width)
     }
-    idle.withLock { $0.append(worker) }
   }
 }
 
-/// One thread's memory, and the compiled steps bound to it.
+/// Compiled steps bound to the memory of one thread, which they keep alive.
 final class Worker: Sendable {
-  let arena: AlignedBuffer
+  private let memory: WorkMemory
   private let stream: Stream
   private let steps: [BoundStep]
 
-  init(_ steps: [PreparedStep], arenaByteCount: Int, scratchByteCount: Int, _ engine: Engine)
-    throws(NumericalError)
-  {
-    arena = AlignedBuffer(byteCount: arenaByteCount)
+  init(_ steps: [PreparedStep], in memory: WorkMemory, _ engine: Engine) throws(NumericalError) {
+    self.memory = memory
     stream = try Stream(engine)
-    let scratch = AlignedBuffer(byteCount: scratchByteCount)
     var bound: [BoundStep] = []
-    for step in steps { bound.append(try step.bound(to: arena, scratch: scratch, engine)) }
+    for step in steps { bound.append(try step.bound(to: memory.arena, scratch: memory.scratch, engine)) }
     self.steps = bound
   }
+
+  var arena: AlignedBuffer { memory.arena }
 
   /// Copies a tensor into the arena.
   func load(_ tensor: Tensor<Float>, at offset: Int) {

@@ -58,12 +58,14 @@ struct TrainingGraph: Sendable {
   init(
     _ frozen: FrozenNetwork, inputs: [Int], outputs: [Int], training paths: Set<ParameterPath>, includingInputs: Bool
   ) {
-    forward = FusedGraph(frozen, inputs: inputs, outputs: outputs, for: .training)
-      .mixingChannelsBeforeEnlarging().withoutUnreadPixels().inFavorableOrders()
-    originals = Array(forward.elementCounts.indices)
-    let chosen = frozen.network.nodes.indices.map { node in
+    let nodes = frozen.network.nodes
+    let chosen = nodes.indices.map { node in
       frozen.network.parameterSpecs(of: node).contains { paths.contains($0.path) }
     }
+    let apart = nodes.indices.filter { chosen[$0] && nodes[$0].layer is BatchNormalization && !chosen[nodes[$0].inputs[0]] }
+    forward = FusedGraph(frozen, inputs: inputs, outputs: outputs, for: .training(apart: Set(apart)))
+      .mixingChannelsBeforeEnlarging().withoutUnreadPixels().inFavorableOrders()
+    originals = Array(forward.elementCounts.indices)
     isTrained = forward.operations.map {
       $0.hasParameters && (chosen[$0.node] || ($0.normalization.map { chosen[$0] } ?? false))
     }

@@ -11,8 +11,18 @@ public protocol PreparedNetwork: Sendable {
   /// - Throws: `NumericalError` when the native library fails, or as `IndexRequirement`; `CancellationError`.
   func callAsFunction(_ inputs: [RowBatch], width: Int) async throws -> [Tensor<Float>]
 
-  /// Bytes that the network holds while it runs on `width` tasks: packed weights and working memory.
+  /// Bytes that the network holds while it runs on `width` tasks: packed weights and, for more than no task, working memory.
   func residentByteCount(width: Int) -> Int
+
+  /// The same part of a network of the same graph with other parameters.
+  ///
+  /// It takes less time than preparing it anew, and shares this one's working memory.
+  ///
+  /// - Parameter frozen: gives that network; it is called now and, for what is only compiled when it is needed, later.
+  /// - Throws: what `frozen` throws; as `NetworkBackend.prepare`.
+  func replacingParameters(
+    _ frozen: @escaping @Sendable () throws -> FrozenNetwork
+  ) throws -> any PreparedNetwork
 }
 
 extension PreparedNetwork {
@@ -153,6 +163,12 @@ private struct ReferencePreparedNetwork: PreparedNetwork {
   /// Layer by layer, every value of a batch is alive at some time; one row's share stands for it.
   func residentByteCount(width: Int) -> Int {
     4 * (frozen.parameters.count + frozen.network.shapes.reduce(0) { $0 + $1.elementCount })
+  }
+
+  func replacingParameters(
+    _ frozen: @escaping @Sendable () throws -> FrozenNetwork
+  ) throws -> any PreparedNetwork {
+    ReferencePreparedNetwork(frozen: try frozen(), map: map, inputs: inputs, outputs: outputs)
   }
 
   func callAsFunction(_ batches: [RowBatch], width: Int) async throws -> [Tensor<Float>] {

@@ -8,6 +8,12 @@ extension FirstLayerInference {
   ///
   /// - Throws: `FileError` naming the exit.
   public func require(_ description: RecordsDescription) throws(FileError) {
+    guard description.positions.isEmpty else {
+      throw FileError(
+        .unsupported, file: description.file,
+        "Its exits answer at \(Shape(description.positions)) positions of a row, and the weights of a layer are drawn for one "
+          + "answer a row; 'fit laplace' and 'fit latent' take it.")
+    }
     try description.requireDataTerm(ofExit: exitIndex)
   }
 
@@ -40,11 +46,7 @@ extension FirstLayerInference {
     let preprocessing = description.preprocessing ?? .identity
     let rows = try StoredRows(training, description)
     let held = try patience.flatMap { _ in validation }.map { try StoredRows($0, description) }
-    let isBinary = description.exits[exitIndex].likelihood == .binary
-    @Sendable func loss(_ logits: Tensor<Float>, _ labels: [Int]) throws -> LossValue<Float> {
-      try isBinary ? SigmoidCrossEntropy()(logits, labels: labels) : SoftmaxCrossEntropy()(logits, labels: labels)
-    }
-
+    let loss = DataTerm(description, exit: exitIndex)
     let objective = try await FirstLayerObjective(
       self, layer, of: frozen, exit: exit, preprocessing: preprocessing, rowCount: rows.rowCount, inputs: rows.inputs,
       loss: { try loss($0, rows.labels($1)) }, on: backend, width: context.width)

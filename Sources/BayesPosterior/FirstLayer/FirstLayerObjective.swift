@@ -4,7 +4,7 @@ package import BayesTensor
 
 /// What first-layer inference minimises, and its gradient, at some rows and a draw of the noise.
 ///
-/// What lies before the layer is computed without gradients, once for all epochs where 512 MiB have room for it; what
+/// What lies before the layer is computed without gradients, once for all epochs where 1 GiB has room for it; what
 /// lies behind it gives gradients with respect to what goes in alone.
 package struct FirstLayerObjective: Sendable {
   /// The objective and its parts.

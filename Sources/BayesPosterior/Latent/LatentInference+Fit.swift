@@ -15,7 +15,8 @@ extension LatentInference {
   /// - Determinism: same key, same bits at any `context.width`, interrupted or not.
   /// - Cost: a pass forwards and back through what lies behind the first of the layers for each row of each epoch, with
   ///   `.replicated` for each member; then one through it for each batch normalisation and member over the rows of the
-  ///   statistics.  Memory for the stored rows up to 1 GiB, beyond which rows are read one by one.
+  ///   statistics.  Memory for the stored rows up to 1 GiB and their labels up to 256 MiB, beyond which they are read
+  ///   one by one.
   /// - Precondition: settings are in range.
   /// - Throws: `NetworkError` where a layer cannot be had; `FileError` naming the row where data are unfit;
   ///   `NumericalError` where the loss diverges; `CancellationError`; what `observe` throws.
@@ -28,18 +29,15 @@ extension LatentInference {
     let exit = frozen.network.exits[exitIndex]
     let preprocessing = description.preprocessing ?? .identity
     let rows = try StoredRows(training, description)
-    let isBinary = description.exits[exitIndex].likelihood == .binary
-    @Sendable func loss(_ logits: Tensor<Float>, _ labels: [Int]) throws -> LossValue<Float> {
-      try isBinary ? SigmoidCrossEntropy()(logits, labels: labels) : SoftmaxCrossEntropy()(logits, labels: labels)
-    }
+    let loss = DataTerm(description, exit: exitIndex)
     let layers = try await memberLayers(of: frozen, exit: exit, context) { network in
       try await rows.meanLoss(
-        [network], first: min(rows.rowCount, LatentPlacement.rowCount), output: exit.logits, preprocessing, on: backend,
-        width: context.width, loss)
+        [network], first: min(rows.rowCount, LatentPlacement.rowCount(positionCount: rows.positionCount)),
+        output: exit.logits, preprocessing, on: backend, width: context.width, loss)
     }
     let objective = try await LatentObjective(
       self, layers, of: frozen, exit: exit, preprocessing: preprocessing, rowCount: rows.rowCount, inputs: rows.inputs,
-      loss: { try loss($0, rows.labels($1)) }, on: backend, width: context.width)
+      loss: { try loss($0, rows.labels($1)) }, answerCount: rows.answerCount, on: backend, width: context.width)
     var training = earlier ?? LatentTraining(initialMembers(of: layers, in: frozen, context))
     guard fits(training, layers, rowCount: rows.rowCount) else {
       throw NetworkError(

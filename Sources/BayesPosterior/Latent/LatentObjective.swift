@@ -4,12 +4,12 @@ package import BayesTensor
 
 /// What latent inference minimises, and its gradient, at some rows and a draw of the latents.
 ///
-/// What lies before the layers is computed without gradients, once for all epochs where 512 MiB have room for it; the
+/// What lies before the layers is computed without gradients, once for all epochs where 1 GiB has room for it; the
 /// layers' own weights have no gradients.
 package struct LatentObjective: Sendable {
   /// The objective's parts, and its gradient.
   package struct Value: Sendable {
-    /// The mean over members' rows of the negative log-likelihood, nats.
+    /// The mean over the answers of members' rows of the negative log-likelihood, nats.
     package var dataTerm: Double
     /// The mean over layers of `mean (â − a)² + w · KL`.
     package var latentTerm: Double
@@ -19,7 +19,8 @@ package struct LatentObjective: Sendable {
     package var autoencoders: [Tensor<Double>]
   }
 
-  /// The negative log-likelihood of some rows, summed, and its derivative, from their logits `[rows, logits]`.
+  /// The negative log-likelihood of some rows, summed over their answers, and its derivative, from the logits
+  /// `[answers, logits]`.
   package typealias Loss = @Sendable (_ logits: Tensor<Float>, _ rows: [Int]) throws -> LossValue<Float>
 
   private let recipe: LatentInference
@@ -27,16 +28,18 @@ package struct LatentObjective: Sendable {
   private let plan: any TrainingPlan
   private let prefix: FrozenPrefix
   private let loss: Loss
+  private let answerCount: @Sendable (_ rows: [Int]) throws -> Int
   private let width: Int
 
   /// - Parameters:
   ///   - layers: in the order of their nodes.
   ///   - rowCount: all rows of training.
   ///   - inputs: stored rows at some positions.
+  ///   - answerCount: the number of answers of some rows, over which the data term is a mean.
   package init(
     _ recipe: LatentInference, _ layers: [MemberLayer], of frozen: FrozenNetwork, exit: Exit, preprocessing: Preprocessing,
     rowCount: Int, inputs: @escaping @Sendable ([Int]) throws -> RowBatch, loss: @escaping Loss,
-    on backend: any NetworkBackend, width: Int
+    answerCount: @escaping @Sendable (_ rows: [Int]) throws -> Int = { $0.count }, on backend: any NetworkBackend, width: Int
   ) async throws {
     self.recipe = recipe
     scaled = try ScaledNetwork(layers, of: frozen, outputs: [exit.logits])
@@ -48,6 +51,7 @@ package struct LatentObjective: Sendable {
     prefix = try await FrozenPrefix(
       to: boundary, of: scaled.frozen, preprocessing, rowCount: rowCount, inputs: inputs, on: backend, width: width)
     self.loss = loss
+    self.answerCount = answerCount
     self.width = width
   }
 
@@ -80,7 +84,7 @@ package struct LatentObjective: Sendable {
     let passes = zip(layers, noise).map { layer, noise in layer.autoencoder.map { $0(layer.inputs, noise: noise) } }
     let inputs = zip(layers, passes).map { $1?.reconstructions ?? $0.inputs }
     let portions = Self.portions(of: rows, among: members, recipe.memberBatch)
-    let share = 1 / Double(portions.reduce(0) { $0 + $1.count })
+    let share = 1 / Double(try portions.reduce(0) { try $0 + answerCount($1) })
     var (loss, versions) = (0.0, [[MemberLayer.Version]]())
     for (member, portion) in portions.enumerated() {
       let own = zip(layers, inputs).map { layer, inputs in
@@ -132,7 +136,8 @@ package struct LatentObjective: Sendable {
     do {
       return try await plan.gradients(at: inputs, parameters: scaled.parameters(versions), width: width) { outputs, slice in
         let logits = outputs[0]
-        let matrix = logits.reshaped(to: [logits.rowCount, logits.count / max(1, logits.rowCount)])
+        let width = logits.shape.dimensions.last ?? 1
+        let matrix = logits.reshaped(to: [logits.count / width, width])
         let value = try loss(matrix, Array(rows[slice]))
         return LossGradient(value: value.value, cotangents: [value.cotangent.reshaped(to: logits.shape)])
       }

@@ -12,9 +12,10 @@ import BayesTensor
 ///
 /// - Cost: a pass over the rows for each member and layer looked at.
 struct LatentPlacement: Sendable {
-  /// Nats a row.
+  /// Nats an answer.
   static let allowedLoss = 0.5
-  static let rowCount = 256
+  /// How many rows are looked at: fewer where each has many answers.
+  static func rowCount(positionCount: Int) -> Int { min(256, max(16, (1 << 16) / positionCount)) }
 
   private let recipe: LatentInference
   private let frozen: FrozenNetwork

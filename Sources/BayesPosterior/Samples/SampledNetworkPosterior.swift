@@ -222,18 +222,12 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
 }
 
 extension RecordsDescription {
-  /// Refuses exits whose draws are not averaged as probabilities, and answers at several positions.
+  /// Refuses exits whose draws are not averaged as probabilities.
   fileprivate func requireSampledExits() throws(FileError) {
     for (index, exit) in exits.enumerated() where exit.likelihood == .gaussian {
       throw FileError(
         .unsupported, file: file, object: "exit \(index) ('\(exit.name)')",
         "Draws of networks are for classes and labels, and its likelihood is gaussian; 'fit laplace' takes it.")
-    }
-    guard positions.isEmpty else {
-      throw FileError(
-        .unsupported, file: file,
-        "Its exits answer at \(Shape(positions)) positions of a row, and draws of networks are for one answer a row; 'fit "
-          + "laplace' takes it.")
     }
   }
 }

@@ -7,7 +7,7 @@ public import BayesTensor
 /// - Determinism: no randomness but the posterior's key; a row's prediction depends neither on the other rows nor on how
 ///   they are cut.
 /// - Cost: every network runs on every row, but for what drawn networks have in common, which runs once.
-///   Prepared networks of draws are kept where all take at most 512 MiB, else prepared anew for every block of rows.
+///   Prepared networks of draws are kept up to 512 MiB; the others get their weights packed for every block of rows.
 public struct SampledNetworkPredictor: Sendable {
   private enum Networks: Sendable {
     /// The members behind the first, whose logits are those recorded, and their files.
@@ -54,57 +54,94 @@ public struct SampledNetworkPredictor: Sendable {
         preprocessing: posterior.source.preprocessing ?? .identity, on: backend, width: context.width))
   }
 
-  /// The predictions of all exits, block by block of rows, a sample a network.
+  /// Whether what left the network itself is part of the predictions: it is the first member of an ensemble, and all draws
+  /// at exits at which they do not differ.
+  public var needsRecords: Bool {
+    switch networks {
+    case .members: true
+    case .draws(let drawn): drawn.affectsExit.contains(false)
+    }
+  }
+
+  /// The predictions of all exits, block by block of records, a sample a network.
   ///
   /// - Parameters:
-  ///   - records: what left the exits of the network itself, for an ensemble of its first member.
-  ///   - rows: the stored rows that they are of.
-  /// - Shapes: logits `[networks, rows, classes]`.
+  ///   - records: what left the exits of the network itself, for an ensemble of its first member; without exits where
+  ///     it `needsRecords` not.
+  ///   - rows: the stored rows that they are of, each with as many records as it has answers.
+  /// - Shapes: logits `[networks, records, classes]`.
   /// - Throws: `FileError` for a logit that is not finite; `NetworkError`, `NumericalError`, `CancellationError`.
   public func predictions(
     for records: ExitRecords, of rows: RowBatch, _ body: (ExitRecords, [Prediction]) throws -> Void
   ) async throws {
+    let answerCount = records.rowCount / max(1, rows.count)
     let numbers = posterior.source.exits.reduce(0) { $0 + $1.logitCount } * posterior.sampleCount
-    let blockRowCount = max(1, min(ExitRecords.chunkRowCount, (1 << 23) / max(1, numbers)))
-    for first in stride(from: 0, to: records.rowCount, by: blockRowCount) {
+    let recordCount = min(ExitRecords.chunkRowCount, Self.blockNumberCount / max(1, numbers))
+    // Of a row all answers are computed at once, and rows side by side.
+    let rowCount = max(answerCount == 1 ? 1 : context.width, recordCount / answerCount)
+    // What follows the networks takes several times the memory of their logits.
+    let partCount = max(1, min(recordCount, Self.partNumberCount / max(1, numbers)))
+    for first in stride(from: 0, to: rows.count, by: rowCount) {
       try Task.checkCancellation()
-      let range = first..<min(first + blockRowCount, records.rowCount)
-      let block = records.rows(range)
+      let range = first..<min(first + rowCount, rows.count)
+      let block = records.rows(range.lowerBound * answerCount..<range.upperBound * answerCount)
       let samples = try await logits(for: block, of: range.count == rows.count ? rows : rows.rows(Array(range)))
-      let predictions = posterior.exits.indices.map { exit in
-        let temperature = posterior.exits[exit].temperature
-        let stacked = Tensor.stacking(samples.map { $0[exit] })
-        let description = posterior.source.exits[exit]
-        return Prediction(
-          logits: (temperature == 1 ? stacked : stacked.map { Float(Double($0) / temperature) })
-            .reshaped(to: [samples.count, range.count, description.logitCount]),
-          likelihood: description.likelihood, exit: exit)
+      for start in stride(from: 0, to: block.rowCount, by: partCount) {
+        let part = start..<min(start + partCount, block.rowCount)
+        try body(block.rows(part), predictions(samples, part))
       }
-      try body(block, predictions)
       context.report(
-        StageProgress(stage: "Predicting", completed: records.firstRow + range.upperBound, total: nil))
+        StageProgress(
+          stage: "Predicting", completed: records.firstRow / answerCount + range.upperBound, total: nil))
     }
   }
 
-  /// The logits of every network at every exit, `[rows, classes]`.
+  /// Logits that networks give before any of them is looked at.
+  private static let blockNumberCount = 1 << 23
+  /// Logits of a block of predictions.
+  private static let partNumberCount = 1 << 20
+
+  private func predictions(_ samples: [[Tensor<Float>]], _ records: Range<Int>) -> [Prediction] {
+    posterior.exits.indices.map { exit in
+      let temperature = posterior.exits[exit].temperature
+      let stacked = Tensor.stacking(samples.map { $0[exit].rows(records) })
+      let description = posterior.source.exits[exit]
+      return Prediction(
+        logits: (temperature == 1 ? stacked : stacked.map { Float(Double($0) / temperature) })
+          .reshaped(to: [samples.count, records.count, description.logitCount]),
+        likelihood: description.likelihood, exit: exit)
+    }
+  }
+
+  /// The logits of every network at every exit, `[records, classes]`.
   private func logits(for records: ExitRecords, of rows: RowBatch) async throws -> [[Tensor<Float>]] {
     let recorded = records.exits.map(\.logits)
+    precondition(!recorded.isEmpty || !needsRecords, "Exits that are the same in all draws are those recorded.")
     var samples: [[Tensor<Float>]] = []
     switch networks {
     case .members(let members):
       samples.append(recorded)
       for (file, network) in members {
         let outputs = try await network(rows, width: context.width)
-        samples.append(try checked(outputs, records, file: file))
+        samples.append(try checked(answers(outputs, exits: Array(outputs.indices)), records, file: file))
       }
     case .draws(let drawn):
+      let drawnExits = drawn.affectsExit.indices.filter { drawn.affectsExit[$0] }
       for outputs in try await drawn(rows, width: context.width) {
-        var remaining = outputs[...]
-        let all = recorded.indices.map { drawn.affectsExit[$0] ? remaining.removeFirst() : recorded[$0] }
+        var remaining = answers(outputs, exits: drawnExits)[...]
+        let all = drawn.affectsExit.indices.map { drawn.affectsExit[$0] ? remaining.removeFirst() : recorded[$0] }
         samples.append(try checked(all, records, file: posterior.source.file))
       }
     }
     return samples
+  }
+
+  /// What left some exits, a record an answer.
+  private func answers(_ outputs: [Tensor<Float>], exits: [Int]) -> [Tensor<Float>] {
+    zip(outputs, exits).map { output, exit in
+      let logitCount = posterior.source.exits[exit].logitCount
+      return output.reshaped(to: [output.count / logitCount, logitCount])
+    }
   }
 
   private func checked(
@@ -115,7 +152,7 @@ public struct SampledNetworkPredictor: Sendable {
       let logitCount = posterior.source.exits[index].logitCount
       throw FileError(
         .value, file: file, object: "exit \(index) ('\(posterior.source.exits[index].name)')",
-        records.place(ofRow: position / logitCount, in: [])
+        records.place(ofRow: position / logitCount, in: posterior.source.positions)
           + " gives a logit of \(output[position]); check its values and "
           + "the preprocessing.")
     }
@@ -129,12 +166,10 @@ private struct DrawnNetworks: Sendable {
   private let draws: any NetworkDraws
   private let count: Int
   private let key: RandomKey
-  private let preprocessing: Preprocessing
-  private let backend: any NetworkBackend
   /// What all draws have in common; `nil` where that is the input alone.
   private let common: (any PreparedNetwork)?
   private let inputs: [Int]
-  private let outputs: [Int]
+  /// The first draws; those that there is no room for get their weights packed whenever they run.
   private let kept: [any PreparedNetwork]
 
   private static let keptByteCount = 512 << 20
@@ -146,23 +181,18 @@ private struct DrawnNetworks: Sendable {
     self.draws = draws
     self.count = count
     self.key = key
-    self.preprocessing = preprocessing
-    self.backend = backend
     affectsExit = draws.affectsExit
     inputs = draws.boundary
-    outputs = zip(frozen.network.exits, draws.affectsExit).filter(\.1).map(\.0.logits)
+    let outputs = zip(frozen.network.exits, draws.affectsExit).filter(\.1).map(\.0.logits)
     let computed = inputs.filter { $0 != 0 }
     common =
       computed.isEmpty
       ? nil : try backend.prepare(frozen, preprocessing: preprocessing, inputs: [0], outputs: computed)
-    let first = try Self.prepare(draws, 0, key, preprocessing, inputs, outputs, on: backend)
-    var kept: [any PreparedNetwork] = []
-    if first.residentByteCount(width: width) <= Self.keptByteCount / count {
-      kept.append(first)
-      for draw in 1..<count {
-        kept.append(try Self.prepare(draws, draw, key, preprocessing, inputs, outputs, on: backend))
-      }
-    }
+    let first = try backend.prepare(
+      draws.network(draw: 0, key: key), preprocessing: preprocessing, inputs: inputs, outputs: outputs)
+    var kept = [first]
+    let room = Self.keptByteCount / max(1, first.residentByteCount(width: 0))
+    while kept.count < min(count, room) { kept.append(try Self.network(kept.count, draws, key, like: first)) }
     self.kept = kept
   }
 
@@ -175,20 +205,16 @@ private struct DrawnNetworks: Sendable {
     var result: [[Tensor<Float>]] = []
     for draw in 0..<count {
       try Task.checkCancellation()
-      let network =
-        try kept.isEmpty
-        ? Self.prepare(draws, draw, key, preprocessing, inputs, outputs, on: backend) : kept[draw]
+      let network = try draw < kept.count ? kept[draw] : Self.network(draw, draws, key, like: kept[0])
       result.append(try await network(given, width: width))
     }
     return result
   }
 
-  private static func prepare(
-    _ draws: any NetworkDraws, _ draw: Int, _ key: RandomKey, _ preprocessing: Preprocessing, _ inputs: [Int],
-    _ outputs: [Int], on backend: any NetworkBackend
+  private static func network(
+    _ draw: Int, _ draws: any NetworkDraws, _ key: RandomKey, like first: any PreparedNetwork
   ) throws -> any PreparedNetwork {
-    let network = try draws.network(draw: draw, key: key)
-    return try backend.prepare(network, preprocessing: preprocessing, inputs: inputs, outputs: outputs)
+    try first.replacingParameters { try draws.network(draw: draw, key: key) }
   }
 }
 

@@ -1,18 +1,47 @@
 import BayesPrediction
 import BayesTensor
 
+/// What weights are trained by at an exit: the negative log-likelihood of classes, summed over rows and positions.
+///
+/// Answers whose label is the ignored one add nothing, and have no derivative.
+struct DataTerm: Sendable {
+  private let isBinary: Bool
+  private let ignoredLabel: Int?
+
+  /// - Precondition: the description was found fit by `requireDataTerm(ofExit:)`.
+  init(_ description: RecordsDescription, exit: Int) {
+    isBinary = description.exits[exit].likelihood == .binary
+    ignoredLabel = description.ignoredLabel
+  }
+
+  /// - Shapes: logits `[answers, logits]`, one label an answer.
+  func callAsFunction(_ logits: Tensor<Float>, _ labels: [Int]) throws(LossError) -> LossValue<Float> {
+    guard let ignoredLabel, labels.contains(ignoredLabel) else { return try loss(logits, labels) }
+    let answered = labels.indices.filter { labels[$0] != ignoredLabel }
+    let value = try loss(logits.rows(answered), answered.map { labels[$0] })
+    let width = logits.shape[1]
+    var cotangent = Tensor<Float>(zeros: logits.shape)
+    cotangent.withMutableSpan { span in
+      value.cotangent.withSpan { own in
+        for (position, row) in answered.enumerated() {
+          for index in 0..<width { span[row * width + index] = own[position * width + index] }
+        }
+      }
+    }
+    return LossValue(value: value.value, cotangent: cotangent)
+  }
+
+  private func loss(_ logits: Tensor<Float>, _ labels: [Int]) throws(LossError) -> LossValue<Float> {
+    try isBinary ? SigmoidCrossEntropy()(logits, labels: labels) : SoftmaxCrossEntropy()(logits, labels: labels)
+  }
+}
+
 extension RecordsDescription {
-  /// Refuses rows and exits whose labels are no data term that weights of layers are trained by.
+  /// Refuses exits whose labels are no data term that weights of layers are trained by.
   ///
   /// - Parameter exitIndex: the last for `nil`.
   /// - Throws: `FileError` naming the exit.
   func requireDataTerm(ofExit exitIndex: Int?) throws(FileError) {
-    guard positions.isEmpty else {
-      throw FileError(
-        .unsupported, file: file,
-        "Its exits answer at \(Shape(positions)) positions of a row, and the weights of a layer are drawn for one "
-          + "answer a row; 'fit laplace' takes it.")
-    }
     let index = exitIndex ?? exits.count - 1
     guard exits.indices.contains(index) else {
       throw FileError(

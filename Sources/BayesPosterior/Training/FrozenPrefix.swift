@@ -10,7 +10,7 @@ struct FrozenPrefix: Sendable {
   /// The outputs of the nodes but the input for all rows, where they are kept.
   private let kept: [RowBatch]?
 
-  private static let keptByteCount = 512 << 20
+  private static let keptByteCount = 1 << 30
   private static let chunkRowCount = 256
 
   init(

@@ -3,13 +3,19 @@ import BayesPrediction
 import BayesTensor
 import RealModule
 
-/// Labelled rows of a data set, in any order.
+/// Labelled rows of a data set, in any order, without those that have no answer.
 struct StoredRows: Sendable {
   let rowCount: Int
+  /// The number of answers that a row has, some of which may be ignored.
+  let positionCount: Int
   private let dataset: any Dataset
-  private let labels: [Int]
+  private let reading: LabelReading
+  /// The indices in the data set, where rows were left out.
+  private let indices: [Int]?
   /// All rows, where there is room for them.
   private let kept: RowBatch?
+  /// The labels of all rows, where there is room for them.
+  private let keptLabels: [Int]?
 
   private static let keptByteCount = 1 << 30
   private static let chunkRowCount = 1024
@@ -20,14 +26,36 @@ struct StoredRows: Sendable {
     guard dataset.hasLabels else {
       throw FileError(.missing, file: dataset.file, "The rows have no labels, and the data term needs them.")
     }
-    self.dataset = dataset
-    rowCount = dataset.rowCount
-    let labels = try dataset.labels(0..<dataset.rowCount)
-    try description.requireClasses(labels, labelsFile: dataset.labelsFile) {
-      answerPlace($0, positions: [], firstRow: dataset.firstRow)
+    let positionCount = description.positionCount
+    let reading = LabelReading(positions: description.positions, ignored: description.ignoredLabel)
+    let keepsLabels = dataset.rowCount <= Self.keptByteCount / 4 / (8 * positionCount)
+    let chunkRowCount = max(1, Self.chunkRowCount / positionCount)
+    var (answered, labels) = ([Int](), [Int]())
+    for start in stride(from: 0, to: dataset.rowCount, by: chunkRowCount) {
+      let rows = start..<min(dataset.rowCount, start + chunkRowCount)
+      let own = try dataset.labels(rows, as: reading)
+      try description.requireClasses(own, labelsFile: dataset.labelsFile) {
+        answerPlace(start * positionCount + $0, positions: description.positions, firstRow: dataset.firstRow)
+      }
+      for row in rows {
+        let answers = own[(row - start) * positionCount..<(row - start + 1) * positionCount]
+        guard answers.contains(where: { $0 != reading.ignored }) else { continue }
+        answered.append(row)
+        if keepsLabels { labels += answers }
+      }
     }
-    self.labels = labels
-    guard 4 * dataset.rowShape.elementCount <= Self.keptByteCount / dataset.rowCount else {
+    guard !answered.isEmpty else {
+      throw FileError(
+        .value, file: dataset.labelsFile, object: "labels",
+        "All labels are \(reading.ignored ?? 0), which is ignored, so nothing is left; give rows with other labels.")
+    }
+    self.dataset = dataset
+    self.reading = reading
+    self.positionCount = positionCount
+    rowCount = answered.count
+    indices = answered.count < dataset.rowCount ? answered : nil
+    keptLabels = keepsLabels ? labels : nil
+    guard 4 * dataset.rowShape.elementCount <= Self.keptByteCount / answered.count else {
       kept = nil
       return
     }
@@ -35,45 +63,80 @@ struct StoredRows: Sendable {
     for start in stride(from: 0, to: dataset.rowCount, by: Self.chunkRowCount) {
       chunks.append(try dataset.inputs(start..<min(dataset.rowCount, start + Self.chunkRowCount)))
     }
-    kept = RowBatch(joining: chunks)
+    let all = RowBatch(joining: chunks)
+    kept = indices.map { all.rows($0) } ?? all
   }
 
   @Sendable func inputs(_ positions: [Int]) throws -> RowBatch {
     if let kept { return kept.rows(positions) }
-    return RowBatch(joining: try positions.map { try dataset.inputs($0..<$0 + 1) })
+    return RowBatch(joining: try positions.map { try dataset.inputs(range($0)) })
   }
 
-  @Sendable func labels(_ positions: [Int]) -> [Int] { positions.map { labels[$0] } }
+  /// The labels of some rows, all positions of a row one after another.
+  @Sendable func labels(_ positions: [Int]) throws(FileError) -> [Int] {
+    var labels: [Int] = []
+    labels.reserveCapacity(positions.count * positionCount)
+    for row in positions {
+      if let keptLabels {
+        labels += keptLabels[row * positionCount..<(row + 1) * positionCount]
+      } else {
+        labels += try dataset.labels(range(row), as: reading)
+      }
+    }
+    return labels
+  }
 
-  /// The mean negative log-likelihood of the first labels under the mean of some networks' probabilities, nats.
+  /// The number of answers of some rows that are not ignored.
+  @Sendable func answerCount(_ positions: [Int]) throws(FileError) -> Int {
+    guard let ignored = reading.ignored else { return positions.count * positionCount }
+    return try labels(positions).reduce(0) { $0 + ($1 == ignored ? 0 : 1) }
+  }
+
+  /// A row in the data set.
+  private func range(_ row: Int) -> Range<Int> {
+    let index = indices?[row] ?? row
+    return index..<index + 1
+  }
+
+  /// The mean negative log-likelihood of the first rows' labels under the mean of some networks' probabilities, nats.
   func meanLoss(
     _ networks: [FrozenNetwork], first count: Int, output: Int, _ preprocessing: Preprocessing,
-    on backend: any NetworkBackend, width: Int, _ loss: (Tensor<Float>, [Int]) throws -> LossValue<Float>
+    on backend: any NetworkBackend, width: Int, _ loss: DataTerm
   ) async throws -> Double {
-    // The logarithm of each row's summed probability.
-    var sums = [Double](repeating: -.infinity, count: count)
+    // The logarithm of each answer's summed probability.
+    var sums = [Double](repeating: -.infinity, count: count * positionCount)
+    let chunkRowCount = max(1, Self.chunkRowCount / positionCount)
     for network in networks {
       let prepared = try backend.prepare(network, preprocessing: preprocessing, outputs: [output])
-      for start in stride(from: 0, to: count, by: Self.chunkRowCount) {
+      for start in stride(from: 0, to: count, by: chunkRowCount) {
         try Task.checkCancellation()
-        let rows = Array(start..<min(count, start + Self.chunkRowCount))
+        let rows = Array(start..<min(count, start + chunkRowCount))
         let logits = try await prepared(try inputs(rows), width: width)[0]
-        for (index, row) in rows.enumerated() {
-          let own = logits.rows(index..<index + 1)
+        let width = logits.count / (rows.count * positionCount)
+        let answers = logits.reshaped(to: [rows.count * positionCount, width])
+        for (index, label) in try labels(rows).enumerated() where label != reading.ignored {
           let value: Double
           do {
-            value = -(try loss(own.reshaped(to: [1, own.count]), [labels[row]]).value)
-          } catch let error as LossError {
+            value = -(try loss(answers.rows(index..<index + 1), [label]).value)
+          } catch {
             throw FileError(
               .value, file: dataset.file,
-              answerPlace(row, positions: [], firstRow: dataset.firstRow) + ": " + error.message)
+              answerPlace(
+                range(rows[0] + index / positionCount).lowerBound * positionCount + index % positionCount,
+                positions: reading.positions, firstRow: dataset.firstRow) + ": " + error.message)
           }
-          let larger = max(sums[row], value)
-          sums[row] = larger + Double.log(Double.exp(sums[row] - larger) + Double.exp(value - larger))
+          let answer = start * positionCount + index
+          let larger = max(sums[answer], value)
+          sums[answer] = larger + Double.log(Double.exp(sums[answer] - larger) + Double.exp(value - larger))
         }
       }
     }
-    return -sums.reduce(0) { $0 + $1 } / Double(count) + Double.log(Double(networks.count))
+    var (sum, answerCount) = (0.0, 0)
+    for (answer, label) in try labels(Array(0..<count)).enumerated() where label != reading.ignored {
+      sum += sums[answer]
+      answerCount += 1
+    }
+    return Double.log(Double(networks.count)) - sum / Double(answerCount)
   }
 }
 

@@ -5,7 +5,8 @@
 writes Tests/Golden/Latent/. `objective-*.json`: a small network (weights as Keras lays them out, rounded to single
 precision, as checkpoints hold them) of which the first convolution and the last dense layer have members, rows, labels, the
 noise of one step and what is trained, with the mean cross-entropy over the members' rows, the latent term and the gradients
-of their sum by autograd, which are compared with central differences first. `collapse.json`: what weights of the divergence
+of their sum by autograd, which are compared with central differences first. `dense.json`: the same of a network that answers
+at every pixel, some of which are ignored. `collapse.json`: what weights of the divergence
 make of an autoencoder that is trained by its own loss alone: the first weights and the noise of every step come from seeds that
 PyTorch alone knows, so that the values are compared within the spread of the three seeds that are given.
 """
@@ -136,6 +137,41 @@ def objective(form, groups, batch, random, scale=.8, latents=5, members=3):
     }
 
 
+def dense(random, members=3, rows=5, ignored=9):
+    """A network that answers at every pixel, both convolutions of which have members; the mean is over answered pixels."""
+    channels, width, classes = 2, 4, 3
+    x = single(random.normal(size=(rows, 6, 5, channels)))
+    labels = np.where(random.uniform(size=(rows, 12, 10)) < .2, ignored, random.randint(classes, size=(rows, 12, 10)))
+    kernels = [single(random.normal(size=(3, 3, channels, width)) * .4), single(random.normal(size=(1, 1, width, classes)))]
+    biases = [single(random.normal(size=width) * .3), single(random.normal(size=classes) * .1)]
+    values = [tensor(value, True) for inputs, outputs, bias in [(channels, width, biases[0]), (width, classes, biases[1])]
+              for value in (1 + .3 * random.normal(size=(members, outputs)), bias + .1 * random.normal(size=(members, outputs)),
+                            1 + .3 * random.normal(size=(members, inputs)))]
+    portions = [list(range(rows * j // members, rows * (j + 1) // members)) for j in range(members)]
+
+    def data(values):
+        losses = 0.
+        for j, portion in enumerate(portions):
+            y = tensor(x[portion])
+            for layer, kernel in enumerate(kernels):
+                outputs, bias, inputs = (value[j] for value in values[3 * layer:3 * layer + 3])
+                weight = tensor(kernel).permute(3, 2, 0, 1)
+                dilation = 2 if layer == 0 else 1
+                y = F.conv2d((y * inputs).permute(0, 3, 1, 2), weight, padding="same", dilation=dilation).permute(0, 2, 3, 1)
+                y = y * outputs + bias
+                y = torch.tanh(y) if layer == 0 else y
+            y = F.interpolate(y.permute(0, 3, 1, 2), scale_factor=2, mode="bilinear", align_corners=False)
+            losses = losses + F.cross_entropy(y, torch.tensor(labels[portion]), ignore_index=ignored, reduction="sum")
+        return losses / (labels != ignored).sum()
+
+    value = data(values)
+    value.backward()
+    return {
+        "rows": golden.array(x), "labels": labels.ravel(), "ignored": ignored, "kernels": [golden.array(k) for k in kernels],
+        "biases": [golden.array(b) for b in biases], "values": [golden.array(v.detach().numpy()) for v in values],
+        "dataTerm": value.item(), "gradients": [golden.array(v.grad.numpy()) for v in values]}
+
+
 def collapse():
     """Divergence a member and spread between members of an autoencoder trained alone: 4 members, 64 inputs."""
     members, channels, latents, steps, rate = 4, 64, 32, 1500, 1e-2
@@ -175,8 +211,10 @@ def main():
         random = np.random.RandomState(SEED + number)
         golden.write_json(
             os.path.join(path, "objective-%d.json" % number), {**made, **objective(form, groups, batch, random)})
+    golden.write_json(os.path.join(path, "dense.json"), {**made, **dense(np.random.RandomState(SEED + 10))})
     golden.write_json(os.path.join(path, "collapse.json"), {**made, **collapse()})
     golden.report(path)
 
 
-main()
+if __name__ == "__main__":
+    main()
