@@ -76,7 +76,7 @@ import _BayesTestSupport
     let folder = try await extracted()
     for (arguments, words) in [
       (["--fail-if", "crps>0.1"], "is of real numbers"),
-      (["--ood", "a=letters.h5", "--ood", "a=letters.h5"], "Two --ood are named 'a'"),
+      (["--ood", "a=letters.h5", "--ood", "a=letters.h5"], "Two foreign sets are named 'a'"),
       (["--ood", "a\nb=letters.h5"], "a name of one line"),
       (["--ood", String(repeating: "a", count: 101) + "=letters.h5"], "at most 100 characters"),
     ] {
