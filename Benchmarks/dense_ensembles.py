@@ -2,7 +2,8 @@
 """What predictions of an ensemble of scaled layers cost on DeepLabV3+ with a ResNet-50, and how much memory they take.
 
     prediction  a batch of images through the posterior down to mean probabilities at every pixel, against the sum of what
-                its parts take by themselves: what all members share once, and what lies behind as often as there are members
+                its parts take by themselves: what all members share once, and what lies behind, down to the probabilities of
+                one network, as often as there are members
     memory      the largest resident set of `bayesify predict` with the posterior, over that with the network alone, on the
                 same images
 

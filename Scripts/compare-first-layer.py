@@ -2,7 +2,7 @@
 """Measures Gaussians over first layers beside their controls; writes Documentation/FirstLayerComparison.md.
 
     python Scripts/compare-first-layer.py --shared FOLDER --out FOLDER [--networks resnet20,resnet8,fashion,msdnet]
-        [--steps fit,evaluate,shift,time,robustness,privacy] [--seeds 0,1,2] [--epochs N] [--draws 30]
+        [--steps fit,evaluate,shift,time,robustness,privacy] [--seeds 0,1,2] [--epochs N] [--draws N]
         [--bayesify .build/release/bayesify] [--page Documentation/FirstLayerComparison.md]
 
 FOLDER of --shared holds `checkpoints` and `data` (which files, and their preprocessing, says NETWORKS below).  --out
@@ -46,12 +46,13 @@ class FirstLayerNetwork(Network):
     """A network, and how long its first layer is trained."""
     lastLayer: str = ""
     epochs: int = 0
+    draws: int = 30
     epsilons: str = ""
     hasDropout: bool = False
 
 
 NETWORKS = {
-    "resnet20": FirstLayerNetwork(**RESNET20, lastLayer="logits", epochs=10, epsilons="2,4,8"),
+    "resnet20": FirstLayerNetwork(**RESNET20, lastLayer="logits", epochs=5, draws=10, epsilons="2,4,8"),
     "resnet8": FirstLayerNetwork(
         **{**RESNET20, "title": "ResNet-8 on CIFAR-10", "checkpoint": "checkpoints/mlperf-tiny-resnet8-cifar10.h5",
            "preprocessing": []}, lastLayer="dense", epochs=20, epsilons="2,4,8"),
@@ -61,7 +62,7 @@ NETWORKS = {
         "data/cifar10-train-20k.h5", 20_000, ("data/cifar10-validation-5k.h5", 0, 5000),
         ("data/cifar10-test.h5", 0, 10_000), CIFAR_FOREIGN,
         "It was trained on 45,000 of the 50,000 training images, of which 20,000 are at hand; what is tuned is tuned on "
-        "the 5,000 others, and all test images are reported on.", lastLayer="exit4_logits", epochs=10, epsilons="2,4,8"),
+        "the 5,000 others, and all test images are reported on.", lastLayer="exit4_logits", epochs=4, draws=10, epsilons="2,4,8"),
 }
 
 
@@ -86,6 +87,9 @@ class FirstLayerBench(Bench):
     def epochs(self):
         return self.options.epochs or self.network.epochs
 
+    def draws(self):
+        return str(self.options.draws or self.network.draws)
+
     def inference(self, model, epochs):
         arguments = ["fit", "first-layer", self.checkpoint, *self.training(), *self.network.preprocessing,
                      "--epochs", str(epochs)]
@@ -93,7 +97,7 @@ class FirstLayerBench(Bench):
             return arguments + ["--control", "fine-tune"]
         if model.kind == "last":
             arguments += ["--layer", self.network.lastLayer]
-        return arguments + ["--prior", model.prior, "--draws", str(self.options.draws)]
+        return arguments + ["--prior", model.prior, "--draws", self.draws()]
 
     def fit(self):
         for model in self.models:
@@ -111,7 +115,7 @@ class FirstLayerBench(Bench):
                     self.make(output, self.laplace() + seeded + ["--json"], answer=answer)
                 elif model.kind == "dropout":
                     self.make(output, [
-                        "fit", "dropout", self.checkpoint, "--draws", str(self.options.draws),
+                        "fit", "dropout", self.checkpoint, "--draws", self.draws(),
                         *self.network.preprocessing, *self.validation(), *seeded])
 
     def time(self):
@@ -385,8 +389,8 @@ def generated(results, arguments, version):
         "  to file, the least of three, the command's start included. Seconds of a clock, on",
         "  %s." % processor(),
         "- Adam with a cosine, the deviations at 0.0486 to begin with; epochs: see the tables of what training made of the",
-        "  weights. 20 to 40 are recommended. ResNet-20 and MSDNet, whose epochs are the longest, have 10 unless `--epochs`",
-        "  says otherwise: fewer steps mean that deviations have moved less from where they began.",
+        "  weights. 20 to 40 are recommended. ResNet-20 and MSDNet, whose epochs are the longest, have 5 and 4 unless",
+        "  `--epochs` says otherwise: fewer steps mean that deviations have moved less from where they began.",
     ]
     if arguments.limit:
         text.append("- **A trial: at most %d rows of every set.** The numbers mean nothing." % arguments.limit)
@@ -409,7 +413,7 @@ def main():
     parser.add_argument("--steps", default=",".join(STEPS))
     parser.add_argument("--seeds", default="0,1,2", type=lambda text: [int(word) for word in text.split(",")])
     parser.add_argument("--epochs", type=int, help="of every network (default: its own, see NETWORKS)")
-    parser.add_argument("--draws", type=int, default=30)
+    parser.add_argument("--draws", type=int, help="the same, of draws that predictions use")
     parser.add_argument("--shift-rows", type=int, default=1000, dest="shiftRows")
     parser.add_argument("--attacked-rows", type=int, default=500, dest="attackedRows")
     parser.add_argument("--limit", type=int)

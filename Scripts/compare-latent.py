@@ -19,7 +19,8 @@ missing; what stands outside of its two marks is nobody's but the author's, and 
 
 --limit N takes at most N rows of every set but the foreign ones: for trying the script.
 
-Takes hours on two cores.  Build first: make release.  Needs Python 3.10 and h5py, for deep ensembles Keras and PyTorch.
+Takes hours on two cores.  Build first: make release.  Needs Python 3.10 and h5py, for deep ensembles
+Keras, with PyTorch or by KERAS_BACKEND=tensorflow.
 """
 import argparse
 import json

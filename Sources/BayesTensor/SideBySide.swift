@@ -5,23 +5,27 @@
 /// - Throws: what is thrown for the earliest element that fails, whatever the width; `CancellationError`, before the next
 ///   element is begun.
 package func inOrder<Element: Sendable, Value: Sendable>(
-  _ elements: [Element], width: Int = .max, _ value: @escaping @Sendable (Element) throws -> Value
+  _ elements: [Element], width: Int = .max, _ value: @escaping @Sendable (Element) async throws -> Value
 ) async throws -> [Value] {
   if elements.count == 1 || width <= 1 {
-    return try elements.map { element in
+    var values: [Value] = []
+    for element in elements {
       try Task.checkCancellation()
-      return try value(element)
+      values.append(try await value(element))
     }
+    return values
   }
   // Failures are kept as values so that the earliest is reported at any width.
   let results = await withTaskGroup(of: (Int, Result<Value, any Error>).self) { group in
     func begin(_ index: Int) {
       let element = elements[index]
       group.addTask {
-        (index, Result {
+        do {
           try Task.checkCancellation()
-          return try value(element)
-        })
+          return (index, .success(try await value(element)))
+        } catch {
+          return (index, .failure(error))
+        }
       }
     }
     let atOnce = min(width, elements.count)

@@ -5,7 +5,7 @@ public import BayesPrediction
 public import BayesTensor
 
 /// What a user says of a checkpoint that the file itself does not.
-public struct CheckpointReading: Sendable {
+public struct CheckpointReading: Sendable, Hashable {
   /// A file that describes the network, for a checkpoint that holds weights alone: the JSON of `model.to_json()`,
   /// or a Keras file of any kind that holds the whole model.  A checkpoint that describes its network itself is
   /// taken as it is.

@@ -4,6 +4,7 @@ import BayesPosterior
 import BayesPrediction
 public import BayesTensor
 import Foundation
+import Synchronization
 
 /// A file that predictions can be made with.
 public enum ModelInput: Sendable {
@@ -98,13 +99,14 @@ public enum ModelInput: Sendable {
       preconditionFailure("A model is a checkpoint or a posterior.")
     }
     guard let found = Self.found(named, recorded.file, beside: file) else {
+      if let named { throw FileError(.missing, file: named, "There is no such file; check the path given with --checkpoint.") }
       throw FileError(
         .missing, file: file,
         "The checkpoint it was fitted to"
           + (recorded.file.map { " ('\($0)')" } ?? "") + " is not there; name it with --checkpoint FILE.")
     }
     let described = Self.found(reading.architecture, recorded.architecture, beside: file)
-    let model = try CheckpointModel(
+    let model = try recorded.model(
       found, reading: CheckpointReading(architecture: described, backend: reading.backend ?? recorded.backend))
     if let digest = posterior.source.checkpointDigest, digest != model.digest {
       throw FileError(
@@ -164,10 +166,34 @@ public enum ModelInput: Sendable {
 }
 
 /// The checkpoint that a posterior was fitted to, as the user named it then.
+///
+/// Copies share what was read of it, so that one command holds its weights once.
 public struct RecordedCheckpoint: Sendable {
   public var file: String?
   /// The file that described the network, where the checkpoint held weights alone.
   public var architecture: String?
   /// The library that computed for Keras, where the user had to say so.
   public var backend: KerasBackend?
+  private let known = KnownCheckpoint()
+
+  public init(file: String?, architecture: String?, backend: KerasBackend?) {
+    (self.file, self.architecture, self.backend) = (file, architecture, backend)
+  }
+
+  /// The checkpoint at a place, read when it is first asked for.
+  fileprivate func model(_ file: String, reading: CheckpointReading) throws(FileError) -> CheckpointModel {
+    try known.model(file, reading: reading)
+  }
+}
+
+/// A checkpoint that was read.
+private final class KnownCheckpoint: Sendable {
+  private let last = Mutex<(file: String, reading: CheckpointReading, model: CheckpointModel)?>(nil)
+
+  func model(_ file: String, reading: CheckpointReading) throws(FileError) -> CheckpointModel {
+    if let known = last.withLock({ $0 }), known.file == file, known.reading == reading { return known.model }
+    let model = try CheckpointModel(file, reading: reading)
+    last.withLock { $0 = (file, reading, model) }
+    return model
+  }
 }

@@ -30,8 +30,6 @@ struct FitDropout: AsyncParsableCommand {
   @Flag(help: "What was chosen, in JSON on standard output.")
   var json = false
 
-  func validate() throws { try tempering.validate(with: model) }
-
   func run() async throws {
     try tempering.requireWritable(apartFrom: [checkpoint], model, execution)
     let session = Session(model, execution, execution.progress())
@@ -78,7 +76,6 @@ struct FitEnsemble: AsyncParsableCommand {
     guard members.count <= SampledNetworkPosterior.allowedDrawCounts.upperBound else {
       throw ValidationError("An ensemble has at most \(SampledNetworkPosterior.allowedDrawCounts.upperBound) members.")
     }
-    try tempering.validate(with: model)
   }
 
   func run() async throws {
@@ -114,13 +111,9 @@ struct TemperingOptions: ParsableArguments {
   @Option(name: .shortAndLong, help: "The posterior, HDF5.")
   var output: String
 
-  func validate(with model: ModelOptions) throws {
+  func validate() throws {
     try OutputFormat.requireSuffix(of: output, among: [.hdf5])
     try requireRows(of: validation, for: validationRows, validationLabels)
-    if model.ignoreLabel != nil {
-      throw ValidationError(
-        "--ignore-label is for last layers, not for draws of networks; leave those rows out of the data.")
-    }
   }
 
   func requireWritable(apartFrom checkpoints: [String], _ model: ModelOptions, _ execution: ExecutionOptions) throws {
@@ -172,6 +165,7 @@ struct TemperingOptions: ParsableArguments {
       let rows = try session.networkRecords(
         checkpoints[0], over: dataset, stored: nil, stage: "validation", dataDigest: digest)
       guard rows.hasLabels else { throw input.missingLabels("validation", option: "--validation-labels") }
+      try await session.noteIgnored("validation", rows)
       let backend = try session.execution.backend()
       let predictor = try posterior.predictor(
         for: rows.description, of: checkpoints.map(\.frozen), on: backend,

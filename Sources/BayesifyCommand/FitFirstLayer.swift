@@ -67,7 +67,6 @@ struct FitFirstLayer: AsyncParsableCommand {
   }
 
   func validate() throws {
-    try tempering.validate(with: model)
     try recipe.validate(hasValidation: tempering.validation != nil)
     guard let meanOutput else { return }
     try OutputFormat.requireSuffix(of: meanOutput, among: [.hdf5])
@@ -86,6 +85,7 @@ struct FitFirstLayer: AsyncParsableCommand {
     let recipe = recipe.recipe(draws: recipe.draws)
     let training = try rows(data, labels, rows?.range, "training", checkpoint, session)
     guard training.records.hasLabels else { throw training.input.missingLabels("training", option: "--labels") }
+    try await session.noteIgnored("training", training.records)
     try recipe.require(training.records.description)
     var held: NetworkRecords?
     var warnings: [String] = []

@@ -57,7 +57,6 @@ struct FitLatent: AsyncParsableCommand {
   var json = false
 
   func validate() throws {
-    try tempering.validate(with: model)
     try recipe.validate()
   }
 
@@ -84,6 +83,7 @@ struct FitLatent: AsyncParsableCommand {
     let training = try session.networkRecords(
       checkpoint, over: dataset, stored: nil, stage: "training", dataDigest: try session.digest(of: data))
     guard training.hasLabels else { throw input.missingLabels("training", option: "--labels") }
+    try await session.noteIgnored("training", training)
     let fitted = try await fit(checkpoint, training, session)
     try await tempering.finish(fitted.posterior, [checkpoint], session, asJSON: json, training: file) {
       LatentSummary($0, fitted.training, seconds: fitted.seconds, output: tempering.output)

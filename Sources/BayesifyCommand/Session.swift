@@ -84,6 +84,12 @@ struct Session {
     return (answered, IgnoredLabels(label: labels[0], ignored: answered.ignoredCount, total: records.rowCount))
   }
 
+  /// Says how many labels of some rows are passed over, where a label is ignored.
+  func noteIgnored(_ role: String, _ records: any ExitRecordSource) async throws {
+    guard let ignored = try await answered(records).ignored else { return }
+    progress.note("ignored \(role) labels: \(ignored)")
+  }
+
   /// The preprocessing that was used before for the parts of a command; raw rows get the same.
   ///
   /// - Throws: `FileError` when two parts were made with different preprocessing, or the options ask for other.
@@ -93,13 +99,14 @@ struct Session {
     for other in known where other.used != first.used {
       throw FileError(
         .value, file: other.file,
-        "It was made with \(options(of: other.used)), but \(first.file) with \(options(of: first.used)); make both "
+        "It was made with \(Self.options(of: other.used)), but \(first.file) with \(Self.options(of: first.used)); make both "
           + "with the same preprocessing.")
     }
     return try model.preprocessing(stored: first.used, in: first.file)
   }
 
-  private func options(of preprocessing: Preprocessing) -> String {
+  /// Preprocessing as options say it.
+  static func options(of preprocessing: Preprocessing) -> String {
     "--scale \(preprocessing.scale) --mean \(NumberList(preprocessing.mean)) --std "
       + "\(NumberList(preprocessing.standardDeviation))"
   }

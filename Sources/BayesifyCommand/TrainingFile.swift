@@ -69,10 +69,11 @@ extension TrainingFile {
     settings["--label-column"] = model.labelColumn
     settings["--labels"] = try labels.map { try FileDigest.sha256(ofData: $0) }
     settings["--rows"] = rows.map { "\($0.range)" }
+    settings["--ignore-label"] = model.ignoreLabel.map { "\($0)" }
     settings["--seed"] = "\(execution.seed)"
     settings["--batch"] = execution.batch.map { "\($0)" }
     settings["--precision"] = execution.precision.rawValue
-    settings["preprocessing"] = training.description.preprocessing.map { "\($0)" }
+    settings["preprocessing"] = training.description.preprocessing.map { Session.options(of: $0) }
     settings["--class-names"] = training.description.classNames.joined(separator: ",")
     return settings
   }

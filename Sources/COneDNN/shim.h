@@ -1,5 +1,9 @@
 #pragma once
 #include <oneapi/dnnl/dnnl.h>
+#include <stdlib.h>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 
 // libgomp, which Debian's oneDNN runs on; its header belongs to the compiler, so it is declared here.
 void omp_set_num_threads(int count);
@@ -10,5 +14,12 @@ static inline void spin_pause(void) {
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
   __asm__ volatile("yield");
+#endif
+}
+
+// Gives memory that was freed back to the system, which the allocator keeps otherwise.
+static inline void return_freed_memory(void) {
+#if defined(__GLIBC__)
+  malloc_trim(0);
 #endif
 }

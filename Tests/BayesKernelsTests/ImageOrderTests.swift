@@ -16,7 +16,7 @@ import _BayesTestSupport
 
   private static func isBlocked(_ frozen: FrozenNetwork, _ outputs: [Int]) -> Bool {
     FusedGraph(frozen, inputs: [0], outputs: outputs).mixingChannelsBeforeEnlarging().inFavorableOrders()
-      .operations.contains { $0.orders.output == .channelBlocks }
+      .operations.contains { $0.orders.output.block != nil }
   }
 
   /// A stem, a wide convolution, some layers, and what follows.
@@ -34,7 +34,7 @@ import _BayesTestSupport
     #expect(isBlocked(frozen, outputs), "\(comment)")
     #expect(
       TrainingGraph(frozen, inputs: [0], outputs: outputs, training: [], includingInputs: true).forward.operations
-        .contains { $0.orders.output == .channelBlocks }, "\(comment)")
+        .contains { $0.orders.output.block != nil }, "\(comment)")
     // Sums of 576 products.
     let rows = RandomKey(seed: 3).normals(image.batched(3), as: Float.self)
     let expected = frozen.network.outputs(of: outputs, for: rows, parameters: frozen.parameters, on: ReferenceBackend())
@@ -53,6 +53,30 @@ import _BayesTestSupport
       try await TrainingPlanTests.expectAgreement(
         frozen, outputs: outputs, rows: 3, sliceRowCount: sliceRowCount, "\(comment), backwards")
     }
+  }
+
+  /// The widest blocks that serve nearly as much of the work as narrower ones do.
+  @Test func blocksAreAsWideAsMostOfTheWorkAllows() throws {
+    func block(_ filters: [Int], from blocks: [ChannelBlock] = [.sixteen, .eight]) throws -> ChannelBlock? {
+      var builder = NetworkBuilder(input: [6, 6, 3])
+      for count in filters { builder.add(Self.convolution(count)) }
+      let exit = builder.add(Activation(.plainReLU))
+      let frozen = try builder.frozen(exits: [exit])
+      let graph = FusedGraph(frozen, inputs: [0], outputs: frozen.network.exits.map(\.logits))
+      let chosen = graph.favorableBlock(from: blocks)
+      for operation in graph.inBlocks(chosen).operations {
+        #expect(operation.orders.output.block.map { $0 == chosen && operation.outputShape[2] % $0.width == 0 } ?? true)
+      }
+      return chosen
+    }
+    #expect(try block([64, 64, 32]) == .sixteen)
+    #expect(try block([64, 64, 32], from: [.eight]) == .eight)
+    #expect(try block([24, 24, 24]) == .eight)
+    #expect(try block([64, 64, 24]) == .eight)
+    #expect(try block([128, 128, 24, 16]) == .eight)
+    #expect(try block([256, 256, 256, 24, 8]) == .sixteen)
+    #expect(try block([20, 20, 20]) == nil)
+    #expect(ChannelBlock.available.last == .eight)
   }
 
   @Test func layersThatTakeBlocks() async throws {

@@ -155,7 +155,7 @@ struct FirstLayerInferenceTests {
       #expect(error?.description.contains(words) == true, "\(error.map { "\($0)" } ?? "")")
     }
     try refused(["--epochs": "4"], "begun with --epochs 3, and 4 is asked for now")
-    try refused(["--epochs": "3", "--rows": "0..<9"], "begun with --rows unset, and 0..<9")
+    try refused(["--epochs": "3", "--rows": "0..<9"], "begun without --rows, and 0..<9")
     try refused(settings, "no unfinished training") { $0.set("format", .text("x"), of: "/") }
     try refused(settings, "number of parameters is 7") { $0.set("parameterCount", .integer(7), of: "/") }
     try refused(settings, "/distribution/0/means") { $0.remove("/distribution/0/means") }

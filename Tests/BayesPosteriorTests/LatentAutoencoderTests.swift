@@ -83,6 +83,48 @@ import _BayesTestSupport
     }
   }
 
+  @Test func membersThatNothingTellsApartAreWarnedOf() {
+    func warnings(_ decode: LatentAutoencoder.Decode, _ change: (inout LatentAutoencoder) -> Void) -> [String] {
+      var autoencoder = LatentAutoencoder(
+        channelCount: 16, latentCount: 8, decode: decode, noiseScale: 1, key: key.child(0))
+      change(&autoencoder)
+      let layer = LatentPosterior.Layer(
+        name: "wide", inputs: key.child(1).normals([4, 16]).map { 1 + 0.25 * $0 }, outputs: Tensor(zeros: [4, 1]),
+        biases: Tensor(zeros: [4, 1]), autoencoder: autoencoder)
+      return LatentPosterior(
+        form: decode == .hidden ? .hidden : .latentSample, layers: [layer], statistics: [], divergenceWeights: [1],
+        rowCount: 10, epochCount: 1, exitIndex: 0, dataTerm: 0
+      ).warnings
+    }
+    #expect(warnings(.latentSample) { _ in } == [] && warnings(.hidden) { _ in } == [])
+    func collapse(_ autoencoder: inout LatentAutoencoder) {
+      for weight in [LatentAutoencoder.Weight.mean, .meanBias, .logVariance, .logVarianceBias] {
+        autoencoder[weight] = Tensor(zeros: autoencoder[weight].shape)
+      }
+    }
+    // Latents that nobody draws may be like their prior.
+    #expect(warnings(.hidden, collapse) == [])
+    let collapsed = warnings(.latentSample, collapse)
+    #expect(collapsed.count == 1 && collapsed[0].contains("'wide' have collapsed"), "\(collapsed)")
+    let equal = warnings(.hidden) { $0[.decoder] = Tensor(zeros: $0[.decoder].shape) }
+    #expect(equal.count == 1 && equal[0].contains("'wide' decode is the same for all members"), "\(equal)")
+  }
+
+  /// Wide layers too: vectors lie about one, and steps of one size for all weights would soon put every hidden unit below zero.
+  @Test(arguments: 0..<3) func wideLayersKeepTheirHiddenUnits(seed: Int) {
+    let (channels, key) = (576, RandomKey(seed: UInt64(seed)))
+    var recipe = LatentInference()
+    recipe.form = .hidden
+    let layer = LatentPosterior.Layer(
+      name: "layer", inputs: key.child(0).normals([4, channels]).map { 1 + 0.25 * $0 }, outputs: Tensor(zeros: [4, 1]),
+      biases: Tensor(zeros: [4, 1]),
+      autoencoder: LatentAutoencoder(
+        channelCount: channels, latentCount: 32, decode: .hidden, noiseScale: 1, key: key.child(1)))
+    let end = recipe.warmedUp(layer, stepCount: 60, key: key.child(2))
+    let spread = end.autoencoder.map { $0(end.inputs, noise: Tensor(zeros: [4, 32])).spread }
+    #expect((spread ?? 0) > 0.02, "\(String(describing: spread))")
+  }
+
   /// The weight that is the default keeps members apart.
   @Test func theRuleAvoidsCollapse() throws {
     let vectors: Tensor<Double> = try GoldenValue(contentsOf: "Latent/collapse.json")["vectors"].tensor()

@@ -87,6 +87,50 @@ import _BayesTestSupport
     }
   }
 
+  /// In double precision, of every number of every vector and bias.
+  @Test(arguments: 0..<4) func vectorsHaveTheGradientsOfFiniteDifferences(number: Int) throws {
+    let step = try Step(number)
+    let scaled = try ScaledNetwork(step.layers, of: step.frozen, outputs: [step.exit.logits])
+    let (network, rows) = (scaled.frozen.network, step.rows.converted(to: Double.self))
+    // Parameters are in single precision, in which these and the steps from them are exact.
+    let versions = step.members.map { layer in
+      MemberLayer.Version(
+        inputs: layer.inputs.rows(0..<1).reshaped(to: [layer.inputs.shape[1]]),
+        outputs: layer.outputs.rows(0..<1).reshaped(to: [layer.outputs.shape[1]]),
+        bias: layer.biases.rows(0..<1).reshaped(to: [layer.biases.shape[1]])
+      ).map { $0.map { ($0 * 4096).rounded() / 4096 } }
+    }
+    func parameters(_ versions: [MemberLayer.Version]) -> Parameters {
+      scaled.frozen.parameters.replacing(scaled.parameters(versions))
+    }
+    func loss(_ versions: [MemberLayer.Version]) throws -> Double {
+      let logits = network.outputs(of: scaled.outputs, for: rows, parameters: parameters(versions), on: ReferenceBackend())
+      return try SoftmaxCrossEntropy()(logits[0], labels: step.labels).value
+    }
+    let gradients = try network.gradients(
+      of: scaled.outputs, at: rows, parameters: parameters(versions), withRespectTo: scaled.trainedPaths,
+      includingInput: false, on: ReferenceBackend()
+    ) { [try SoftmaxCrossEntropy()($0[0], labels: step.labels).cotangent] }.parameters
+    let width = 1.0 / 512
+    for (index, paths) in scaled.paths.enumerated() {
+      let parts: [(ParameterPath, WritableKeyPath<MemberLayer.Version, Tensor<Double>>)] = [
+        (paths.inputs, \.inputs), (paths.outputs, \.outputs), (paths.bias, \.bias),
+      ]
+      for (path, part) in parts {
+        let gradient = try #require(gradients[path])
+        for position in 0..<gradient.count {
+          func at(_ steps: Double) throws -> Double {
+            var moved = versions
+            moved[index][keyPath: part][position] += steps * width
+            return try loss(moved)
+          }
+          let difference = try (8 * (at(1) - at(-1)) - (at(2) - at(-2))) / (12 * width)
+          expectClose(gradient[position], difference, tolerance: 1e-7 * max(1, abs(difference)), "\(path)")
+        }
+      }
+    }
+  }
+
   /// Images with a label for each of as many pixels.
   private struct Pixels: Dataset {
     let file = "pixels"

@@ -88,6 +88,19 @@ import _BayesTestSupport
     #expect(copies == parameters && one.memory == other.memory)
   }
 
+  /// A factor of a tensor's rate is that rate, and leaves the others alone.
+  @Test func tensorsMayLearnAtRatesOfTheirOwn() {
+    let (start, gradient) = (Tensor<Double>(shape: [2], [1, -2]), Tensor<Double>(shape: [2], [0.5, 3]))
+    var (both, slow, fast) = ([start, start], [start], [start])
+    var optimizers = (Adam<Double>(), Adam<Double>(), Adam<Double>())
+    for _ in 0..<3 {
+      optimizers.0.update(&both, gradients: [gradient, gradient], learningRate: 0.1, factors: [0.25, 1])
+      optimizers.1.update(&slow, gradients: [gradient], learningRate: 0.025)
+      optimizers.2.update(&fast, gradients: [gradient], learningRate: 0.1)
+    }
+    #expect(both == slow + fast && slow != fast)
+  }
+
   @Test func copiesGoOnAlone() {
     var parameters = [Tensor<Float>(shape: [1], [1])]
     var adam = Adam<Float>()

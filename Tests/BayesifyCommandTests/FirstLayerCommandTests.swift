@@ -196,7 +196,6 @@ struct FirstLayerCommandTests {
       ["--control", "fine-tune", "--mean-output", "m.h5"], code: 64, "--mean-output is for a distribution")
     try await refused(["--momentum", "0.5"], code: 64, "--momentum is for --optimizer sgd")
     try await refused(["--initial-deviation", "0"], code: 64, "a number above 0, or a share")
-    try await refused(["--ignore-label", "9"], code: 64, "--ignore-label")
     try await refused(["--mean-output", "x.h5"], code: 64, "name the same file")
     try folder.write("no training", to: "x.h5.part")
     try await refused(["--resume"], code: 65, "x.h5.part")

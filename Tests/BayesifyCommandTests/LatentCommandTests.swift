@@ -43,6 +43,9 @@ struct LatentCommandTests {
         "--quiet")
       try await folder.succeed(fit("--threads", threads, "-o", "fit-\(threads).h5", "--quiet") + layers)
     }
+    try await folder.refuse(
+      "predict", "latent.h5", "--checkpoint", "none.h5", "--data", Digits.test, "-o", "p.h5", code: 65, naming: "none.h5",
+      "no such file", "--checkpoint")
     #expect(try folder.bytes("1.h5") == folder.bytes("3.h5"))
     #expect(try folder.bytes("fit-1.h5") == folder.bytes("fit-3.h5"))
     let inspected = try await folder.succeed("inspect", "latent.h5")
@@ -101,6 +104,10 @@ struct LatentCommandTests {
       #expect(anew.exitCode == 74 && anew.errors.contains("go on with it by --resume"), "\(anew.testDescription)")
       let other = try await folder.run(long + ["--resume", "--members", "3"])
       #expect(other.exitCode == 65 && other.errors.contains("begun with --members 4"), "\(other.testDescription)")
+      let ignoring = try await folder.run(long + ["--resume", "--ignore-label", "3"])
+      #expect(
+        ignoring.exitCode == 65 && ignoring.errors.contains("begun without --ignore-label, and 3 is asked for now"),
+        "\(ignoring.testDescription)")
       let run = try await folder.succeed(long + ["--resume"])
       #expect(run.errors.contains("resumed: "))
       resumed += 1
@@ -128,5 +135,7 @@ struct LatentCommandTests {
     try await refuse("--decode", "hidden", "--draws", "3", code: 64, "draws none")
     try await refuse("--members", "1", code: 64, "--members")
     try await refuse("--layers", "exit_3", "--learning-rate", "1e300", code: 70, "lower the learning rate")
+    try await refuse("--initial-deviation", "1e30", code: 70, "the initial deviation")
+    try await refuse("--layers", "exit_3", "--kl-weight", "1e300", code: 70, "the weight of their divergence")
   }
 }

@@ -128,8 +128,6 @@ struct SampledNetworkCommandTests {
     try await folder.refuse(
       "fit", "dropout", members[0], "--validation-rows", "0:2", "-o", "x.h5", code: 64,
       naming: "--validation-rows is for")
-    try await folder.refuse(
-      "fit", "dropout", members[0], "--ignore-label", "9", "-o", "x.h5", code: 64, naming: "--ignore-label")
   }
 
   @Test func recordsAndMembersThatHaveChangedAreRefused() async throws {

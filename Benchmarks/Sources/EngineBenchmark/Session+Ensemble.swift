@@ -2,7 +2,7 @@ import Bayesify
 
 /// What predictions of a posterior of drawn networks take, beside their parts.
 struct EnsembleTimes: Encodable {
-  /// Of what all draws have in common, of one draw from there on, and of the whole prediction.
+  /// Of what all draws have in common, of one network from there on to its probabilities, and of the whole prediction.
   var prefix: [Double] = []
   var suffix: [Double] = []
   var prediction: [Double] = []
@@ -52,7 +52,13 @@ extension Session {
     for repetition in 0..<repeats {
       if repetition % 2 == 0 { try await whole.measure(predict) }
       try await own.measure { _ = try await prefix(rows, width: width) }
-      try await rest.measure { _ = try await suffix(shared, width: width) }
+      try await rest.measure {
+        for (exit, logits) in try await suffix(shared, width: width).enumerated() {
+          let description = posterior.source.exits[exit]
+          let samples = logits.reshaped(to: [1, logits.count / description.logitCount, description.logitCount])
+          _ = Prediction(logits: samples, likelihood: description.likelihood, exit: exit).probabilities()
+        }
+      }
       try await plain.measure { _ = try await plan.prepared(rows, width: width) }
       if repetition % 2 == 1 { try await whole.measure(predict) }
     }

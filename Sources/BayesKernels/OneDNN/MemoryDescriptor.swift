@@ -21,7 +21,8 @@ struct MemoryDescriptor: Sendable {
     let tag =
       switch order {
       case .channelsLast: dnnl_nhwc
-      case .channelBlocks: dnnl_nChw8c
+      case .channelBlocks(.eight): dnnl_nChw8c
+      case .channelBlocks(.sixteen): dnnl_nChw16c
       case .planar: dnnl_nchw
       }
     try self.init([shape[0], shape[3], shape[1], shape[2]], tag)

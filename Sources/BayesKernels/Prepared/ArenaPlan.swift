@@ -140,7 +140,7 @@ extension FusedOperation {
   /// Channels side by side in each pixel are not: oneDNN's fast kernels write dense images only.
   private func joins(rowCount: Int) -> [Int]? {
     guard case .concatenation(let axis) = kind, activation == nil else { return nil }
-    let isFirst = orders.input == .channelBlocks || outputShape.dimensions[..<axis].allSatisfy { $0 == 1 }
+    let isFirst = orders.input.block != nil || outputShape.dimensions[..<axis].allSatisfy { $0 == 1 }
     guard rowCount == 1, isFirst, Set(reads).count == reads.count else { return nil }
     var offset = 0
     return inputs.map { input in

@@ -3,55 +3,64 @@ import BayesTensor
 extension FusedGraph {
   /// The part of a network's multiply-adds in wide convolutions from which blocks of channels pay.
   private static let widePart = 0.4
+  /// The part of what narrow blocks serve that wider ones must serve too.
+  private static let worthwhilePart = 0.9
 
   /// The graph with images in the order in which most of its work is done fastest.
-  func inFavorableOrders() -> FusedGraph { favorsBlocks() ? inBlocks() : self }
+  func inFavorableOrders() -> FusedGraph { inBlocks(favorableBlock()) }
 
-  /// Whether most of the graph's work is done faster on blocks of channels.
+  /// The blocks of channels on which most of the graph's work is done faster, if there are such.
   ///
-  /// - Parameter isShared: whether threads share a row.  They share lines of images that lie channels last better
-  ///   than blocks of few channels.
-  func favorsBlocks(sharingRows isShared: Bool = false) -> Bool {
+  /// - Parameters:
+  ///   - isShared: whether threads share a row.  They share lines of images that lie channels last better than blocks of
+  ///     few channels.
+  ///   - blocks: to choose from, the widest first.
+  func favorableBlock(
+    sharingRows isShared: Bool = false, from blocks: [ChannelBlock] = ChannelBlock.available
+  ) -> ChannelBlock? {
     let wideChannelCount = isShared ? 64 : 16
-    var (wide, whole) = (0, 0)
-    for operation in operations {
-      whole += operation.bandWork
-      if operation.isWideConvolution(from: wideChannelCount) { wide += operation.bandWork }
+    let work = blocks.map { block in
+      operations.reduce(0) { $0 + ($1.isWideConvolution(from: wideChannelCount, in: block) ? $1.bandWork : 0) }
     }
-    return Double(wide) > Self.widePart * Double(whole)
+    let least = max(
+      Self.widePart * Double(operations.reduce(0) { $0 + $1.bandWork }),
+      Self.worthwhilePart * Double(work.max() ?? 0))
+    return zip(blocks, work).first { $0.1 > 0 && Double($0.1) > least }?.0
   }
 
   /// The graph with images in blocks of channels where operations are faster so, and operations between that bring
-  /// values from one order into another.
-  func inBlocks() -> FusedGraph {
-    var reordering = Reordering(self)
+  /// values from one order into another; the same graph where there is no block.
+  func inBlocks(_ block: ChannelBlock?) -> FusedGraph {
+    guard let block else { return self }
+    var reordering = Reordering(self, block)
     for operation in operations { reordering.append(operation) }
     return reordering.finished(self)
   }
 }
 
 extension FusedOperation {
-  fileprivate func isWideConvolution(from channelCount: Int) -> Bool {
+  fileprivate func isWideConvolution(from channelCount: Int, in block: ChannelBlock) -> Bool {
     guard case .convolution(let geometry, let groups, let weight, _) = kind else { return false }
     return groups == 1 && geometry.window != Extent2D(height: 1, width: 1) && weight.shape[2] >= channelCount
-      && weight.shape[3] >= channelCount
+      && weight.shape[3] >= channelCount && weight.shape[2] % block.width == 0 && weight.shape[3] % block.width == 0
   }
 
   /// The orders in which the operation is fastest, given whether all its inputs lie in blocks already.
-  fileprivate func favorableOrders(inputsAreBlocked: Bool) -> ImageOrders {
+  fileprivate func favorableOrders(_ block: ChannelBlock, inputsAreBlocked: Bool) -> ImageOrders {
     let plain = ImageOrders()
-    let blocks = ImageOrders(input: .channelBlocks, output: .channelBlocks)
-    guard outputShape.asImage.rank == 3, outputShape.asImage[2] % ImageOrder.blockWidth == 0 else { return plain }
+    let blocks = ImageOrders(input: .channelBlocks(block), output: .channelBlocks(block))
+    guard outputShape.asImage.rank == 3, outputShape.asImage[2] % block.width == 0 else { return plain }
     switch kind {
     case .convolution(let geometry, let groups, _, _):
       let channels = inputs[0].shape[2]
       // Beyond this, oneDNN has no fast convolution of blocks.
       guard max(geometry.padding.left, geometry.padding.right) <= 3 else { return plain }
-      if groups == 1, channels < ImageOrder.blockWidth {
-        return ImageOrders(input: .planar, output: .channelBlocks)
+      // The few channels of a picture, for which there are kernels of their own.
+      if groups == 1, channels < ChannelBlock.eight.width {
+        return ImageOrders(input: .planar, output: .channelBlocks(block))
       }
       if groups > 1, groups != channels || groups != outputShape[2] { return plain }
-      return channels % ImageOrder.blockWidth == 0 ? blocks : plain
+      return channels % block.width == 0 ? blocks : plain
     case .pooling, .activation, .merge, .channelMap, .resampling:
       return inputsAreBlocked ? blocks : plain
     case .concatenation(let axis): return inputsAreBlocked && axis == 2 ? blocks : plain
@@ -62,6 +71,7 @@ extension FusedOperation {
 
 /// A graph in the making, with the order of every value.
 private struct Reordering {
+  private let block: ChannelBlock
   private var operations: [FusedOperation] = []
   private var elementCounts: [Int]
   /// The image that each value in blocks of channels is; others lie channels last.
@@ -75,20 +85,23 @@ private struct Reordering {
     var order: ImageOrder
   }
 
-  init(_ graph: FusedGraph) { elementCounts = graph.elementCounts }
+  init(_ graph: FusedGraph, _ block: ChannelBlock) {
+    self.block = block
+    elementCounts = graph.elementCounts
+  }
 
   mutating func append(_ operation: FusedOperation) {
     var operation = operation
     let inputsAreBlocked = operation.inputs.allSatisfy {
-      $0.shape.rank == 3 && $0.shape[2] % ImageOrder.blockWidth == 0
+      $0.shape.rank == 3 && $0.shape[2] % block.width == 0
         && ($0.shape.isOnePixel ? images[$0.value] == nil : images[$0.value] == $0.shape)
     }
-    operation.orders = operation.favorableOrders(inputsAreBlocked: inputsAreBlocked)
+    operation.orders = operation.favorableOrders(block, inputsAreBlocked: inputsAreBlocked)
     for (index, input) in operation.inputs.enumerated() {
       operation.inputs[index].value = value(input.value, input.shape, in: operation.orders.input)
     }
     operation.residual = operation.residual.map { value($0, operation.outputShape, in: operation.orders.output) }
-    if operation.orders.output == .channelBlocks, !operation.outputShape.isOnePixel {
+    if operation.orders.output.block != nil, !operation.outputShape.isOnePixel {
       images[operation.output] = operation.outputShape
     }
     operations.append(operation)
@@ -103,9 +116,9 @@ private struct Reordering {
   /// The value, or a copy of it, read as an image of `shape` in an order.
   private mutating func value(_ value: Int, _ shape: Shape, in order: ImageOrder) -> Int {
     let image = images[value]
-    if order == .channelBlocks, image == shape { return value }
+    if order.block != nil, image == shape { return value }
     // A reshape renames elements in their usual order alone, so that blocks are undone as the image that they are of.
-    let plain = image.map { rewritten(value, $0, from: .channelBlocks, to: .channelsLast) } ?? value
+    let plain = image.map { rewritten(value, $0, from: .channelBlocks(block), to: .channelsLast) } ?? value
     guard order != .channelsLast, !shape.isOnePixel else { return plain }
     return rewritten(plain, shape, from: .channelsLast, to: order)
   }

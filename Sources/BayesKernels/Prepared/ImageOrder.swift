@@ -1,4 +1,5 @@
 import BayesTensor
+import COneDNN
 
 /// How images lie in what an operation reads, and in what it makes.
 struct ImageOrders: Hashable, Sendable {
@@ -6,19 +7,35 @@ struct ImageOrders: Hashable, Sendable {
   var output = ImageOrder.channelsLast
 }
 
+/// As many channels as one register holds.
+enum ChannelBlock: Int, Sendable {
+  /// For AVX2.
+  case eight = 8
+  /// For AVX-512.
+  case sixteen = 16
+
+  /// The channels of a block.
+  var width: Int { rawValue }
+
+  /// The widest first, of those for which this processor has instructions that oneDNN may use.
+  static let available: [ChannelBlock] =
+    dnnl_get_effective_cpu_isa().rawValue & dnnl_cpu_isa_avx512_core.rawValue == dnnl_cpu_isa_avx512_core.rawValue
+    ? [.sixteen, .eight] : [.eight]
+}
+
 /// How the elements of a row that is an image lie in memory.
 enum ImageOrder: Hashable, Sendable {
   /// Pixel by pixel, `[height, width, channels]`: as everywhere outside.
   case channelsLast
-  /// Blocks of eight channels one behind the other, each pixel by pixel: `[channels / 8, height, width, 8]`.
+  /// Blocks of a few channels one behind the other, each pixel by pixel: `[channels / n, height, width, n]`.
   ///
-  /// Wide convolutions read a few channels of many pixels at a time, which here fill whole cache lines.
-  case channelBlocks
+  /// Wide convolutions read a few channels of many pixels at a time, which here fill whole registers and cache lines.
+  case channelBlocks(ChannelBlock)
   /// Channel by channel, `[channels, height, width]`.
   case planar
 
-  /// Channels in a block.
-  static let blockWidth = 8
+  /// The block in which channels lie, if they lie so.
+  var block: ChannelBlock? { if case .channelBlocks(let block) = self { block } else { nil } }
 
   /// Brings rows of `shape` from this order into another; one of the two is channels last.
   ///
@@ -29,7 +46,7 @@ enum ImageOrder: Hashable, Sendable {
     to order: ImageOrder, _ shape: Shape, from source: Int, to target: Int, rowCount: Int
   ) -> @Sendable (AlignedBuffer) -> Void {
     precondition((self == .channelsLast) != (order == .channelsLast), "One of two orders is channels last.")
-    let width = self == .planar || order == .planar ? 1 : Self.blockWidth
+    let width = (block ?? order.block)?.width ?? 1
     let gathers = order == .channelsLast
     let (pixels, channels) = (shape[0] * shape[1], shape[2])
     return { arena in
@@ -41,7 +58,13 @@ enum ImageOrder: Hashable, Sendable {
             let apart = row + (block * pixels + pixel) * width
             let together = row + pixel * channels + block * width
             let (read, write) = gathers ? (apart, together) : (together, apart)
-            for channel in 0..<width { unsafe to[write + channel] = from[read + channel] }
+            if width == 1 {
+              unsafe to[write] = from[read]
+            } else {
+              for channel in stride(from: 0, to: width, by: 8) {
+                unsafe SIMD8(from, at: read + channel).store(to: to, at: write + channel)
+              }
+            }
           }
         }
       }

@@ -1,5 +1,6 @@
 import BayesNetwork
 import BayesTensor
+import COneDNN
 import Synchronization
 
 /// A network compiled to oneDNN primitives over planned blocks of memory.
@@ -12,20 +13,20 @@ final class NativePreparedNetwork: PreparedNetwork {
   private struct Part: Sendable {
     let inputs: [Int]
     let outputs: [Int]
-    private let favorsBlocks: (alone: Bool, sharingRows: Bool)
+    private let blocks: (alone: ChannelBlock?, sharingRows: ChannelBlock?)
 
     init(_ frozen: FrozenNetwork, inputs: [Int], outputs: [Int]) {
       (self.inputs, self.outputs) = (inputs, outputs)
       // Kernels of the two orders may round differently, so that it is one for all parts of a network.
       let everything = FusedGraph(frozen, inputs: [0], outputs: frozen.network.exits.map(\.logits))
-      favorsBlocks = (everything.favorsBlocks(), everything.favorsBlocks(sharingRows: true))
+      blocks = (everything.favorableBlock(), everything.favorableBlock(sharingRows: true))
     }
 
     /// - Parameter sharingRows: whether several threads share a row.
     func graph(of frozen: FrozenNetwork, sharingRows: Bool = false) -> FusedGraph {
       let graph = FusedGraph(frozen, inputs: inputs, outputs: outputs).mixingChannelsBeforeEnlarging()
         .withoutUnreadPixels()
-      return (sharingRows ? favorsBlocks.sharingRows : favorsBlocks.alone) ? graph.inBlocks() : graph
+      return graph.inBlocks(sharingRows ? blocks.sharingRows : blocks.alone)
     }
   }
 
@@ -45,7 +46,7 @@ final class NativePreparedNetwork: PreparedNetwork {
   private let memories: WorkMemories
   private let probe: Probe
   private let engine: Engine
-  private let restingResults = Mutex<[ResultBuffers]>([])
+  private let results: RestingResults
 
   /// - Parameters:
   ///   - sliceRowCount: the only size of slices; several chosen by the network's memory when `nil`.
@@ -56,6 +57,7 @@ final class NativePreparedNetwork: PreparedNetwork {
   ) throws(NumericalError) {
     part = Part(frozen, inputs: inputs, outputs: outputs)
     self.memories = memories
+    results = RestingResults()
     indices = IndexRequirement(of: frozen.network, given: inputs, for: outputs, map: map)
     let weights = PackedWeights(engine)
     let (graph, sized) = try Self.slicePlans(part.graph(of: frozen), sliceRowCount, weights, memories, engine)
@@ -74,6 +76,7 @@ final class NativePreparedNetwork: PreparedNetwork {
     self.probe = probe
     self.engine = engine
     loaders = inputs.map { InputLoader(frozen.network.shapes[$0], map: $0 == 0 ? map : nil) }
+    returnFreedMemory()
   }
 
   /// Another network's weights in the place of this one's.
@@ -83,7 +86,7 @@ final class NativePreparedNetwork: PreparedNetwork {
     like other: NativePreparedNetwork, _ frozen: @escaping @Sendable () throws -> FrozenNetwork
   ) throws {
     (part, graph, loaders, indices) = (other.part, other.graph, other.loaders, other.indices)
-    (memories, probe, engine) = (other.memories, other.probe, other.engine)
+    (memories, results, probe, engine) = (other.memories, other.results, other.probe, other.engine)
     self.frozen = frozen
     weights = PackedWeights(other.engine)
     let whole = part.graph(of: try frozen())
@@ -92,6 +95,12 @@ final class NativePreparedNetwork: PreparedNetwork {
       plans.append(try SlicePlan(whole, rowCount: plan.rowCount, weights, memories, engine))
     }
     self.plans = plans
+    returnFreedMemory()
+  }
+
+  /// Returns what plain and folded weights took, which compiled plans do not read, where it is much.
+  private func returnFreedMemory() {
+    if weights.byteCount > 1 << 24 { return_freed_memory() }
   }
 
   func replacingParameters(
@@ -170,29 +179,36 @@ final class NativePreparedNetwork: PreparedNetwork {
     precondition(inputs.allSatisfy { $0.count == rowCount }, "All inputs have equally many rows.")
     try indices(inputs)
     let slices = try slices(rowCount: rowCount, width: width)
-    let results = takeResults(rowCount: rowCount)
+    let gathered = results.take(rowCount: rowCount, graph)
     let loaders = loaders
     try await share(slices.count, width: width) { index in
       let slice = slices[index]
       try slice.plan.run(
-        inputs, through: loaders, from: slice.rows.lowerBound, count: slice.rows.count, into: results.buffers)
+        inputs, through: loaders, from: slice.rows.lowerBound, count: slice.rows.count, into: gathered.buffers)
     }
-    let tensors = zip(graph.outputs, results.buffers).map { output, buffer in
+    let tensors = zip(graph.outputs, gathered.buffers).map { output, buffer in
       unsafe Tensor<Float>(shape: output.shape.batched(rowCount), copying: buffer.pointer)
     }
-    restingResults.withLock { $0.append(results) }
+    results.putBack(gathered)
     return tensors
   }
+}
+
+/// Where outputs were gathered, by networks that differ in their weights alone.
+private final class RestingResults: Sendable {
+  private let resting = Mutex<[ResultBuffers]>([])
 
   /// Memory for the outputs of some rows; that of an earlier run where it suffices.
-  private func takeResults(rowCount: Int) -> ResultBuffers {
-    if let rested = restingResults.withLock({ $0.popLast() }), rested.rowCount >= rowCount { return rested }
+  func take(rowCount: Int, _ graph: FusedGraph) -> ResultBuffers {
+    if let rested = resting.withLock({ $0.popLast() }), rested.rowCount >= rowCount { return rested }
     return ResultBuffers(
       rowCount: rowCount,
       buffers: graph.outputs.map {
         AlignedBuffer(byteCount: rowCount * $0.shape.elementCount * MemoryLayout<Float>.stride)
       })
   }
+
+  func putBack(_ buffers: ResultBuffers) { resting.withLock { $0.append(buffers) } }
 }
 
 /// Where the outputs of up to `rowCount` rows are gathered.

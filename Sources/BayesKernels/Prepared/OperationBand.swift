@@ -34,17 +34,15 @@ extension FusedOperation {
   func bands(_ count: Int) -> [OperationBand] {
     let whole = [OperationBand(operation: self, displacement: .none(for: self))]
     guard outputShape.rank == 3, inputs.allSatisfy({ $0.shape.rank == 3 }) else { return whole }
-    let isBlocked = orders.output == .channelBlocks
-    let pieces = isBlocked ? outputShape[2] / ImageOrder.blockWidth : outputShape[0]
+    let width = orders.output.block?.width
+    let pieces = width.map { outputShape[2] / $0 } ?? outputShape[0]
     let bandCount = min(count, pieces, max(1, bandWork / Self.smallestBandWork))
     guard bandCount > 1 else { return whole }
     var bands: [OperationBand] = []
     for index in 0..<bandCount {
       let range = pieces * index / bandCount..<pieces * (index + 1) / bandCount
-      let width = ImageOrder.blockWidth
       let band =
-        isBlocked
-        ? self.band(ofChannels: range.lowerBound * width..<range.upperBound * width) : self.band(ofLines: range)
+        width.map { self.band(ofChannels: range.lowerBound * $0..<range.upperBound * $0) } ?? self.band(ofLines: range)
       guard let band else { return whole }
       bands.append(band)
     }

@@ -167,9 +167,9 @@ struct PreparedStep: Sendable {
         ], constants: [], blockCount: 1)
     case .channelMap(let factors, let offsets):
       return channelMap(
-        weights.channelMap(factors, offsets, for: operation.output), channels: factors.count,
-        run: operation.orders.input == .channelBlocks ? output[0] * output[1] : 1,
-        clips: operation.activation != nil, from: sources[0], to: target, count: output.elementCount * rowCount)
+        weights.channelMap(factors, offsets, for: operation.output),
+        ChannelLayout(output, operation.orders.input, rowCount: rowCount), clips: operation.activation != nil,
+        from: sources[0], to: target)
     case .merge(let merge):
       return Self.merge(
         merge, clips: operation.activation != nil, from: sources, to: target,
@@ -177,7 +177,7 @@ struct PreparedStep: Sendable {
     case .concatenation(let axis):
       // Blocks of channels lie one behind the other, as along a first axis.
       return concatenation(
-        operation.inputs.map(\.shape), axis: operation.orders.input == .channelBlocks ? 0 : axis, from: sources,
+        operation.inputs.map(\.shape), axis: operation.orders.input.block == nil ? axis : 0, from: sources,
         to: target, rowCount: rowCount)
     case .border(let padding):
       return .loop(
@@ -225,34 +225,30 @@ struct PreparedStep: Sendable {
     return constants
   }
 
-  /// - Parameter run: 1 where all channels of a pixel lie together, or the pixels that a block of them covers.
   private static func channelMap(
-    _ map: AlignedBuffer, channels: Int, run: Int, clips: Bool, from source: Int, to target: Int, count: Int
+    _ map: AlignedBuffer, _ layout: ChannelLayout, clips: Bool, from source: Int, to target: Int
   ) -> Work {
-    let floor: Float = clips ? 0 : -.infinity
-    return .loop { arena in
-      let from = unsafe (arena.pointer + source).assumingMemoryBound(to: Float.self)
-      let to = unsafe (arena.pointer + target).assumingMemoryBound(to: Float.self)
-      let factors = unsafe map.floats(at: 0)
-      let offsets = unsafe factors + channels
-      guard run == 1 else {
-        let width = ImageOrder.blockWidth
-        for block in 0..<count / (run * width) {
-          let first = block * width % channels
-          for pixel in stride(from: block * run * width, to: (block + 1) * run * width, by: width) {
-            for channel in 0..<width {
-              unsafe to[pixel + channel] = max(
-                floor, from[pixel + channel] * factors[first + channel] + offsets[first + channel])
-            }
+    .loop { arena in
+      let (from, to) = unsafe (UnsafePointer(arena.floats(at: source)), arena.floats(at: target))
+      let factors = unsafe UnsafePointer(map.floats(at: 0))
+      let offsets = unsafe factors + layout.channelCount
+      layout.forEachRun(
+        ofEight: { run in
+          let factor = unsafe SIMD8(factors, at: run.channel)
+          let offset = unsafe SIMD8(offsets, at: run.channel)
+          if clips {
+            run.forEachPixel { unsafe (SIMD8(from, at: $0) * factor + offset).rectified.store(to: to, at: $0) }
+          } else {
+            run.forEachPixel { unsafe (SIMD8(from, at: $0) * factor + offset).store(to: to, at: $0) }
           }
-        }
-        return
-      }
-      for pixel in stride(from: 0, to: count, by: channels) {
-        for channel in 0..<channels {
-          unsafe to[pixel + channel] = max(floor, from[pixel + channel] * factors[channel] + offsets[channel])
-        }
-      }
+        },
+        ofOne: { run in
+          let (factor, offset) = unsafe (factors[run.channel], offsets[run.channel])
+          run.forEachPixel { place in
+            let value = unsafe from[place] * factor + offset
+            unsafe to[place] = clips ? max(0, value) : value
+          }
+        })
     }
   }
 

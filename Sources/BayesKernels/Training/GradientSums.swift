@@ -64,36 +64,18 @@ final class GradientSums: Sendable {
   @unsafe func add(pixels: UnsafePointer<Float>, _ layout: ChannelLayout, of operation: Int) {
     guard let term = terms[operation] else { return }
     let bias = unsafe term.bias.floats(at: 0)
-    for block in 0..<layout.blockCount {
-      unsafe Self.add(
-        pixels + block * layout.run * layout.width, count: layout.run, channels: layout.width,
-        to: bias + layout.firstChannel(ofBlock: block))
-    }
-  }
-
-  private static func add(
-    _ pixels: UnsafePointer<Float>, count: Int, channels: Int, to bias: UnsafeMutablePointer<Float>
-  ) {
     // Sums of few pixels each round less than one long sum.
-    let run = 256
-    for start in stride(from: 0, to: count, by: run) {
-      let end = min(count, start + run)
-      var channel = 0
-      while channel + 8 <= channels {
+    layout.forEachRun(
+      ofEight: { run in
         var sum = SIMD8<Float>.zero
-        for pixel in start..<end {
-          unsafe sum += UnsafeRawPointer(pixels + pixel * channels + channel).loadUnaligned(as: SIMD8<Float>.self)
-        }
-        for lane in 0..<8 { unsafe bias[channel + lane] += sum[lane] }
-        channel += 8
-      }
-      while channel < channels {
+        run.forEachPixel { unsafe sum += SIMD8(pixels, at: $0) }
+        unsafe sum.add(to: bias, at: run.channel)
+      },
+      ofOne: { run in
         var sum: Float = 0
-        for pixel in start..<end { unsafe sum += pixels[pixel * channels + channel] }
-        unsafe bias[channel] += sum
-        channel += 1
-      }
-    }
+        run.forEachPixel { unsafe sum += pixels[$0] }
+        unsafe bias[run.channel] += sum
+      })
   }
 
   func add(_ gradients: [Tensor<Float>?], of operation: Int) {

@@ -1,6 +1,6 @@
 import BayesTensor
 
-/// The way back of a convolution that reads planes of a few channels and makes blocks of eight.
+/// The way back of a convolution that reads planes of a few channels and makes blocks of many.
 ///
 /// Networks begin with such a one. For its input oneDNN has nothing but a reference that computes every address anew, a
 /// hundred times slower, and for the weights of some, as those of grey images, neither.
@@ -22,13 +22,18 @@ struct PlanarConvolution: Sendable {
   /// The same of columns.
   private let columns: [[Tap]]
 
-  private static let width = ImageOrder.blockWidth
+  /// Vectors of eight channels in a pixel of a block.
+  private let vectorsPerPixel: Int
+  /// Vectors of eight channels in a pixel of all blocks.
+  private let vectorCount: Int
 
   /// - Returns: `nil` for other orders, and where weights are shared in groups.
   init?(
     input: Shape, output: Shape, groups: Int, orders: ImageOrders, _ geometry: WindowGeometry, rowCount: Int
   ) {
-    guard groups == 1, orders == ImageOrders(input: .planar, output: .channelBlocks) else { return nil }
+    guard groups == 1, orders.input == .planar, let block = orders.output.block else { return nil }
+    vectorsPerPixel = block.width / 8
+    vectorCount = output[2] / 8
     self.input = input
     self.output = output
     self.rowCount = rowCount
@@ -57,10 +62,10 @@ struct PlanarConvolution: Sendable {
   ///   - cotangent: the byte offset of the cotangent of the result.
   ///   - target: that of the gradient.
   func inputGradient(_ weights: AlignedBuffer, in arena: AlignedBuffer, cotangent: Int, target: Int) {
-    let (channels, blocks) = (input[2], output[2] / Self.width)
+    let channels = input[2]
     let pixels = output[0] * output[1]
-    let (from, to) = unsafe (arena.blocks(at: cotangent), arena.floats(at: target))
-    let kernel = unsafe weights.blocks(at: 0)
+    let (from, to) = unsafe (arena.vectors(at: cotangent), arena.floats(at: target))
+    let kernel = unsafe weights.vectors(at: 0)
     for row in 0..<rowCount {
       for channel in 0..<channels {
         let plane = (row * channels + channel) * input[0] * input[1]
@@ -70,9 +75,10 @@ struct PlanarConvolution: Sendable {
             for vertical in verticals {
               for horizontal in horizontals {
                 let element = (vertical.window * window.width + horizontal.window) * channels + channel
-                let pixel = row * blocks * pixels + vertical.place * output[1] + horizontal.place
-                for block in 0..<blocks {
-                  unsafe sum += from[pixel + block * pixels] * kernel[element * blocks + block]
+                let pixel = vertical.place * output[1] + horizontal.place
+                for vector in 0..<vectorCount {
+                  unsafe sum += from[place(row, vector, pixels) + pixel * vectorsPerPixel]
+                    * kernel[element * vectorCount + vector]
                 }
               }
             }
@@ -89,10 +95,10 @@ struct PlanarConvolution: Sendable {
   ///   - source: the byte offset of the images that were read.
   ///   - cotangent: that of the cotangent of the result.
   func addWeightGradient(to sum: AlignedBuffer, in arena: AlignedBuffer, source: Int, cotangent: Int) {
-    let (channels, blocks) = (input[2], output[2] / Self.width)
+    let channels = input[2]
     let pixels = output[0] * output[1]
-    let (images, from) = unsafe (arena.floats(at: source), arena.blocks(at: cotangent))
-    let gradient = unsafe sum.blocks(at: 0)
+    let (images, from) = unsafe (arena.floats(at: source), arena.vectors(at: cotangent))
+    let gradient = unsafe sum.vectors(at: 0)
     // By element of the window: which columns of the input meet which of the output.
     let runs = (0..<window.width).map { element in
       columns.enumerated().compactMap { column, taps in
@@ -106,12 +112,12 @@ struct PlanarConvolution: Sendable {
           let first = plane + line * input[1]
           for vertical in verticals {
             for (element, run) in runs.enumerated() {
-              let target = ((vertical.window * window.width + element) * channels + channel) * blocks
-              for block in 0..<blocks {
-                let start = (row * blocks + block) * pixels + vertical.place * output[1]
+              let target = ((vertical.window * window.width + element) * channels + channel) * vectorCount
+              for vector in 0..<vectorCount {
+                let start = place(row, vector, pixels) + vertical.place * output[1] * vectorsPerPixel
                 var sum = SIMD8<Float>.zero
-                for tap in run { unsafe sum += images[first + tap.window] * from[start + tap.place] }
-                unsafe gradient[target + block] += sum
+                for tap in run { unsafe sum += images[first + tap.window] * from[start + tap.place * vectorsPerPixel] }
+                unsafe gradient[target + vector] += sum
               }
             }
           }
@@ -119,11 +125,17 @@ struct PlanarConvolution: Sendable {
       }
     }
   }
+
+  /// Where the first pixel of a vector of eight channels of a row lies, in vectors.
+  private func place(_ row: Int, _ vector: Int, _ pixels: Int) -> Int {
+    let (block, part) = vector.quotientAndRemainder(dividingBy: vectorsPerPixel)
+    return (row * vectorCount + block * vectorsPerPixel) * pixels + part
+  }
 }
 
 extension AlignedBuffer {
   /// Numbers by eights, from a byte offset that is a multiple of their size.
-  @unsafe fileprivate func blocks(at offset: Int) -> UnsafeMutablePointer<SIMD8<Float>> {
+  @unsafe fileprivate func vectors(at offset: Int) -> UnsafeMutablePointer<SIMD8<Float>> {
     precondition(offset % MemoryLayout<SIMD8<Float>>.stride == 0, "Blocks of eight lie at multiples of their size.")
     return unsafe (pointer + offset).assumingMemoryBound(to: SIMD8<Float>.self)
   }

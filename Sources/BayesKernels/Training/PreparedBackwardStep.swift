@@ -194,11 +194,15 @@ struct PreparedBackwardStep: Sendable {
       let layout = ChannelLayout(output, orders.input, rowCount: rowCount)
       work = .loop { arena, _ in
         let (from, to, factors) = unsafe (arena.floats(at: sources[0]), arena.floats(at: targets[0]), map.floats(at: 0))
-        layout.forEachPixel { start, first in
-          for channel in 0..<layout.width {
-            unsafe to[start + channel] = from[start + channel] * factors[first + channel]
-          }
-        }
+        layout.forEachRun(
+          ofEight: { run in
+            let factor = unsafe SIMD8(factors, at: run.channel)
+            run.forEachPixel { unsafe (SIMD8(from, at: $0) * factor).store(to: to, at: $0) }
+          },
+          ofOne: { run in
+            let factor = unsafe factors[run.channel]
+            run.forEachPixel { unsafe to[$0] = from[$0] * factor }
+          })
       }
     case (.channelSums, .channelMap):
       let layout = ChannelLayout(output, orders.input, rowCount: rowCount)
@@ -206,12 +210,26 @@ struct PreparedBackwardStep: Sendable {
         guard let term = sums.begin(index) else { return }
         let (cotangent, input) = unsafe (arena.floats(at: sources[0]), arena.floats(at: sources[1]))
         let (products, plain) = unsafe (term.weight.floats(at: 0), term.bias.floats(at: 0))
-        layout.forEachPixel { start, first in
-          for channel in 0..<layout.width {
-            unsafe products[first + channel] += cotangent[start + channel] * input[start + channel]
-            unsafe plain[first + channel] += cotangent[start + channel]
-          }
-        }
+        layout.forEachRun(
+          ofEight: { run in
+            var (product, sum) = (SIMD8<Float>.zero, SIMD8<Float>.zero)
+            run.forEachPixel { place in
+              let arriving = unsafe SIMD8(cotangent, at: place)
+              product += unsafe arriving * SIMD8(input, at: place)
+              sum += arriving
+            }
+            unsafe product.add(to: products, at: run.channel)
+            unsafe sum.add(to: plain, at: run.channel)
+          },
+          ofOne: { run in
+            var (product, sum): (Float, Float) = (0, 0)
+            run.forEachPixel { place in
+              product += unsafe cotangent[place] * input[place]
+              sum += unsafe cotangent[place]
+            }
+            unsafe products[run.channel] += product
+            unsafe plain[run.channel] += sum
+          })
       }
     case (.scaling(let factor), _):
       work = .loop { arena, _ in
@@ -233,7 +251,7 @@ struct PreparedBackwardStep: Sendable {
         target: targets[0], count: outputCount)
     case (.part(let chosen), .concatenation(let channelAxis)):
       // Blocks of channels lie one behind the other, as along a first axis.
-      let axis = orders.input == .channelBlocks ? 0 : channelAxis
+      let axis = orders.input.block == nil ? channelAxis : 0
       let outer = rowCount * output.dimensions[..<axis].reduce(1, *)
       let widths = operation.inputs.map { $0.shape.dimensions[axis...].reduce(1, *) }
       let (before, width, whole) = (widths[..<chosen].reduce(0, +), widths[chosen], widths.reduce(0, +))

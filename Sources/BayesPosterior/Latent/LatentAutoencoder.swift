@@ -37,6 +37,14 @@ package struct LatentAutoencoder: Sendable, Equatable {
     set { parameters[weight.rawValue] = newValue }
   }
 
+  /// What learning rates of the weights are multiplied by, in their order.
+  ///
+  /// Vectors lie about one, so that a step of Adam that moves all weights of a hidden unit alike moves the unit by the rate times
+  /// the channels; from some hundred channels on the first steps would put all units below zero, where nothing learns.
+  var rateFactors: [Double] {
+    Weight.allCases.map { $0 == .encoder ? min(1, 64 / Double(channelCount)) : 1 }
+  }
+
   /// The numbers of a vector.
   package var channelCount: Int { self[.encoder].shape[1] }
   /// The numbers of a latent.

@@ -128,12 +128,17 @@ extension LatentInference {
         let rows = Array(order[step * batchRowCount..<min(rowCount, (step + 1) * batchRowCount)])
         let value = try await objective(training.layers, at: rows, key: context.key.child(1).child(training.stepCount))
         var gradients = value.vectors + value.autoencoders
-        try clipGlobalNorm(of: &gradients, to: Self.largestNorm)
+        do {
+          try clipGlobalNorm(of: &gradients, to: Self.largestNorm)
+        } catch {
+          throw LatentObjective.divergence
+        }
         let rate = rates.rate(at: training.stepCount)
         optimizers.vectors.update(
           &training.vectors, gradients: Array(gradients.prefix(value.vectors.count)), learningRate: rate)
         optimizers.autoencoders.update(
-          &training.autoencoders, gradients: Array(gradients.dropFirst(value.vectors.count)), learningRate: rate)
+          &training.autoencoders, gradients: Array(gradients.dropFirst(value.vectors.count)), learningRate: rate,
+          factors: training.layers.flatMap { $0.autoencoder?.rateFactors ?? [] })
         training.vectorMemory = optimizers.vectors.memory
         training.autoencoderMemory = optimizers.autoencoders.memory
         training.sums.dataTerm += value.dataTerm * Double(rows.count)

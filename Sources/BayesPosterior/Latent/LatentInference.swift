@@ -93,7 +93,8 @@ public struct LatentInference: Hashable, Sendable {
     for step in 0..<stepCount {
       let pass = autoencoder(layer.inputs, noise: key.child(step).normals([memberCount, latentCount]))
       let gradient = autoencoder.gradient(at: pass, cotangent: none, reconstructionWeight: 1, divergenceWeight: weight)
-      optimizer.update(&autoencoder.parameters, gradients: gradient, learningRate: learningRate)
+      optimizer.update(
+        &autoencoder.parameters, gradients: gradient, learningRate: learningRate, factors: autoencoder.rateFactors)
     }
     var result = layer
     result.autoencoder = autoencoder

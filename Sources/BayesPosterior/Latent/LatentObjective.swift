@@ -85,21 +85,24 @@ package struct LatentObjective: Sendable {
     let inputs = zip(layers, passes).map { $1?.reconstructions ?? $0.inputs }
     let portions = Self.portions(of: rows, among: members, recipe.memberBatch)
     let share = 1 / Double(try portions.reduce(0) { try $0 + answerCount($1) })
-    var (loss, versions) = (0.0, [[MemberLayer.Version]]())
-    for (member, portion) in portions.enumerated() {
+    // Where all learn from the same rows, these are gathered once.
+    let batches = recipe.memberBatch == .replicated ? [try await prefix(rows, width: width)] : []
+    let threads = threads(forMembers: members)
+    let gradients = try await inOrder(Array(0..<members), width: threads.members) { member in
       let own = zip(layers, inputs).map { layer, inputs in
         MemberLayer.Version(
           inputs: row(member, of: inputs), outputs: row(member, of: layer.outputs), bias: row(member, of: layer.biases))
       }
       // The last batch may have fewer rows than there are members.
-      guard !portion.isEmpty else {
-        versions.append(own.map { $0.map { Tensor(zeros: $0.shape) } })
-        continue
+      guard !portions[member].isEmpty else {
+        return (loss: 0.0, versions: own.map { $0.map { Tensor(zeros: $0.shape) } })
       }
-      let gradients = try await gradients(of: own, at: portion)
-      loss += gradients.loss
-      versions.append(scaled.gradients(gradients.parameters))
+      let batch: [RowBatch]
+      if let shared = batches.first { batch = shared } else { batch = try await prefix(portions[member], width: threads.each) }
+      let gradients = try await gradientsOfParameters(scaled.parameters(own), at: portions[member], batch, width: threads.each)
+      return (gradients.loss, scaled.gradients(gradients.parameters))
     }
+    let (loss, versions) = (gradients.reduce(0) { $0 + $1.loss }, gradients.map(\.versions))
     guard loss.isFinite,
       versions.allSatisfy({
         $0.allSatisfy { version in
@@ -131,10 +134,18 @@ package struct LatentObjective: Sendable {
     return value
   }
 
-  private func gradients(of versions: [MemberLayer.Version], at rows: [Int]) async throws -> TrainingGradients {
-    let inputs = try await prefix(rows, width: width)
+  /// The members whose gradients are computed at once, and the threads of each: side by side nobody waits for the end of
+  /// another's rows.
+  private func threads(forMembers members: Int) -> (members: Int, each: Int) {
+    if members.isMultiple(of: width) { return (width, 1) }
+    return width.isMultiple(of: members) ? (members, width / members) : (1, width)
+  }
+
+  private func gradientsOfParameters(
+    _ parameters: Parameters, at rows: [Int], _ inputs: [RowBatch], width: Int
+  ) async throws -> TrainingGradients {
     do {
-      return try await plan.gradients(at: inputs, parameters: scaled.parameters(versions), width: width) { outputs, slice in
+      return try await plan.gradients(at: inputs, parameters: parameters, width: width) { outputs, slice in
         let logits = outputs[0]
         let width = logits.shape.dimensions.last ?? 1
         let matrix = logits.reshaped(to: [logits.count / width, width])
@@ -146,8 +157,10 @@ package struct LatentObjective: Sendable {
     }
   }
 
-  private static let divergence = NumericalError(
-    .notFinite, "The loss is infinite or not a number at this step; lower the learning rate or the initial deviation.")
+  static let divergence = NumericalError(
+    .notFinite,
+    "The loss or its gradient is infinite or not a number at this step; lower the learning rate, the initial deviation, the scale of "
+      + "the latents' noise or the weight of their divergence.")
 }
 
 private func row(_ index: Int, of matrix: Tensor<Double>) -> Tensor<Double> {

@@ -61,7 +61,14 @@ struct LatentPlacement: Sendable {
       statistics: [], divergenceWeights: layers.map { _ in 0 }, rowCount: 0, epochCount: 0, exitIndex: 0, dataTerm: 0)
     let draws = try LatentDraws(posterior, of: frozen, networks: posterior.memberCount)
     var sum = 0.0
-    for member in 0..<posterior.memberCount { sum += try await meanLoss(try draws.network(draw: member, key: key)) }
+    for member in 0..<posterior.memberCount {
+      do {
+        sum += try await meanLoss(try draws.network(draw: member, key: key))
+      } catch let error as FileError where error.code == .value {
+        // The untouched network had a loss of the same rows: it is the scales that are too far from one.
+        return .infinity
+      }
+    }
     return sum / Double(posterior.memberCount)
   }
 }

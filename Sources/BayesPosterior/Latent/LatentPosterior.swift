@@ -99,18 +99,30 @@ public struct LatentPosterior: Sendable, Equatable {
 
   /// Below this divergence, nats a member, latents tell members apart no more.
   static let collapsedDivergence = 0.1
+  /// Below this share of how far their vectors lie apart, what is decoded tells members apart no more.
+  static let collapsedShare = 0.01
 
   /// What the user should know.
   var warnings: [String] {
-    let collapsed = layers.indices.filter {
-      layers[$0].autoencoder != nil && readings(of: $0).divergence < Self.collapsedDivergence
+    func names(_ indices: [Int]) -> String { indices.map { "'\(layers[$0].name)'" }.joined(separator: ", ") }
+    let encoded = layers.indices.filter { layers[$0].autoencoder != nil }
+    // What the encoder hides is decoded whatever becomes of latents that nobody draws.
+    let collapsed = encoded.filter { form == .latentSample && readings(of: $0).divergence < Self.collapsedDivergence }
+    let equal = encoded.filter {
+      !collapsed.contains($0) && readings(of: $0).spread < Self.collapsedShare * betweenMembers(layers[$0].inputs)
     }
-    guard !collapsed.isEmpty else { return [] }
-    return [
-      "The latents of \(collapsed.map { "'\(layers[$0].name)'" }.joined(separator: ", ")) have collapsed onto their prior "
-        + "(less than \(Self.collapsedDivergence) nats a member), so that they tell members apart no more; lower the weight "
-        + "of the divergence."
-    ]
+    var warnings: [String] = []
+    if !collapsed.isEmpty {
+      warnings.append(
+        "The latents of \(names(collapsed)) have collapsed onto their prior (less than \(Self.collapsedDivergence) nats a "
+          + "member), so that they tell members apart no more; lower the weight of the divergence.")
+    }
+    if !equal.isEmpty {
+      warnings.append(
+        "What the autoencoder(s) of \(names(equal)) decode is the same for all members, which only outputs and biases tell "
+          + "apart there; lower the learning rate, or give another --seed.")
+    }
+    return warnings
   }
 }
 

@@ -150,24 +150,35 @@ struct ScaledNetwork: Sendable {
       parameters[ParameterPath(node: name, parameter: "variance")] = Tensor(repeating: 1, shape: [count])
       return Node(name: name, layer: BatchNormalization(epsilon: 0, centers: centers), inputs: [input])
     }
+    // A border of zeros stays next to the convolution that it is of: scales go before it.
+    var consumerCounts = [Int](repeating: 0, count: network.nodes.count)
+    for node in network.nodes { for input in node.inputs { consumerCounts[input] += 1 } }
+    func scaled(_ layer: MemberLayer) -> Int {
+      let input = network.nodes[layer.node].inputs[0]
+      let isBorder = network.nodes[input].layer is Border && consumerCounts[input] == 1 && !outputs.contains(input)
+      return isBorder ? input : layer.node
+    }
+    var scales: [Int: String] = [:]
+    let scaledNodes = Dictionary(layers.map { (scaled($0), $0) }) { first, _ in first }
     for (index, node) in network.nodes.enumerated() {
-      let inputs = node.inputs.map { places[$0] }
-      guard let layer = layers.first(where: { $0.node == index }) else {
-        nodes.append(Node(name: node.name, layer: node.layer, inputs: inputs))
-        places.append(nodes.count - 1)
-        continue
+      var inputs = node.inputs.map { places[$0] }
+      if let layer = scaledNodes[index] {
+        let before = scaling(layer.name + " inputs", of: inputs[0], count: layer.inputCount, centers: false)
+        nodes.append(before)
+        scales[layer.node] = before.name
+        inputs[0] = nodes.count - 1
       }
-      let before = scaling(node.name + " inputs", of: inputs[0], count: layer.inputCount, centers: false)
-      nodes.append(before)
-      nodes.append(Node(name: node.name, layer: node.layer, inputs: [nodes.count - 1]))
+      nodes.append(Node(name: node.name, layer: node.layer, inputs: inputs))
+      places.append(nodes.count - 1)
+      guard let layer = layers.first(where: { $0.node == index }), let before = scales[index] else { continue }
       // The bias is the member's, behind its scale.
       if parameters[layer.biasPath] != nil { parameters[layer.biasPath] = Tensor(zeros: [layer.outputCount]) }
       let after = scaling(node.name + " outputs", of: nodes.count - 1, count: layer.outputCount, centers: true)
       nodes.append(after)
-      places.append(nodes.count - 1)
+      places[index] = nodes.count - 1
       paths.append(
         Paths(
-          inputs: ParameterPath(node: before.name, parameter: "scale"),
+          inputs: ParameterPath(node: before, parameter: "scale"),
           outputs: ParameterPath(node: after.name, parameter: "scale"),
           bias: ParameterPath(node: after.name, parameter: "offset")))
     }

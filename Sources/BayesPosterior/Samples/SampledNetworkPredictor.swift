@@ -188,12 +188,14 @@ private struct DrawnNetworks: Sendable {
     common =
       computed.isEmpty
       ? nil : try backend.prepare(frozen, preprocessing: preprocessing, inputs: [0], outputs: computed)
-    let first = try backend.prepare(
-      draws.network(draw: 0, key: key), preprocessing: preprocessing, inputs: inputs, outputs: outputs)
-    var kept = [first]
-    let room = Self.keptByteCount / max(1, first.residentByteCount(width: 0))
-    while kept.count < min(count, room) { kept.append(try Self.network(kept.count, draws, key, like: first)) }
-    self.kept = kept
+    // What is prepared anew keeps the weights that it was given, which those of the checkpoint are there for already.
+    var latest = try backend.prepare(frozen, preprocessing: preprocessing, inputs: inputs, outputs: outputs)
+    let room = max(1, Self.keptByteCount / max(1, latest.residentByteCount(width: 0)))
+    kept = try (0..<min(count, room)).map { draw in
+      // Each from the one before it, so that the first, with the checkpoint's weights, is gone when there are many.
+      latest = try Self.network(draw, draws, key, like: latest)
+      return latest
+    }
   }
 
   /// The logits of the exits that draws differ at, a list a draw.

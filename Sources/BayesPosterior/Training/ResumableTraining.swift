@@ -58,8 +58,8 @@ extension PosteriorReader {
     for name in Set(known.keys).union(settings.keys).sorted() where known[name] != settings[name] {
       throw FileError(
         .value, file: archive.file,
-        "This training was begun with \(name) \(known[name] ?? "unset"), and \(settings[name] ?? "unset") is asked for now; "
-          + "give what was given then, or begin anew with --force.")
+        "This training was begun \(known[name].map { "with \(name) \($0)" } ?? "without \(name)"), and "
+          + "\(settings[name] ?? "none") is asked for now; give what was given then, or begin anew with --force.")
     }
   }
 

@@ -59,20 +59,35 @@ public struct Adam<Scalar: TensorScalar>: Optimizer {
   public mutating func update(
     _ parameters: inout [Tensor<Scalar>], gradients: [Tensor<Scalar>], learningRate: Double
   ) {
+    update(&parameters, gradients: gradients, learningRate: learningRate, factors: [])
+  }
+
+  /// Updates parameters of which some learn at other rates.
+  ///
+  /// - Parameter factors: what the rate of each tensor is multiplied by; ones where there are none.
+  /// - Precondition: as the other, and there is a factor a tensor, or none.
+  @specialized(where Scalar == Float)
+  @specialized(where Scalar == Double)
+  public mutating func update(
+    _ parameters: inout [Tensor<Scalar>], gradients: [Tensor<Scalar>], learningRate: Double, factors: [Double]
+  ) {
+    precondition(
+      [0, parameters.count].contains(factors.count), "There is a factor a tensor, \(parameters.count); got \(factors.count).")
     if means.isEmpty {
       means = parameters.map { Tensor(zeros: $0.shape) }
       squares = means
     }
     requireFit(parameters, gradients: gradients, memory: means, learningRate: learningRate)
     stepCount += 1
-    let decay = weightDecay.factors(learningRate: learningRate)
-    let (gradientFactor, parameterFactor) = (Scalar(decay.gradient), Scalar(decay.parameter))
     let (meanRemaining, meanNew) = (Scalar(meanDecay), Scalar(1 - meanDecay))
     let (squareRemaining, squareNew) = (Scalar(squareDecay), Scalar(1 - squareDecay))
-    let rate = Scalar(learningRate / (1 - Double.pow(meanDecay, stepCount)))
     let rootFactor = Scalar(1 / (1 - Double.pow(squareDecay, stepCount)).squareRoot())
     let floor = Scalar(epsilon)
     for index in parameters.indices {
+      let own = factors.isEmpty ? learningRate : factors[index] * learningRate
+      let decay = weightDecay.factors(learningRate: own)
+      let (gradientFactor, parameterFactor) = (Scalar(decay.gradient), Scalar(decay.parameter))
+      let rate = Scalar(own / (1 - Double.pow(meanDecay, stepCount)))
       parameters[index].withMutableSpan { parameter in
         means[index].withMutableSpan { mean in
           squares[index].withMutableSpan { square in

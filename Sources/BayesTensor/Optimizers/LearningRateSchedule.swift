@@ -13,6 +13,14 @@ public enum LearningRateSchedule: Hashable, Sendable {
   ///
   /// - Source: Loshchilov and Hutter 2017, arXiv:1608.03983.
   case cosine(peak: Double, final: Double = 0, warmUpStepCount: Int = 0, stepCount: Int)
+  /// From `peak` down to zero along half a cosine, again and again.
+  ///
+  /// Step `t`, with periods of `p` steps, has the rate
+  ///
+  ///     peak · ½ ( 1 + cos(π (t mod p) / p) )
+  ///
+  /// - Source: Zhang et al. 2020, arXiv:1902.03932.
+  case cyclical(peak: Double, period: Int)
   /// `initial`, multiplied by `factor` after every `period` steps.
   case staircase(initial: Double, factor: Double, period: Int)
 
@@ -35,6 +43,10 @@ public enum LearningRateSchedule: Hashable, Sendable {
       if index >= stepCount { return final }
       let progress = Double(index - warmUpStepCount) / Double(stepCount - warmUpStepCount)
       return final + (peak - final) * (1 + Double.cos(.pi * progress)) / 2
+    case .cyclical(let peak, let period):
+      requireRates(peak)
+      precondition(period > 0, "A cycle has one step at least; got \(period).")
+      return peak * (1 + Double.cos(.pi * Double(index % period) / Double(period))) / 2
     case .staircase(let initial, let factor, let period):
       requireRates(initial, factor)
       precondition(period > 0, "The period of a staircase is at least one step; got \(period).")

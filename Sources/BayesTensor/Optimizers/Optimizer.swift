@@ -82,5 +82,5 @@ extension TensorScalar {
   /// The memory of a weight whose gradient is exactly zero decays into such numbers, which are many
   /// times slower.
   @inline(__always)
-  var flushed: Self { magnitude < .leastNormalMagnitude ? 0 : self }
+  package var flushed: Self { magnitude < .leastNormalMagnitude ? 0 : self }
 }
