@@ -49,6 +49,7 @@ public enum FittedPosterior: Sendable {
       case .ensemble(let members): "ensemble of \(members.count)"
       case .firstLayer(let draws, _, let layer): layer.method(draws: draws)
       case .latent(let networks, _, let latent): latent.method(networks: networks)
+      case .weightSamples(let samples): samples.method
       }
     }
   }

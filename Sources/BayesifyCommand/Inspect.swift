@@ -493,6 +493,8 @@ private struct SampledNetworksDescription: Encodable, CustomStringConvertible {
   var firstLayer: FirstLayerDescription?
   /// Of an ensemble of scaled layers.
   var latent: LatentDescription?
+  /// Of chains over weights.
+  var chains: WeightSamplesDescription?
   var checkpointDigest: String?
   var warnings: [String]
   var exits: [ExitDescription]
@@ -511,6 +513,9 @@ private struct SampledNetworksDescription: Encodable, CustomStringConvertible {
     case .latent(let networks, _, let latent):
       method = SampledNetworkPosterior.latentMethodName
       self.latent = LatentDescription(latent, networks: networks)
+    case .weightSamples(let samples):
+      method = SampledNetworkPosterior.weightSamplesMethodName
+      chains = WeightSamplesDescription(samples)
     }
     networks = posterior.sampleCount
     checkpointDigest = posterior.source.checkpointDigest
@@ -533,11 +538,11 @@ private struct SampledNetworksDescription: Encodable, CustomStringConvertible {
         ]
       }, leading: 2)
     let networks =
-      (firstLayer.map { [$0.description] } ?? []) + (latent?.lines ?? [])
+      (firstLayer.map { [$0.description] } ?? []) + (latent?.lines ?? []) + (chains?.lines ?? [])
       + (layers.map { $0.map { "\($0.name): rate \($0.rate.significantDigits())" } } ?? [])
       + (members.map { $0.map { "\($0.file): sha256 \($0.sha256)" } } ?? [])
     return """
-      \(firstLayer?.method ?? latent?.method ?? (members == nil ? "Monte Carlo dropout, \(self.networks) draws" : "Ensemble of \(self.networks) networks"))
+      \(firstLayer?.method ?? latent?.method ?? chains?.method ?? (members == nil ? "Monte Carlo dropout, \(self.networks) draws" : "Ensemble of \(self.networks) networks"))
       checkpoint sha256 \(checkpointDigest ?? "unknown")
       \(networks.joined(separator: "\n"))
 

@@ -48,9 +48,13 @@ extension LatentInference {
       form: form, layers: training.layers, statistics: [],
       divergenceWeights: layers.map { divergenceWeight(inputCount: $0.inputCount) }, rowCount: rows.rowCount,
       epochCount: training.epochs.count, exitIndex: exitIndex, dataTerm: training.epochs.last?.dataTerm ?? 0)
+    // Latents are at their means.
+    let means = try LatentDraws(found, of: frozen, networks: memberCount)
     let statistics = try await BatchStatistics(
-      of: found, in: frozen, preprocessing, on: backend, width: context.width
-    ).estimate(rows, rowCount: min(rows.rowCount, statisticsRowCount))
+      of: frozen, means.graph, drawn: Set(layers.map(\.node)), preprocessing, on: backend, width: context.width
+    ).estimate(rows, rowCount: min(rows.rowCount, statisticsRowCount), networkCount: memberCount) { member in
+      try means.network(member: member) { Tensor(zeros: [1, $1.latentCount]) }
+    }
     return (
       try SampledNetworkPosterior(
         latent: found.replacing(statistics), of: frozen, draws: drawCount, key: context.key.child(2), source: description),

@@ -14,10 +14,7 @@ extension ArrayArchiveWriter {
     try setAttribute("exitIndex", .integer(latent.exitIndex), of: path)
     try setAttribute("dataTerm", .number(latent.dataTerm), of: path)
     for (index, layer) in latent.layers.enumerated() { try write(layer, at: "\(path)/\(index)") }
-    for (index, statistics) in latent.statistics.enumerated() {
-      try setAttribute("path", .text(statistics.path.description), of: "/statistics/\(index)")
-      try write(statistics.values, at: "/statistics/\(index)/values")
-    }
+    try write(latent.statistics)
   }
 
   /// Writes the members' versions of a layer.
@@ -57,17 +54,7 @@ extension PosteriorReader {
     guard memberCount > 0, layers.allSatisfy({ $0.outputs.rowCount == memberCount }) else {
       throw failure(.shape, path, "The layers have other numbers of members; the file is damaged.")
     }
-    var statistics: [LatentPosterior.Statistics] = []
-    for index in 0..<statisticsCount {
-      let own = "/statistics/\(index)"
-      let values: Tensor<Double> = try array("\(own)/values", rank: 2)
-      let name = ParameterPath(try archive.text("path", of: own))
-      let isVariance = name.description.hasSuffix("/variance")
-      guard values.rowCount == memberCount, !isVariance || values.elements.allSatisfy({ $0 >= 0 }) else {
-        throw failure(.value, "\(own)/values", "These are no statistics of \(memberCount) members; the file is damaged.")
-      }
-      statistics.append(LatentPosterior.Statistics(path: name, values: values))
-    }
+    let statistics = try statistics(count: statisticsCount, networkCount: memberCount)
     guard let dataTerm = try optionalNumber("dataTerm", of: path) else {
       throw failure(.missing, path, "The attribute 'dataTerm' is missing; the file is damaged.")
     }

@@ -1,4 +1,4 @@
-public import BayesNetwork
+import BayesNetwork
 public import BayesTensor
 
 /// An ensemble of one network's versions, which differ by two vectors and a bias in each of some layers; the vectors on
@@ -41,16 +41,10 @@ public struct LatentPosterior: Sendable, Equatable {
     }
   }
 
-  /// Statistics of a batch normalisation, of each member: `[members, channels]`.
-  public struct Statistics: Sendable, Equatable {
-    public var path: ParameterPath
-    public var values: Tensor<Double>
-  }
-
   public let form: Form
   public let layers: [Layer]
   /// Those that were estimated anew.
-  public let statistics: [Statistics]
+  public let statistics: [NetworkStatistics]
   /// What the divergence was multiplied by, of each layer; zeros without latents.
   public let divergenceWeights: [Double]
   /// The number of training rows.
@@ -64,7 +58,7 @@ public struct LatentPosterior: Sendable, Equatable {
   public var memberCount: Int { layers[0].outputs.rowCount }
 
   /// The same with statistics of each member.
-  func replacing(_ statistics: [Statistics]) -> LatentPosterior {
+  func replacing(_ statistics: [NetworkStatistics]) -> LatentPosterior {
     LatentPosterior(
       form: form, layers: layers, statistics: statistics, divergenceWeights: divergenceWeights, rowCount: rowCount,
       epochCount: epochCount, exitIndex: exitIndex, dataTerm: dataTerm)
@@ -152,10 +146,7 @@ struct LatentDraws: NetworkDraws {
       }
       layers.append(found)
     }
-    let shapes = Dictionary(network.parameterSpecs.map { ($0.path, $0.shape) }) { first, _ in first }
-    for statistics in posterior.statistics where shapes[statistics.path] != [statistics.values.shape[1]] {
-      throw NetworkError("The network has no statistics '\(statistics.path)' of this shape.")
-    }
+    try network.requireStatistics(posterior.statistics)
     self.frozen = frozen
     self.posterior = posterior
     self.layers = layers
@@ -192,10 +183,6 @@ struct LatentDraws: NetworkDraws {
         bias: own.biases.rows(member..<member + 1).reshaped(to: [layer.outputCount]))
       parameters = parameters.replacing(layer.parameters(version, in: frozen))
     }
-    for statistics in posterior.statistics {
-      parameters[statistics.path] = statistics.values.rows(member..<member + 1)
-        .reshaped(to: [statistics.values.shape[1]]).converted(to: Float.self)
-    }
-    return try FrozenNetwork(graph, parameters: parameters)
+    return try FrozenNetwork(graph, parameters: parameters.replacing(posterior.statistics, ofNetwork: member))
   }
 }

@@ -20,15 +20,18 @@ package struct FlatObjective: Sendable {
   private let plan: any TrainingPlan
   private let prefix: FrozenPrefix
   private let loss: Loss
+  private let answerCount: @Sendable ([Int]) throws -> Int
   private let width: Int
 
   /// - Parameters:
   ///   - paths: in the order in which they are laid.
   ///   - outputs: the nodes whose losses are added up.
   ///   - inputs: stored rows at some positions.
+  ///   - answerCount: over how many answers of some rows losses are averaged.
   package init(
     of paths: [ParameterPath], in frozen: FrozenNetwork, outputs: [Int], preprocessing: Preprocessing, rowCount: Int,
-    inputs: @escaping @Sendable ([Int]) throws -> RowBatch, loss: @escaping Loss, on backend: any NetworkBackend, width: Int
+    inputs: @escaping @Sendable ([Int]) throws -> RowBatch, loss: @escaping Loss,
+    answerCount: @escaping @Sendable ([Int]) throws -> Int = { $0.count }, on backend: any NetworkBackend, width: Int
   ) async throws {
     let shapes = Dictionary(frozen.network.parameterSpecs.map { ($0.path, $0.shape) }) { first, _ in first }
     var places: [Place] = []
@@ -44,7 +47,7 @@ package struct FlatObjective: Sendable {
       frozen, preprocessing: preprocessing, inputs: boundary, outputs: outputs, of: chosen, includingInputs: false)
     prefix = try await FrozenPrefix(
       to: boundary, of: frozen, preprocessing, rowCount: rowCount, inputs: inputs, on: backend, width: width)
-    self.loss = loss
+    (self.loss, self.answerCount) = (loss, answerCount)
     self.width = width
   }
 
@@ -89,7 +92,8 @@ package struct FlatObjective: Sendable {
       return LossGradient(value: value, cotangents: cotangents)
     }
     var gradient = self.weights(found.parameters)
-    let share = 1 / Float(rows.count)
+    let count = Double(try answerCount(rows))
+    let share = Float(1 / count)
     var isFinite = found.loss.isFinite
     for position in gradient.indices {
       gradient[position] *= share
@@ -99,6 +103,6 @@ package struct FlatObjective: Sendable {
       throw NumericalError(
         .notFinite, "The loss or its gradient is no longer finite; take a smaller learning rate, or check the rows' values.")
     }
-    return (found.loss / Double(rows.count), gradient)
+    return (found.loss / count, gradient)
   }
 }

@@ -47,6 +47,15 @@ public struct MarkovChain: Sendable, Equatable {
     noise = vector(.noise, \.noise)
   }
 
+  /// A chain as it was written.
+  init(
+    position: ContiguousArray<Float>, momentum: ContiguousArray<Float>, scale: ContiguousArray<Float>,
+    noise: ContiguousArray<Float>, mask: ContiguousArray<Float>, stepCount: Int
+  ) {
+    (self.position, self.momentum, self.scale, self.noise) = (position, momentum, scale, noise)
+    (self.mask, self.stepCount) = (mask, stepCount)
+  }
+
   /// Makes a step.
   ///
   /// - Parameters:
@@ -107,6 +116,12 @@ public struct MarkovChain: Sendable, Equatable {
     }
     (self.position, self.momentum, self.scale, self.noise) = (position, momentum, scale, noise)
     stepCount += 1
+  }
+
+  /// Whether another chain has as many numbers of every kind.
+  func isOfKind(_ other: MarkovChain) -> Bool {
+    [position.count, momentum.count, scale.count, noise.count]
+      == [other.position.count, other.momentum.count, other.scale.count, other.noise.count]
   }
 
   /// Puts weights that were removed to zero, and their momenta.

@@ -119,6 +119,11 @@ public struct AttackTarget: Sendable {
       try self.init(
         (0..<count).map { try drawn.network(draw: $0, key: key) }, exit: exit, temperature: temperature,
         preprocessing: preprocessing, on: backend)
+    case .weightSamples(let samples):
+      let drawn = try WeightSampleDraws(samples, of: networks[0])
+      try self.init(
+        (0..<samples.networkCount).map { try drawn.network($0) }, exit: exit, temperature: temperature,
+        preprocessing: preprocessing, on: backend)
     }
   }
 

@@ -8,6 +8,7 @@ public import BayesTensor
 /// - `/exits/0` and so on have attributes of the exit.
 /// - `/layers/0` and so on have `inputs`, `outputs` and `biases` of an ensemble of scaled layers, and `autoencoder/encoder` and
 ///   so on where latents are drawn; `/statistics/0` and so on `values`, with the attribute `path`; `/layers` what they share.
+/// - `/chains`, `/layers/0`, `/samples/0` and so on belong to networks of chains over weights.
 /// - `/layer` has the attributes of a posterior of one layer's weights, `/layer/0` and so on `means` and `deviations` of its
 ///   parameters, with the attribute `path`.
 extension SampledNetworkPosterior {
@@ -16,7 +17,10 @@ extension SampledNetworkPosterior {
   public static let ensembleMethodName = "ensemble"
   public static let firstLayerMethodName = "first-layer"
   public static let latentMethodName = "latent"
-  public static let methodNames: Set = [dropoutMethodName, ensembleMethodName, firstLayerMethodName, latentMethodName]
+  public static let weightSamplesMethodName = "spike-slab"
+  public static let methodNames: Set = [
+    dropoutMethodName, ensembleMethodName, firstLayerMethodName, latentMethodName, weightSamplesMethodName,
+  ]
 
   /// Writes the posterior; the caller finishes the archive.
   ///
@@ -37,6 +41,10 @@ extension SampledNetworkPosterior {
     case .latent(_, let key, let latent):
       try header(Self.latentMethodName, key)
       try archive.write(latent)
+    case .weightSamples(let posterior):
+      // Nothing is drawn.
+      try header(Self.weightSamplesMethodName, RandomKey(seed: 0))
+      try archive.write(posterior)
     case .ensemble(let members):
       // Nothing is drawn.
       try header(Self.ensembleMethodName, RandomKey(seed: 0))
@@ -65,7 +73,7 @@ extension SampledNetworkPosterior {
     let reader = PosteriorReader(archive: archive)
     let method = try archive.text("method")
     try reader.requireMethod(Self.methodNames.contains(method) ? method : Self.dropoutMethodName)
-    let fewest = method == Self.firstLayerMethodName ? 1 : Self.allowedDrawCounts.lowerBound
+    let fewest = [Self.firstLayerMethodName, Self.weightSamplesMethodName].contains(method) ? 1 : Self.allowedDrawCounts.lowerBound
     let sampleCount = try reader.sampleCount(within: fewest...Self.allowedDrawCounts.upperBound)
     let kind: Kind
     if method == Self.ensembleMethodName {
@@ -78,6 +86,8 @@ extension SampledNetworkPosterior {
       kind = .ensemble(zip(files, digests).map { EnsembleMember(file: $0, digest: $1) })
     } else if method == Self.firstLayerMethodName {
       kind = .firstLayer(draws: sampleCount, key: try reader.json("drawsKey", of: "/"), try reader.firstLayer())
+    } else if method == Self.weightSamplesMethodName {
+      kind = .weightSamples(try reader.weightSamples(networkCount: sampleCount))
     } else if method == Self.latentMethodName {
       let latent = try reader.latentPosterior()
       guard sampleCount.isMultiple(of: latent.memberCount),

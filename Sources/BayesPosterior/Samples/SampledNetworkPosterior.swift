@@ -17,6 +17,8 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
     case firstLayer(draws: Int, key: RandomKey, FirstLayerPosterior)
     /// So many networks of an ensemble of scaled layers: its members, each at as many draws of its latents, from a key.
     case latent(networks: Int, key: RandomKey, LatentPosterior)
+    /// Networks that chains over weights came by.
+    case weightSamples(WeightSamplePosterior)
   }
 
   /// A dropout layer, as the fit found it.
@@ -70,6 +72,7 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
     switch kind {
     case .dropout(let draws, _, _), .firstLayer(let draws, _, _), .latent(let draws, _, _): draws
     case .ensemble(let members): members.count
+    case .weightSamples(let posterior): posterior.networkCount
     }
   }
 
@@ -208,6 +211,27 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
     var described = source
     for index in described.exits.indices {
       described.exits[index].multiplyAdds = networks.multiplyAdds(toExit: index, draws: networkCount)
+      described.exits[index].head = nil
+    }
+    self.source = described
+  }
+
+  /// Makes the posterior of networks that chains came by.
+  ///
+  /// - Parameter source: what is known of the network's exits.
+  /// - Throws: `NetworkError` where the network has no such layers; `FileError` for exits that it is not for.
+  init(weightSamples posterior: WeightSamplePosterior, of frozen: FrozenNetwork, source: RecordsDescription) throws {
+    try source.requireSampledExits()
+    let networks = try WeightSampleDraws(posterior, of: frozen)
+    kind = .weightSamples(posterior)
+    exits = source.exits.map { _ in Exit() }
+    warnings =
+      networks.affectsExit.enumerated().filter { !$0.element }.map { index, _ in
+        "Exit \(index) ('\(source.exits[index].name)') does not depend on these layers, so all networks are the same there."
+      } + posterior.warnings
+    var described = source
+    for index in described.exits.indices {
+      described.exits[index].multiplyAdds = networks.multiplyAdds(toExit: index, draws: posterior.networkCount)
       described.exits[index].head = nil
     }
     self.source = described

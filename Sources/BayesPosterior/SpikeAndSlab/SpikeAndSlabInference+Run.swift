@@ -1,71 +1,102 @@
 import BayesNetwork
 package import BayesTensor
 
-/// Where the weights of a layer lie that groups are selected in, and what they are.
-package struct SelectedPlace: Sendable, Equatable {
-  package var range: Range<Int>
-  package var groups: WeightGroups
-  package var isRemovable: Bool
-
-  package init(range: Range<Int>, groups: WeightGroups, isRemovable: Bool) {
-    (self.range, self.groups, self.isRemovable) = (range, groups, isRemovable)
-  }
-}
-
 extension SpikeAndSlabInference {
-  /// A chain that has not moved yet.
-  ///
-  /// - Determinism: follows from the key, as `run` does from the same.
-  package func begin(
-    at weights: ContiguousArray<Float>, _ places: [SelectedPlace], rowCount: Int, key: RandomKey
-  ) -> ChainTraining {
-    ChainTraining(
-      MarkovChain(at: weights, for: kernel(rowCount: rowCount), key: key.child(2)),
-      selections: selection == nil ? [] : places.map { GroupSelection($0.groups, isRemovable: $0.isRemovable) },
-      inclusion: inclusion)
-  }
-
-  /// Makes the steps of a chain that remain.
+  /// Chains that have not moved yet.
   ///
   /// - Parameters:
-  ///   - places: where groups are selected.
+  ///   - weights: where they begin.
+  ///   - squares: the mean squares of the weights' gradients, which preconditioners begin with.
+  /// - Determinism: follows from the key, as `run` does from the same.
+  package func begin(
+    at weights: ContiguousArray<Float>, _ layers: [ChainLayer], stepSize: Double, squares: ContiguousArray<Float> = [],
+    rowCount: Int, key: RandomKey
+  ) -> SpikeAndSlabTraining {
+    let kernel = kernel(rowCount: rowCount)
+    var chains = (0..<chainCount).map { MarkovChain(at: weights, for: kernel, key: key.child(2).child($0)) }
+    if isPreconditioned, !squares.isEmpty { for chain in chains.indices { chains[chain].scale = squares } }
+    return SpikeAndSlabTraining(
+      chains, selections: selection == nil ? [] : layers.map { GroupSelection($0.groups, isRemovable: $0.isRemovable) },
+      inclusion: inclusion, stepSize: stepSize)
+  }
+
+  /// Rows and batches that step size and preconditioner are found from.
+  private static let (probedRowCount, probedBatchCount) = (512, 32)
+
+  /// Chains that have not moved yet, with a preconditioner and a step size from gradients where they begin.
+  ///
+  /// - Determinism: follows from the key.
+  /// - Cost: some 20 gradients of 512 rows, and 32 of a batch for preconditioners.
+  func begin(
+    at weights: ContiguousArray<Float>, _ layers: [ChainLayer], rowCount: Int, key: RandomKey,
+    in context: ExecutionContext, objective: @escaping CurvatureProbe.Objective
+  ) async throws -> SpikeAndSlabTraining {
+    let order = key.child(3).permutation(rowCount)
+    var squares = ContiguousArray<Float>()
+    if isPreconditioned {
+      squares = ContiguousArray(repeating: 0, count: weights.count)
+      for batch in 0..<Self.probedBatchCount {
+        context.report(StageProgress(stage: "Preconditioner", completed: batch, total: Self.probedBatchCount, unit: "batches"))
+        let rows = (0..<min(batchRowCount, rowCount)).map { order[(batch * batchRowCount + $0) % rowCount] }
+        let gradient = try await objective(weights, rows).gradient
+        for index in squares.indices { squares[index] += gradient[index] * gradient[index] / Float(Self.probedBatchCount) }
+      }
+    }
+    var stepSize = learningRate ?? 0
+    if learningRate == nil {
+      context.report(StageProgress(stage: "Step size", completed: 0, total: 1, unit: "curvatures"))
+      let floor = Float(PreconditionedLangevinDynamics(temperature: 0).floor)
+      stepSize = CurvatureProbe.stepSize(
+        curvature: try await CurvatureProbe(objective: objective, rows: Array(order.prefix(Self.probedRowCount)))
+          .largestCurvature(
+            at: weights, units: ContiguousArray(squares.map { (1 / (floor + $0.squareRoot())).squareRoot() }),
+            key: key.child(4)),
+        drift: drift)
+    }
+    return begin(at: weights, layers, stepSize: stepSize, squares: squares, rowCount: rowCount, key: key)
+  }
+
+  /// Makes the steps of chains that remain; all chains make each step one after the other.
+  ///
+  /// - Parameters:
   ///   - origin: the trained weights.
-  ///   - stage: what progress is called.
   ///   - objective: the mean loss of some rows and its gradient.
   ///   - observe: called after every step with what the next one depends on.
   package func run(
-    _ training: inout ChainTraining, _ places: [SelectedPlace], from origin: ContiguousArray<Float>, rowCount: Int,
-    key: RandomKey, in context: ExecutionContext, stage: String,
+    _ training: inout SpikeAndSlabTraining, _ layers: [ChainLayer], from origin: ContiguousArray<Float>, rowCount: Int,
+    key: RandomKey, in context: ExecutionContext,
     objective: (ContiguousArray<Float>, [Int]) async throws -> (loss: Double, gradient: ContiguousArray<Float>),
-    observe: (ChainTraining) throws -> Void = { _ in }
+    observe: (SpikeAndSlabTraining) throws -> Void = { _ in }
   ) async throws {
     let kernel = kernel(rowCount: rowCount)
     let stepsAnEpoch = stepCount(rowCount: rowCount)
-    let rates = LearningRateSchedule.cyclical(peak: learningRate, period: cycleEpochCount * stepsAnEpoch)
-    var penalty = penalty(of: training, places, origin, rowCount: rowCount)
+    let rates = LearningRateSchedule.cyclical(peak: training.stepSize, period: cycleEpochCount * stepsAnEpoch)
+    var penalty = penalty(of: training, layers, origin)
     while training.epochs.count < epochCount {
       let epoch = training.epochs.count
-      let order = key.child(0).child(epoch).permutation(rowCount)
-      for step in training.chain.stepCount - epoch * stepsAnEpoch..<stepsAnEpoch {
+      let orders = (0..<chainCount).map { key.child(0).child($0).child(epoch).permutation(rowCount) }
+      for step in training.stepCount - epoch * stepsAnEpoch..<stepsAnEpoch {
         try Task.checkCancellation()
-        if step == 0 {
-          select(in: &training, places, epoch: epoch, rowCount: rowCount)
-          penalty = self.penalty(of: training, places, origin, rowCount: rowCount)
+        if looksAtGroups(beforeStep: step, ofEpoch: epoch) {
+          select(in: &training, layers)
+          if step == 0, case .thresholds = selection, isLastThird(epoch) { remove(in: &training, layers, share: 1) }
+          penalty = self.penalty(of: training, layers, origin)
         }
-        let rows = Array(order[step * batchRowCount..<min(rowCount, (step + 1) * batchRowCount)])
-        let value = try await objective(training.chain.position, rows)
-        training.lossSum += value.loss * Double(rows.count)
-        let count = training.chain.stepCount
-        training.chain.step(
-          by: kernel, gradient: value.gradient.span, penalty: penalty, stepSize: rates.rate(at: count),
-          key: key.child(1).child(count))
+        let positions = step * batchRowCount..<min(rowCount, (step + 1) * batchRowCount)
+        let rate = rates.rate(at: training.stepCount)
+        let keys = key.child(1).child(training.stepCount)
+        for chain in training.chains.indices {
+          let value = try await objective(training.chains[chain].position, Array(orders[chain][positions]))
+          training.lossSum += value.loss * Double(positions.count) / Double(chainCount)
+          training.chains[chain].step(
+            by: kernel, gradient: value.gradient.span, penalty: penalty, stepSize: rate, key: keys.child(chain))
+        }
         context.report(
-          StageProgress(
-            stage: "\(stage), epoch \(epoch + 1) of \(epochCount)", completed: min(rowCount, (step + 1) * batchRowCount),
-            total: rowCount))
+          StageProgress(stage: "Epoch \(epoch + 1) of \(epochCount)", completed: positions.upperBound, total: rowCount))
         if step + 1 < stepsAnEpoch { try observe(training) }
       }
-      finishEpoch(of: &training, places, rowCount: rowCount)
+      finishEpoch(of: &training, layers, rowCount: rowCount)
+      penalty = self.penalty(of: training, layers, origin)
       try observe(training)
     }
   }
@@ -73,78 +104,106 @@ extension SpikeAndSlabInference {
   /// The steps of an epoch.
   func stepCount(rowCount: Int) -> Int { (rowCount + batchRowCount - 1) / batchRowCount }
 
+  /// Thresholds look once an epoch, as released; running means are of many looks.
+  private func looksAtGroups(beforeStep step: Int, ofEpoch epoch: Int) -> Bool {
+    guard let selection, epoch >= warmUpEpochCount else { return false }
+    if case .thresholds = selection { return step == 0 }
+    return step.isMultiple(of: Self.selectionInterval)
+  }
+
+  /// Whether an epoch is in the last third of its cycle: where rates are large, weights that matter may be small for a moment.
+  private func isLastThird(_ epoch: Int) -> Bool {
+    3 * (cycleEpochCount - 1 - epoch % cycleEpochCount) < cycleEpochCount
+  }
+
   /// What pulls each weight now.
   private func penalty(
-    of training: ChainTraining, _ places: [SelectedPlace], _ origin: ContiguousArray<Float>, rowCount: Int
+    of training: SpikeAndSlabTraining, _ layers: [ChainLayer], _ origin: ContiguousArray<Float>
   ) -> MarkovChain.Penalty {
-    let centres = centre == .zero ? [] : origin
-    guard selection != nil else { return MarkovChain.Penalty(strengths: [Float(slab)], centres: centres) }
-    let prior = SpikeAndSlabPrior(spike: spike, slab: slab, rowCount: rowCount)
-    var strengths = ContiguousArray(repeating: Float(slab), count: origin.count)
-    for (place, selection) in zip(places, training.selections) {
-      strengths.replaceSubrange(place.range, with: selection.penalties(prior))
+    var strengths = ContiguousArray<Float>(repeating: 0, count: origin.count)
+    for (index, layer) in layers.enumerated() {
+      for position in layer.parameters { strengths[position] = Float(layer.prior.slab) }
+      guard selection != nil else { continue }
+      strengths.replaceSubrange(layer.weights, with: training.selections[index].penalties(layer.prior))
     }
-    return MarkovChain.Penalty(strengths: strengths, centres: centres)
+    return MarkovChain.Penalty(strengths: strengths, centres: centre == .zero ? [] : origin)
   }
 
-  /// Looks at the groups before an epoch; by thresholds, what falls below them is removed at once.
-  private func select(in training: inout ChainTraining, _ places: [SelectedPlace], epoch: Int, rowCount: Int) {
-    guard let selection, epoch >= warmUpEpochCount else { return }
-    let prior = SpikeAndSlabPrior(spike: spike, slab: slab, rowCount: rowCount)
-    let (weights, inclusion) = (training.chain.position, training.inclusion)
-    for (index, place) in places.enumerated() {
+  /// Looks at the groups.
+  private func select(in training: inout SpikeAndSlabTraining, _ layers: [ChainLayer]) {
+    guard let selection else { return }
+    for (index, layer) in layers.enumerated() {
       training.selections[index].update(
-        from: weights.span.extracting(place.range), by: selection, prior, inclusion: inclusion)
+        from: training.chains.map { ContiguousArray($0.position[layer.weights]) }, by: selection, layer.prior,
+        inclusion: training.inclusion)
     }
-    if learnsInclusion { training.inclusion = prior.inclusion(responsibilities: training.selections.flatMap(\.responsibilities)) }
-    if case .thresholds = selection { remove(in: &training, places, by: selection) }
+    guard learnsInclusion, let prior = layers.first?.prior else { return }
+    training.inclusion = prior.inclusion(responsibilities: training.selections.flatMap(\.responsibilities))
   }
 
-  /// Removes groups for good; weights that are removed are zero from here on.
+  /// Removes groups for good; weights that are removed are zero from here on, and what was kept before is dropped, so that
+  /// all networks that are kept have one structure.
   ///
-  /// - Returns: whether there were any.
-  @discardableResult
-  private func remove(
-    in training: inout ChainTraining, _ places: [SelectedPlace], by rule: SelectionRule
-  ) -> Bool {
-    let (before, weights) = (training.selections.map(\.mask), training.chain.position)
-    for (index, place) in places.enumerated() {
-      training.selections[index].remove(by: rule, weights: weights.span.extracting(place.range))
+  /// - Parameter share: of the sparsity that is asked for, what is to be met now.
+  private func remove(in training: inout SpikeAndSlabTraining, _ layers: [ChainLayer], share: Double) {
+    guard let selection else { return }
+    let before = training.selections.map(\.mask)
+    let threshold = sparsity.map { self.threshold(in: training, layers, sparsity: share * $0) }
+    for (index, layer) in layers.enumerated() {
+      let wouldAllGo =
+        if let threshold {
+          training.selections[index].removeGroups(below: threshold, layer.prior)
+        } else {
+          training.selections[index].remove(
+            by: selection, chains: training.chains.map { ContiguousArray($0.position[layer.weights]) })
+        }
+      if wouldAllGo, !training.rescuedLayers.contains(layer.name) { training.rescuedLayers.append(layer.name) }
     }
-    guard training.selections.map(\.mask) != before else { return false }
-    if training.chain.mask.isEmpty {
-      training.chain.mask = ContiguousArray(repeating: 1, count: training.chain.position.count)
+    guard training.selections.map(\.mask) != before else { return }
+    var mask = ContiguousArray<Float>(repeating: 1, count: training.chains[0].position.count)
+    for (layer, selection) in zip(layers, training.selections) { mask.replaceSubrange(layer.weights, with: selection.mask) }
+    for chain in training.chains.indices {
+      training.chains[chain].mask = mask
+      training.chains[chain].applyMask()
+      training.snapshots[chain] = []
     }
-    for (place, selection) in zip(places, training.selections) {
-      training.chain.mask.replaceSubrange(place.range, with: selection.mask)
-    }
-    training.chain.applyMask()
-    return true
   }
 
-  /// Keeps the network at the end of a cycle; by responsibilities, groups are removed there, and what was kept before a removal
-  /// is dropped.
-  private func finishEpoch(of training: inout ChainTraining, _ places: [SelectedPlace], rowCount: Int) {
+  /// The relative size below which groups are removed so that a share of all weights is; see `GroupSelection.relativeSizes`.
+  private func threshold(in training: SpikeAndSlabTraining, _ layers: [ChainLayer], sparsity: Double) -> Double {
+    var groups: [(size: Double, weightCount: Int)] = []
+    for (layer, selection) in zip(layers, training.selections) where layer.isRemovable {
+      groups += selection.relativeSizes(layer.prior).map { ($0, layer.groups.weightCount) }
+    }
+    groups.sort { $0.size < $1.size }
+    let wanted = sparsity * Double(layers.reduce(0) { $0 + $1.weights.count })
+    var removed = 0
+    for group in groups {
+      guard Double(removed) + 0.5 * Double(group.weightCount) <= wanted else { return group.size }
+      removed += group.weightCount
+    }
+    return .infinity
+  }
+
+  /// Keeps networks at the end of a cycle, and by responsibilities removes groups there; those of the last cycle are of the
+  /// structure that is left.
+  private func finishEpoch(of training: inout SpikeAndSlabTraining, _ layers: [ChainLayer], rowCount: Int) {
     let done = training.epochs.count + 1
     let left = (cycleEpochCount - done % cycleEpochCount) % cycleEpochCount
-    if left < snapshotCount { training.snapshots.append(training.chain.position) }
-    if left == 0, done < epochCount, done > warmUpEpochCount, let selection, case .responsibilities = selection,
-      remove(in: &training, places, by: selection)
-    {
-      training.snapshots = []
+    if left < snapshotCount {
+      for chain in training.chains.indices { training.snapshots[chain].append(training.chains[chain].position) }
     }
-    let weightCount = places.reduce(0) { $0 + $1.range.count }
+    if left == 0, done < epochCount, done > warmUpEpochCount, let selection, case .responsibilities = selection {
+      let first = warmUpEpochCount / cycleEpochCount
+      let share = Double(done / cycleEpochCount - first) / Double(cycleCount - 1 - first)
+      remove(in: &training, layers, share: share)
+    }
+    let weightCount = layers.reduce(0) { $0 + $1.weights.count }
     let removed = training.selections.reduce(0) { $0 + $1.removedCount }
     training.epochs.append(
-      ChainTraining.Epoch(
-        loss: training.lossSum / Double(rowCount), sparsity: weightCount == 0 ? 0 : Double(removed) / Double(weightCount)))
+      SpikeAndSlabTraining.Epoch(
+        loss: training.lossSum / Double(rowCount),
+        sparsity: weightCount == 0 ? 0 : Double(removed) / Double(weightCount)))
     training.lossSum = 0
-    // One structure for all networks that are kept: that at the end.
-    guard done == epochCount, !training.chain.mask.isEmpty else { return }
-    for index in training.snapshots.indices {
-      for position in training.chain.mask.indices where training.chain.mask[position] == 0 {
-        training.snapshots[index][position] = 0
-      }
-    }
   }
 }

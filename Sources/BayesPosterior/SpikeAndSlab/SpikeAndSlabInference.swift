@@ -1,3 +1,4 @@
+public import BayesNetwork
 import BayesTensor
 
 /// Makes chosen layers of a trained network Bayesian by a Markov chain over their weights, under a prior that removes groups of
@@ -39,14 +40,16 @@ public struct SpikeAndSlabInference: Hashable, Sendable {
   public var layerNames: [String]?
   /// The exit whose likelihood is the data term; all for `nil`.
   public var exitIndex: Int?
+  public var chainCount = 1
   /// `λ`; nothing to `asReleased` and `descent`.
   public var temperatureShare = 1.0
   /// `S` of `asReleased`; one over the rows for `nil`.
   public var noiseLevel: Double?
   /// What is left of a step's momentum in the next.
   public var momentum = 0.1
-  /// `h` at the beginning of a cycle.
-  public var learningRate = 0.01
+  /// `h` at the beginning of a cycle; for `nil` a quarter of what descent on the trained network's loss bears, see
+  /// `CurvatureProbe`.
+  public var learningRate: Double?
   public var cycleCount = 4
   /// Epochs of a cycle.
   public var cycleEpochCount = 4
@@ -54,13 +57,19 @@ public struct SpikeAndSlabInference: Hashable, Sendable {
   public var snapshotCount = 3
   /// Rows a step.
   public var batchRowCount = 128
+  /// Rows from which statistics of batch normalisation are estimated for each network that is kept; none for zero.
+  public var statisticsRowCount = 2048
   public var centre = Centre.checkpoint
-  /// `ε₁`, and the penalty of all where nothing is selected.
-  public var slab = 5e-4
-  /// `ε₀`
-  public var spike = 1e-3
+  /// `ε₁`, and the penalty of all where nothing is selected; for `nil` that of a layer whose trained weights are as wide as
+  /// the slab, `1 / (rows · mean square)`.
+  public var slab: Double?
+  /// `ε₀`; ten times the slab's for `nil`.
+  public var spike: Double?
   /// By what groups are selected; nothing is for `nil`.
   public var selection: SelectionRule?
+  /// The share of the chosen layers' weights that are to be removed, those of the smallest groups, in place of the groups
+  /// that are rather in the spike.
+  public var sparsity: Double?
   /// Epochs before groups are looked at.
   public var warmUpEpochCount = 0
   /// `θ` to begin with.
@@ -76,6 +85,23 @@ public struct SpikeAndSlabInference: Hashable, Sendable {
   public init() {}
 
   public var epochCount: Int { cycleCount * cycleEpochCount }
+  /// The networks that are kept where nothing is removed.
+  public var networkCount: Int { chainCount * cycleCount * min(snapshotCount, cycleEpochCount) }
+  /// Steps between looks at the groups by responsibilities.
+  static let selectionInterval = 8
+
+  /// The prior of a layer's groups.
+  ///
+  /// - Parameter weights: the trained ones.
+  func prior(of weights: Span<Float>, rowCount: Int) -> SpikeAndSlabPrior {
+    var squares = 0.0
+    for index in weights.indices { squares += Double(weights[index]) * Double(weights[index]) }
+    let meanSquare = max(1e-12, squares / Double(max(1, weights.count)))
+    let slab = slab ?? spike.map { $0 / Self.spikeFactor } ?? 1 / (Double(rowCount) * meanSquare)
+    return SpikeAndSlabPrior(spike: spike ?? Self.spikeFactor * slab, slab: slab, rowCount: rowCount)
+  }
+
+  private static let spikeFactor = 10.0
 
   /// The kernel of these settings.
   package func kernel(rowCount: Int) -> any TransitionKernel {
@@ -89,14 +115,62 @@ public struct SpikeAndSlabInference: Hashable, Sendable {
     case .langevin: LangevinDynamics(temperature: temperature)
     case .preconditionedLangevin: PreconditionedLangevinDynamics(temperature: temperature)
     case .hamiltonian: HamiltonianDynamics(temperature: temperature, friction: 1 - momentum)
-    case .scaleAdapted: ScaleAdaptedHamiltonianDynamics(temperature: temperature, friction: 1 - momentum)
+    // Chains begin with scales that gradients were looked at for, and keep them.
+    case .scaleAdapted: ScaleAdaptedHamiltonianDynamics(temperature: temperature, friction: 1 - momentum, decay: 1)
     case .descent: HamiltonianDynamics(temperature: 0, friction: 1 - momentum)
     }
   }
 
   /// The share of the posterior's temperature at which the chain moves at the beginning of a cycle; what the sampler's formula
   /// says, which for `asReleased` is of deviations as they are to begin with.
-  public func effectiveTemperatureShare(rowCount: Int) -> Double {
-    kernel(rowCount: rowCount).effectiveTemperature(stepSize: learningRate) * Double(rowCount)
+  ///
+  /// - Parameter stepSize: at the beginning of a cycle; it matters to `asReleased` alone.
+  public func effectiveTemperatureShare(stepSize: Double, rowCount: Int) -> Double {
+    kernel(rowCount: rowCount).effectiveTemperature(stepSize: stepSize) * Double(rowCount)
   }
+
+  /// Refuses settings that cannot be together.
+  ///
+  /// - Throws: `NetworkError` saying what to change.
+  public func requireConsistency() throws(NetworkError) {
+    guard temperatureShare >= 0, temperatureShare.isFinite else {
+      throw NetworkError("The temperature is \(temperatureShare), and none is below zero; give one from 0 on.")
+    }
+    if let slab, let spike, spike <= slab {
+      throw NetworkError("The spike's penalty, \(spike), must be above the slab's, \(slab); raise it, or lower the other.")
+    }
+    guard let selection else {
+      guard sparsity == nil else { throw NetworkError("A sparsity is met by removing groups, and none are selected.") }
+      return
+    }
+    guard centre == .zero else {
+      throw NetworkError(
+        "Groups are selected by how far they are from zero, and the penalty pulls towards the checkpoint; centre it at zero.")
+    }
+    var lastEpoch = epochCount
+    if case .responsibilities = selection { lastEpoch -= cycleEpochCount }
+    guard warmUpEpochCount < lastEpoch else {
+      throw NetworkError(
+        "Nothing would be removed: the warm-up takes \(warmUpEpochCount) epoch(s), and the last removal is after \(lastEpoch) of "
+          + "\(epochCount); shorten the warm-up, or add cycles.")
+    }
+    if let sparsity, case .thresholds = selection {
+      throw NetworkError("Thresholds are given, and a sparsity of \(sparsity) asks for others; leave one of them out.")
+    }
+  }
+}
+
+extension SpikeAndSlabInference {
+  /// What a long-lived force moves a weight by in a step, for a step size and a preconditioner of one.
+  var drift: Double {
+    switch sampler {
+    // Deviations begin at a half.
+    case .asReleased, .tempered: 0.5 / (1 - momentum)
+    case .hamiltonian, .scaleAdapted, .descent: 1 / (1 - momentum)
+    case .langevin, .preconditionedLangevin: 1
+    }
+  }
+
+  /// Whether steps are divided by the size of each weight's gradients.
+  var isPreconditioned: Bool { sampler == .preconditionedLangevin || sampler == .scaleAdapted }
 }

@@ -14,12 +14,12 @@ public enum WeightGrouping: String, CaseIterable, Sendable {
 /// The groups of a layer's weights.
 public struct WeightGroups: Sendable, Equatable {
   public let grouping: WeightGrouping
-  /// The shape of the weights: `[inputs, outputs]`, or `[height, width, inputs, outputs]`.
+  /// The shape of the weights: `[inputs, outputs]`, or with a window before them, `[height, width, inputs, outputs]`.
   public let shape: Shape
 
-  /// - Precondition: the shape has two or four axes.
+  /// - Precondition: the shape has two axes or more.
   public init(_ grouping: WeightGrouping, of shape: Shape) {
-    precondition(shape.rank == 2 || shape.rank == 4, "Weights of layers have two axes or four; got \(shape).")
+    precondition(shape.rank >= 2, "Weights of layers have two axes or more; got \(shape).")
     (self.grouping, self.shape) = (grouping, shape)
   }
 

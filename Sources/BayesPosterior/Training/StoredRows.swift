@@ -104,39 +104,49 @@ struct StoredRows: Sendable {
     on backend: any NetworkBackend, width: Int, _ loss: DataTerm
   ) async throws -> Double {
     // The logarithm of each answer's summed probability.
-    var sums = [Double](repeating: -.infinity, count: count * positionCount)
-    let chunkRowCount = max(1, Self.chunkRowCount / positionCount)
+    var sums: [Double] = []
     for network in networks {
-      let prepared = try backend.prepare(network, preprocessing: preprocessing, outputs: [output])
-      for start in stride(from: 0, to: count, by: chunkRowCount) {
-        try Task.checkCancellation()
-        let rows = Array(start..<min(count, start + chunkRowCount))
-        let logits = try await prepared(try inputs(rows), width: width)[0]
-        let width = logits.count / (rows.count * positionCount)
-        let answers = logits.reshaped(to: [rows.count * positionCount, width])
-        for (index, label) in try labels(rows).enumerated() where label != reading.ignored {
-          let value: Double
-          do {
-            value = -(try loss(answers.rows(index..<index + 1), [label]).value)
-          } catch {
-            throw FileError(
-              .value, file: dataset.file,
-              answerPlace(
-                range(rows[0] + index / positionCount).lowerBound * positionCount + index % positionCount,
-                positions: reading.positions, firstRow: dataset.firstRow) + ": " + error.message)
-          }
-          let answer = start * positionCount + index
-          let larger = max(sums[answer], value)
-          sums[answer] = larger + Double.log(Double.exp(sums[answer] - larger) + Double.exp(value - larger))
+      let values = try await logProbabilities(
+        network, first: count, output: output, preprocessing, on: backend, width: width, loss)
+      sums =
+        sums.isEmpty
+        ? values
+        : zip(sums, values).map { sum, value in
+          let larger = max(sum, value)
+          return larger + Double.log(Double.exp(sum - larger) + Double.exp(value - larger))
+        }
+    }
+    return Double.log(Double(networks.count)) - sums.reduce(0, +) / Double(sums.count)
+  }
+
+  /// The logarithms of the probabilities that a network gives to the labels of the first rows, nats, but for labels that are
+  /// ignored.
+  func logProbabilities(
+    _ network: FrozenNetwork, first count: Int, output: Int, _ preprocessing: Preprocessing,
+    on backend: any NetworkBackend, width: Int, _ loss: DataTerm
+  ) async throws -> [Double] {
+    let prepared = try backend.prepare(network, preprocessing: preprocessing, outputs: [output])
+    let chunkRowCount = max(1, Self.chunkRowCount / positionCount)
+    var values: [Double] = []
+    for start in stride(from: 0, to: count, by: chunkRowCount) {
+      try Task.checkCancellation()
+      let rows = Array(start..<min(count, start + chunkRowCount))
+      let logits = try await prepared(try inputs(rows), width: width)[0]
+      let classCount = logits.count / (rows.count * positionCount)
+      let answers = logits.reshaped(to: [rows.count * positionCount, classCount])
+      for (index, label) in try labels(rows).enumerated() where label != reading.ignored {
+        do {
+          values.append(-(try loss(answers.rows(index..<index + 1), [label]).value))
+        } catch {
+          throw FileError(
+            .value, file: dataset.file,
+            answerPlace(
+              range(rows[0] + index / positionCount).lowerBound * positionCount + index % positionCount,
+              positions: reading.positions, firstRow: dataset.firstRow) + ": " + error.message)
         }
       }
     }
-    var (sum, answerCount) = (0.0, 0)
-    for (answer, label) in try labels(Array(0..<count)).enumerated() where label != reading.ignored {
-      sum += sums[answer]
-      answerCount += 1
-    }
-    return Double.log(Double(networks.count)) - sum / Double(answerCount)
+    return values
   }
 }
 

@@ -67,20 +67,20 @@ struct SpikeAndSlabPriorTests {
   @Test func removalIsForGoodAndNeverOfAll() {
     let thresholds = SelectionRule.thresholds(soft: 0.5, hard: 0.1)
     var selection = GroupSelection(WeightGroups(.inputs, of: [3, 2]), isRemovable: true)
-    let first: [Float] = [1, 1, 0.5, 0.1, 0.01, 0.01]
-    selection.update(from: first.span, by: thresholds, prior, inclusion: 0.5)
+    let first: ContiguousArray<Float> = [1, 1, 0.5, 0.1, 0.01, 0.01]
+    selection.update(from: [first], by: thresholds, prior, inclusion: 0.5)
     #expect(selection.responsibilities == [1, 0, 0])
-    var wouldAllGo = selection.remove(by: thresholds, weights: first.span)
+    var wouldAllGo = selection.remove(by: thresholds, chains: [first])
     #expect(!wouldAllGo && selection.mask == [1, 1, 1, 1, 0, 0])
     // What was removed does not come back; of what is left one group stays.
-    let grown: [Float] = [1, 1, 0.01, 0.01, 5, 5]
-    selection.remove(by: thresholds, weights: grown.span)
+    let grown: ContiguousArray<Float> = [1, 1, 0.01, 0.01, 5, 5]
+    selection.remove(by: thresholds, chains: [grown])
     #expect(selection.mask == [1, 1, 0, 0, 0, 0])
-    let small: [Float] = [0.01, 0.02, 0, 0, 0.03, 0.03]
-    wouldAllGo = selection.remove(by: thresholds, weights: small.span)
+    let small: ContiguousArray<Float> = [0.01, 0.02, 0, 0, 0.03, 0.03]
+    wouldAllGo = selection.remove(by: thresholds, chains: [small])
     #expect(wouldAllGo && selection.mask == [1, 1, 0, 0, 0, 0])
     var kept = GroupSelection(WeightGroups(.inputs, of: [3, 2]), isRemovable: false)
-    kept.remove(by: thresholds, weights: small.span)
+    kept.remove(by: thresholds, chains: [small])
     #expect(kept.removedCount == 0)
   }
 
@@ -89,24 +89,36 @@ struct SpikeAndSlabPriorTests {
     let rule = SelectionRule.thresholds(soft: 1, hard: 0.1)
     var selection = GroupSelection(WeightGroups(.kernels, of: [1, 2, 2, 2]), isRemovable: true)
     // [width][in][out]: filter 1 is 0.7 throughout; channel 1 has values about zero in filter 0.
-    let weights: [Float] = [0.5, 0.7, 0.01, 0.7, -0.5, 0.7, 0.02, 0.7]
-    selection.remove(by: rule, weights: weights.span)
+    let weights: ContiguousArray<Float> = [0.5, 0.7, 0.01, 0.7, -0.5, 0.7, 0.02, 0.7]
+    selection.remove(by: rule, chains: [weights])
     #expect(selection.mask == [1, 0, 1, 0, 1, 0, 1, 0])
+  }
+
+  /// Several chains have one mask: their responsibilities are averaged, and thresholds remove what is small in all of them.
+  @Test func chainsShareASelection() {
+    let (one, other): (ContiguousArray<Float>, ContiguousArray<Float>) = ([9, 0, 0], [9, 9, 0])
+    var selection = GroupSelection(WeightGroups(.inputs, of: [3, 1]), isRemovable: true)
+    selection.update(from: [one, other], by: .responsibilities(), prior, inclusion: 0.5)
+    let spike = prior.responsibility(squares: 0, weightCount: 1, inclusion: 0.5)
+    expectClose(selection.responsibilities[1], (1 + spike) / 2, tolerance: 1e-6)
+    #expect(selection.meanSquares == [81, 40.5, 0])
+    selection.remove(by: .thresholds(soft: 1, hard: 1), chains: [one, other])
+    #expect(selection.mask == [1, 1, 0])
   }
 
   @Test func responsibilitiesAreRunningMeans() {
     let rule = SelectionRule.responsibilities(average: 0.75)
     var selection = GroupSelection(WeightGroups(.weights, of: [1, 2]), isRemovable: true)
-    let (far, near): ([Float], [Float]) = ([9, 9], [9, 0])
-    selection.update(from: far.span, by: rule, prior, inclusion: 0.5)
+    let (far, near): (ContiguousArray<Float>, ContiguousArray<Float>) = ([9, 9], [9, 0])
+    selection.update(from: [far], by: rule, prior, inclusion: 0.5)
     #expect(selection.responsibilities.allSatisfy { $0 > 0.999 })
     let one = prior.responsibility(squares: 0, weightCount: 1, inclusion: 0.5)
     for count in 1...6 {
-      selection.update(from: near.span, by: rule, prior, inclusion: 0.5)
+      selection.update(from: [near], by: rule, prior, inclusion: 0.5)
       expectClose(
         selection.responsibilities[1], pow(0.75, Double(count)) + (1 - pow(0.75, Double(count))) * one, tolerance: 1e-3)
     }
-    selection.remove(by: rule, weights: near.span)
+    selection.remove(by: rule, chains: [near])
     #expect(selection.mask == [1, 0])
   }
 }

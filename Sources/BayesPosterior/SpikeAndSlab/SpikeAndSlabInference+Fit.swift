@@ -1,0 +1,183 @@
+public import BayesNetwork
+public import BayesPrediction
+public import BayesTensor
+
+extension SpikeAndSlabInference {
+  /// Runs the chains, or goes on with them, and keeps networks.
+  ///
+  /// - Parameters:
+  ///   - description: what is known of the exits, with the preprocessing.
+  ///   - training: labelled rows, as stored.
+  ///   - earlier: a training with this recipe, these data and this key that was interrupted.
+  ///   - context: its key gives the order of rows and the noise.
+  ///   - observe: called before the first step, and after every one, with what the next one depends on.
+  /// - Returns: the posterior, and the training at its end.
+  /// - Determinism: same key, same bits at any `context.width`, interrupted or not.
+  /// - Cost: for each chain a pass forwards and back through what lies behind the first of the layers for each row of each
+  ///   epoch; then for each network that is kept one through it over the rows of the statistics.  Memory for the networks
+  ///   that are kept, and for the stored rows up to 1 GiB and their labels up to 256 MiB, beyond which they are read one by
+  ///   one.
+  /// - Throws: `NetworkError` where a layer cannot be had or settings cannot be together; `FileError` naming the row where
+  ///   data are unfit; `NumericalError` where the loss diverges; `CancellationError`; what `observe` throws.
+  public func fit(
+    _ frozen: FrozenNetwork, _ description: RecordsDescription, training: any Dataset,
+    from earlier: SpikeAndSlabTraining? = nil, on backend: any NetworkBackend, in context: ExecutionContext,
+    observe: (SpikeAndSlabTraining) throws -> Void = { _ in }
+  ) async throws -> (posterior: SampledNetworkPosterior, training: SpikeAndSlabTraining) {
+    try requireConsistency()
+    try description.requireDataTerm(ofExit: exitIndex)
+    let exits = exitIndex.map { [$0] } ?? Array(frozen.network.exits.indices)
+    let outputs = exits.map { frozen.network.exits[$0].logits }
+    let preprocessing = description.preprocessing ?? .identity
+    let rows = try StoredRows(training, description)
+    let terms = exits.map { DataTerm(description, exit: $0) }
+    let nodes = try matrixLayers(of: frozen.network, leadingTo: outputs)
+    let objective = try await FlatObjective(
+      of: nodes.flatMap { frozen.network.parameterSpecs(of: $0).map(\.path) }, in: frozen, outputs: outputs,
+      preprocessing: preprocessing, rowCount: rows.rowCount, inputs: rows.inputs,
+      loss: { output, values, positions in
+        let labels = try rows.labels(positions)
+        return try terms[output](values.reshaped(to: [labels.count, values.count / labels.count]), labels)
+      }, answerCount: rows.answerCount, on: backend, width: context.width)
+    let origin = objective.weights(frozen.parameters)
+    let layers = chainLayers(nodes, of: frozen.network, outputs, objective, origin, rowCount: rows.rowCount)
+    if selection != nil, !layers.contains(where: \.isRemovable) {
+      throw NetworkError(
+        "Nothing may be removed of the first layer and of those that give logits, and no others are chosen; choose others, "
+          + "or allow it.")
+    }
+    var training: SpikeAndSlabTraining
+    if let earlier {
+      training = earlier
+    } else {
+      training = try await begin(
+        at: origin, layers, rowCount: rows.rowCount, key: context.key, in: context,
+        objective: { try await objective($0, at: $1) })
+    }
+    guard fits(training, layers, origin, rowCount: rows.rowCount) else {
+      throw NetworkError(
+        "The training that is to go on is one of other layers or chains, of other rows or steps; begin anew.")
+    }
+    try observe(training)
+    try await run(
+      &training, layers, from: origin, rowCount: rows.rowCount, key: context.key, in: context,
+      objective: { try await objective($0, at: $1) }, observe: observe)
+    var found = posterior(training, layers, objective, rowCount: rows.rowCount)
+    found.statistics = try await statistics(of: found, in: frozen, Set(nodes), preprocessing, rows, on: backend, context)
+    found.agreement = try await agreement(
+      of: found, in: frozen, output: exits.count - 1, outputs, preprocessing, rows, terms, on: backend, context)
+    return (try SampledNetworkPosterior(weightSamples: found, of: frozen, source: description), training)
+  }
+
+  /// The layers by name, or all, in the order of their nodes.
+  private func matrixLayers(of network: Network, leadingTo outputs: [Int]) throws(NetworkError) -> [Int] {
+    let candidates = network.matrixLayers(leadingTo: outputs)
+    guard !candidates.isEmpty else {
+      throw NetworkError("There is no convolution and no dense layer on the way to the chosen exits.")
+    }
+    guard let layerNames else { return candidates }
+    return try layerNames.map { name throws(NetworkError) in
+      guard let node = candidates.first(where: { network.nodes[$0].name == name }) else {
+        throw NetworkError(
+          "There is no convolution or dense layer '\(name)' on the way to the chosen exits; choose among "
+            + candidates.map { "'\(network.nodes[$0].name)'" }.joined(separator: ", ") + ".")
+      }
+      return node
+    }.sorted()
+  }
+
+  private func chainLayers(
+    _ nodes: [Int], of network: Network, _ outputs: [Int], _ objective: FlatObjective, _ origin: ContiguousArray<Float>,
+    rowCount: Int
+  ) -> [ChainLayer] {
+    let ends = removesEnds ? [] : network.endMatrixLayers(leadingTo: outputs)
+    return nodes.map { node in
+      let name = network.nodes[node].name
+      let own = Set(network.parameterSpecs(of: node).map(\.path))
+      let places = objective.places.filter { own.contains($0.path) }
+      let weights = places[0]
+      let isConvolution = weights.shape.rank > 2
+      return ChainLayer(
+        name: name, parameters: weights.range.lowerBound..<places[places.count - 1].range.upperBound, weights: weights.range,
+        groups: WeightGroups(isConvolution ? convolutionGrouping : denseGrouping, of: weights.shape),
+        isRemovable: !ends.contains(node),
+        prior: prior(of: origin.span.extracting(weights.range), rowCount: rowCount))
+    }
+  }
+
+  /// Whether a training can be one of this recipe.
+  private func fits(
+    _ training: SpikeAndSlabTraining, _ layers: [ChainLayer], _ origin: ContiguousArray<Float>, rowCount: Int
+  ) -> Bool {
+    let begun = begin(at: origin, layers, stepSize: 1, rowCount: rowCount, key: RandomKey(seed: 0))
+    let steps = stepCount(rowCount: rowCount)
+    return training.chains.count == chainCount
+      && zip(training.chains, begun.chains).allSatisfy { $0.isOfKind($1) }
+      && training.selections.map(\.groups) == begun.selections.map(\.groups)
+      && training.selections.map(\.isRemovable) == begun.selections.map(\.isRemovable)
+      && (0...steps).contains(training.stepCount - training.epochs.count * steps) && training.epochs.count <= epochCount
+  }
+
+  /// What is left of the chains at their end.
+  private func posterior(
+    _ training: SpikeAndSlabTraining, _ layers: [ChainLayer], _ objective: FlatObjective, rowCount: Int
+  ) -> WeightSamplePosterior {
+    let networks = training.snapshots.flatMap(\.self)
+    return WeightSamplePosterior(
+      sampler: sampler, temperatureShare: temperatureShare,
+      effectiveTemperatureShare: effectiveTemperatureShare(stepSize: training.stepSize, rowCount: rowCount),
+      learningRate: training.stepSize, centre: centre,
+      chainCount: chainCount, cycleCount: cycleCount, epochCount: training.epochs.count, rowCount: rowCount,
+      exitIndex: exitIndex, inclusion: training.inclusion, loss: training.epochs.last?.loss ?? 0,
+      layers: layers.enumerated().map { index, layer in
+        let selection = training.selections.isEmpty ? nil : training.selections[index]
+        return WeightSamplePosterior.Layer(
+          name: layer.name, weightCount: layer.weights.count, removedCount: selection?.removedCount ?? 0,
+          slab: layer.prior.slab, spike: selection.map { _ in layer.prior.spike },
+          responsibilities: selection?.responsibilities ?? [])
+      },
+      rescuedLayers: training.rescuedLayers,
+      samples: objective.places.map { place in
+        var values = ContiguousArray<Float>()
+        values.reserveCapacity(networks.count * place.range.count)
+        for network in networks { values += network[place.range] }
+        return WeightSamplePosterior.Samples(
+          path: place.path, values: Tensor(shape: place.shape.batched(networks.count), elements: values))
+      })
+  }
+
+  private func statistics(
+    of found: WeightSamplePosterior, in frozen: FrozenNetwork, _ nodes: Set<Int>, _ preprocessing: Preprocessing,
+    _ rows: StoredRows, on backend: any NetworkBackend, _ context: ExecutionContext
+  ) async throws -> [NetworkStatistics] {
+    let networks = try WeightSampleDraws(found, of: frozen)
+    return try await BatchStatistics(
+      of: frozen, frozen.network, drawn: nodes, preprocessing, on: backend, width: context.width
+    ).estimate(
+      rows, rowCount: min(rows.rowCount, statisticsRowCount), networkCount: found.networkCount,
+      observe: {
+        context.report(
+          StageProgress(stage: "Statistics", completed: $0, total: found.networkCount, unit: "networks"))
+      }, network: { try networks.network($0) })
+  }
+
+  /// Rows by whose labels chains are compared.
+  private static let comparedRowCount = 512
+
+  private func agreement(
+    of found: WeightSamplePosterior, in frozen: FrozenNetwork, output: Int, _ outputs: [Int],
+    _ preprocessing: Preprocessing, _ rows: StoredRows, _ terms: [DataTerm], on backend: any NetworkBackend,
+    _ context: ExecutionContext
+  ) async throws -> ChainAgreement? {
+    let networks = try WeightSampleDraws(found, of: frozen)
+    var values: [[Double]] = []
+    for index in 0..<found.networkCount {
+      values.append(
+        try await rows.logProbabilities(
+          try networks.network(index), first: min(rows.rowCount, Self.comparedRowCount), output: outputs[output],
+          preprocessing, on: backend, width: context.width, terms[output]))
+    }
+    let each = found.networkCount / found.chainCount
+    return ChainAgreement((0..<found.chainCount).map { Array(values[$0 * each..<($0 + 1) * each]) })
+  }
+}
