@@ -33,7 +33,7 @@ extension SpikeAndSlabInference {
     let terms = exits.map { DataTerm(description, exit: $0) }
     let nodes = try matrixLayers(of: frozen.network, leadingTo: outputs)
     let objective = try await FlatObjective(
-      of: nodes.flatMap { frozen.network.parameterSpecs(of: $0).map(\.path) }, in: frozen, outputs: outputs,
+      of: nodes.flatMap { frozen.network.trainedPaths(of: $0) }, in: frozen, outputs: outputs,
       preprocessing: preprocessing, rowCount: rows.rowCount, inputs: rows.inputs,
       loss: { output, values, positions in
         let labels = try rows.labels(positions)
@@ -90,17 +90,19 @@ extension SpikeAndSlabInference {
     _ nodes: [Int], of network: Network, _ outputs: [Int], _ objective: FlatObjective, _ origin: ContiguousArray<Float>,
     rowCount: Int
   ) -> [ChainLayer] {
-    let ends = removesEnds ? [] : network.endMatrixLayers(leadingTo: outputs)
+    let ends = network.endMatrixLayers(leadingTo: outputs)
     return nodes.map { node in
       let name = network.nodes[node].name
-      let own = Set(network.parameterSpecs(of: node).map(\.path))
+      let own = Set(network.trainedPaths(of: node))
       let places = objective.places.filter { own.contains($0.path) }
       let weights = places[0]
       let isConvolution = weights.shape.rank > 2
       return ChainLayer(
         name: name, parameters: weights.range.lowerBound..<places[places.count - 1].range.upperBound, weights: weights.range,
         groups: WeightGroups(isConvolution ? convolutionGrouping : denseGrouping, of: weights.shape),
-        isRemovable: !ends.contains(node),
+        // What gives logits keeps its biases.
+        vectors: ends.last.contains(node) ? [] : places.dropFirst().map(\.range.lowerBound),
+        isRemovable: removesEnds || !ends.first.union(ends.last).contains(node),
         prior: prior(of: origin.span.extracting(weights.range), rowCount: rowCount))
     }
   }

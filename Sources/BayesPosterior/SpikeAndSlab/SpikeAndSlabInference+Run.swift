@@ -126,7 +126,10 @@ extension SpikeAndSlabInference {
       guard selection != nil else { continue }
       strengths.replaceSubrange(layer.weights, with: training.selections[index].penalties(layer.prior))
     }
-    return MarkovChain.Penalty(strengths: strengths, centres: centre == .zero ? [] : origin)
+    // Biases, and what normalisations learned, are no weights that vanish.
+    var centres = origin
+    if centre == .zero { for layer in layers { for position in layer.weights { centres[position] = 0 } } }
+    return MarkovChain.Penalty(strengths: strengths, centres: centres)
   }
 
   /// Looks at the groups.
@@ -161,7 +164,7 @@ extension SpikeAndSlabInference {
     }
     guard training.selections.map(\.mask) != before else { return }
     var mask = ContiguousArray<Float>(repeating: 1, count: training.chains[0].position.count)
-    for (layer, selection) in zip(layers, training.selections) { mask.replaceSubrange(layer.weights, with: selection.mask) }
+    for (layer, selection) in zip(layers, training.selections) { layer.mark(selection.mask, in: &mask) }
     for chain in training.chains.indices {
       training.chains[chain].mask = mask
       training.chains[chain].applyMask()
