@@ -18,6 +18,7 @@ package struct FlatObjective: Sendable {
 
   package let places: [Place]
   private let plan: any TrainingPlan
+  private let prepare: @Sendable (FrozenNetwork) throws -> any TrainingPlan
   private let prefix: FrozenPrefix
   private let loss: Loss
   private let answerCount: @Sendable ([Int]) throws -> Int
@@ -43,13 +44,24 @@ package struct FlatObjective: Sendable {
     self.places = places
     let chosen = Set(paths)
     let boundary = try frozen.network.frozenBoundary(of: outputs, training: chosen)
-    plan = try backend.prepareTraining(
-      frozen, preprocessing: preprocessing, inputs: boundary, outputs: outputs, of: chosen, includingInputs: false)
+    let prepare: @Sendable (FrozenNetwork) throws -> any TrainingPlan = {
+      try backend.prepareTraining(
+        $0, preprocessing: preprocessing, inputs: boundary, outputs: outputs, of: chosen, includingInputs: false)
+    }
+    (plan, self.prepare) = (try prepare(frozen), prepare)
     prefix = try await FrozenPrefix(
       to: boundary, of: frozen, preprocessing, rowCount: rowCount, inputs: inputs, on: backend, width: width)
     (self.loss, self.answerCount) = (loss, answerCount)
     self.width = width
   }
+
+  private init(_ other: FlatObjective, _ plan: any TrainingPlan) {
+    (places, self.plan, prepare, prefix) = (other.places, plan, other.prepare, other.prefix)
+    (loss, answerCount, width) = (other.loss, other.answerCount, other.width)
+  }
+
+  /// The same of a network with other constants behind the first of the parameters.
+  package func replacing(_ frozen: FrozenNetwork) throws -> FlatObjective { FlatObjective(self, try prepare(frozen)) }
 
   /// The parameters that a flat vector holds.
   package func parameters(_ weights: ContiguousArray<Float>) -> Parameters {

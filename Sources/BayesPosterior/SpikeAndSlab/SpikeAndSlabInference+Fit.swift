@@ -32,7 +32,7 @@ extension SpikeAndSlabInference {
     let rows = try StoredRows(training, description)
     let terms = exits.map { DataTerm(description, exit: $0) }
     let nodes = try matrixLayers(of: frozen.network, leadingTo: outputs)
-    let objective = try await FlatObjective(
+    var objective = try await FlatObjective(
       of: nodes.flatMap { frozen.network.trainedPaths(of: $0) }, in: frozen, outputs: outputs,
       preprocessing: preprocessing, rowCount: rows.rowCount, inputs: rows.inputs,
       loss: { output, values, positions in
@@ -52,18 +52,29 @@ extension SpikeAndSlabInference {
     } else {
       training = try await begin(
         at: origin, layers, rowCount: rows.rowCount, key: context.key, in: context,
-        objective: { try await objective($0, at: $1) })
+        objective: { [objective] in try await objective($0, at: $1) })
     }
     guard fits(training, layers, origin, rowCount: rows.rowCount) else {
       throw NetworkError(
         "The training that is to go on is one of other layers or chains, of other rows or steps; begin anew.")
     }
+    if !training.statistics.isEmpty { objective = try objective.replacing(frozen.replacing(training.statistics)) }
+    let normalizations = BatchStatistics(
+      of: frozen, frozen.network, drawn: Set(nodes), preprocessing, on: backend, width: context.width)
     try observe(training)
     try await run(
       &training, layers, from: origin, rowCount: rows.rowCount, key: context.key, in: context,
-      objective: { try await objective($0, at: $1) }, observe: observe)
+      objective: { try await objective($0, at: $1) },
+      restate: { weights in
+        let network = try FrozenNetwork(frozen.network, parameters: frozen.parameters.replacing(objective.parameters(weights)))
+        let statistics = try await normalizations.estimate(
+          rows, rowCount: min(rows.rowCount, statisticsRowCount), networkCount: 1
+        ) { _ in network }
+        objective = try objective.replacing(frozen.replacing(statistics))
+        return statistics
+      }, observe: observe)
     var found = posterior(training, layers, objective, rowCount: rows.rowCount)
-    found.statistics = try await statistics(of: found, in: frozen, Set(nodes), preprocessing, rows, on: backend, context)
+    found.statistics = try await statistics(of: found, in: frozen, normalizations, rows, context)
     found.agreement = try await agreement(
       of: found, in: frozen, output: exits.count - 1, outputs, preprocessing, rows, terms, on: backend, context)
     return (try SampledNetworkPosterior(weightSamples: found, of: frozen, source: description), training)
@@ -149,13 +160,11 @@ extension SpikeAndSlabInference {
   }
 
   private func statistics(
-    of found: WeightSamplePosterior, in frozen: FrozenNetwork, _ nodes: Set<Int>, _ preprocessing: Preprocessing,
-    _ rows: StoredRows, on backend: any NetworkBackend, _ context: ExecutionContext
+    of found: WeightSamplePosterior, in frozen: FrozenNetwork, _ normalizations: BatchStatistics, _ rows: StoredRows,
+    _ context: ExecutionContext
   ) async throws -> [NetworkStatistics] {
     let networks = try WeightSampleDraws(found, of: frozen)
-    return try await BatchStatistics(
-      of: frozen, frozen.network, drawn: nodes, preprocessing, on: backend, width: context.width
-    ).estimate(
+    return try await normalizations.estimate(
       rows, rowCount: min(rows.rowCount, statisticsRowCount), networkCount: found.networkCount,
       observe: {
         context.report(
@@ -181,5 +190,12 @@ extension SpikeAndSlabInference {
     }
     let each = found.networkCount / found.chainCount
     return ChainAgreement((0..<found.chainCount).map { Array(values[$0 * each..<($0 + 1) * each]) })
+  }
+}
+
+extension FrozenNetwork {
+  /// The same with the statistics of one network.
+  fileprivate func replacing(_ statistics: [NetworkStatistics]) throws(NetworkError) -> FrozenNetwork {
+    try FrozenNetwork(network, parameters: parameters.replacing(statistics, ofNetwork: 0))
   }
 }

@@ -61,11 +61,14 @@ extension SpikeAndSlabInference {
   /// - Parameters:
   ///   - origin: the trained weights.
   ///   - objective: the mean loss of some rows and its gradient.
+  ///   - restate: called with weights after some were removed; gives the statistics of batch normalisations with which the
+  ///     objective goes on.
   ///   - observe: called after every step with what the next one depends on.
   package func run(
     _ training: inout SpikeAndSlabTraining, _ layers: [ChainLayer], from origin: ContiguousArray<Float>, rowCount: Int,
     key: RandomKey, in context: ExecutionContext,
     objective: (ContiguousArray<Float>, [Int]) async throws -> (loss: Double, gradient: ContiguousArray<Float>),
+    restate: (ContiguousArray<Float>) async throws -> [NetworkStatistics] = { _ in [] },
     observe: (SpikeAndSlabTraining) throws -> Void = { _ in }
   ) async throws {
     let kernel = kernel(rowCount: rowCount)
@@ -79,7 +82,9 @@ extension SpikeAndSlabInference {
         try Task.checkCancellation()
         if looksAtGroups(beforeStep: step, ofEpoch: epoch) {
           select(in: &training, layers)
-          if step == 0, case .thresholds = selection, isLastThird(epoch) { remove(in: &training, layers, share: 1) }
+          if step == 0, case .thresholds = selection, isLastThird(epoch), remove(in: &training, layers, share: 1) {
+            training.statistics = try await restate(training.chains[0].position)
+          }
           penalty = self.penalty(of: training, layers, origin)
         }
         let positions = step * batchRowCount..<min(rowCount, (step + 1) * batchRowCount)
@@ -95,7 +100,9 @@ extension SpikeAndSlabInference {
           StageProgress(stage: "Epoch \(epoch + 1) of \(epochCount)", completed: positions.upperBound, total: rowCount))
         if step + 1 < stepsAnEpoch { try observe(training) }
       }
-      finishEpoch(of: &training, layers, rowCount: rowCount)
+      if finishEpoch(of: &training, layers, rowCount: rowCount) {
+        training.statistics = try await restate(training.chains[0].position)
+      }
       penalty = self.penalty(of: training, layers, origin)
       try observe(training)
     }
@@ -148,8 +155,9 @@ extension SpikeAndSlabInference {
   /// all networks that are kept have one structure.
   ///
   /// - Parameter share: of the sparsity that is asked for, what is to be met now.
-  private func remove(in training: inout SpikeAndSlabTraining, _ layers: [ChainLayer], share: Double) {
-    guard let selection else { return }
+  /// - Returns: whether there were any.
+  private func remove(in training: inout SpikeAndSlabTraining, _ layers: [ChainLayer], share: Double) -> Bool {
+    guard let selection else { return false }
     let before = training.selections.map(\.mask)
     let threshold = sparsity.map { self.threshold(in: training, layers, sparsity: share * $0) }
     for (index, layer) in layers.enumerated() {
@@ -162,7 +170,7 @@ extension SpikeAndSlabInference {
         }
       if wouldAllGo, !training.rescuedLayers.contains(layer.name) { training.rescuedLayers.append(layer.name) }
     }
-    guard training.selections.map(\.mask) != before else { return }
+    guard training.selections.map(\.mask) != before else { return false }
     var mask = ContiguousArray<Float>(repeating: 1, count: training.chains[0].position.count)
     for (layer, selection) in zip(layers, training.selections) { layer.mark(selection.mask, in: &mask) }
     for chain in training.chains.indices {
@@ -170,6 +178,7 @@ extension SpikeAndSlabInference {
       training.chains[chain].applyMask()
       training.snapshots[chain] = []
     }
+    return true
   }
 
   /// The relative size below which groups are removed so that a share of all weights is; see `GroupSelection.relativeSizes`.
@@ -190,16 +199,19 @@ extension SpikeAndSlabInference {
 
   /// Keeps networks at the end of a cycle, and by responsibilities removes groups there; those of the last cycle are of the
   /// structure that is left.
-  private func finishEpoch(of training: inout SpikeAndSlabTraining, _ layers: [ChainLayer], rowCount: Int) {
+  ///
+  /// - Returns: whether weights were removed.
+  private func finishEpoch(of training: inout SpikeAndSlabTraining, _ layers: [ChainLayer], rowCount: Int) -> Bool {
     let done = training.epochs.count + 1
     let left = (cycleEpochCount - done % cycleEpochCount) % cycleEpochCount
     if left < snapshotCount {
       for chain in training.chains.indices { training.snapshots[chain].append(training.chains[chain].position) }
     }
+    var isSmaller = false
     if left == 0, done < epochCount, done > warmUpEpochCount, let selection, case .responsibilities = selection {
       let first = warmUpEpochCount / cycleEpochCount
       let share = Double(done / cycleEpochCount - first) / Double(cycleCount - 1 - first)
-      remove(in: &training, layers, share: share)
+      isSmaller = remove(in: &training, layers, share: share)
     }
     let weightCount = layers.reduce(0) { $0 + $1.weights.count }
     let removed = training.selections.reduce(0) { $0 + $1.removedCount }
@@ -208,5 +220,6 @@ extension SpikeAndSlabInference {
         loss: training.lossSum / Double(rowCount),
         sparsity: weightCount == 0 ? 0 : Double(removed) / Double(weightCount)))
     training.lossSum = 0
+    return isSmaller
   }
 }

@@ -6,8 +6,8 @@ import BayesTensor
 ///
 /// The potential is the mean loss over the rows, the sum of all exits' where no exit is chosen, with a quadratic penalty of
 /// each weight, which the prior gives its group; a chain at the temperature `λ / rows` draws from the posterior for `λ = 1`.
-/// Moved are a layer's weight and bias, and scale and offset of the batch normalisation behind it, whose statistics stay as they
-/// are until networks are kept.  Penalties pull biases, scales and offsets towards what was trained.
+/// Moved are a layer's weight and bias, and scale and offset of the batch normalisation behind it, whose statistics are
+/// estimated anew where weights were removed, and for networks that are kept.  Penalties pull biases, scales and offsets towards what was trained.
 /// Rates fall along half a cosine in every cycle, at whose end networks are kept.
 ///
 /// - Source: Ke and Fan 2022, arXiv:2210.12957; cycles: Zhang et al. 2020, arXiv:1902.03932.

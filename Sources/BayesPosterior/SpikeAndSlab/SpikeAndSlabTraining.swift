@@ -22,6 +22,8 @@ public struct SpikeAndSlabTraining: ResumableTraining, Equatable {
   public internal(set) var inclusion: Double
   /// The weights of networks that were kept, of each chain.
   public internal(set) var snapshots: [[ContiguousArray<Float>]]
+  /// Statistics of batch normalisations since weights were last removed, of one network; none before.
+  public internal(set) var statistics: [NetworkStatistics] = []
   /// The names of layers of which all would have been removed.
   public internal(set) var rescuedLayers: [String] = []
   /// The sum over the steps of the epoch under way, weighted by their rows.
@@ -72,6 +74,8 @@ extension SpikeAndSlabTraining {
       for (number, snapshot) in snapshots[index].enumerated() { try write(snapshot, path + "/snapshots/\(number)") }
     }
     try write(chains[0].mask, "/mask")
+    try archive.setAttribute("statisticsCount", .integer(statistics.count), of: "/")
+    try archive.write(statistics)
     for (index, selection) in selections.enumerated() {
       let path = "/selections/\(index)"
       try archive.setAttribute("grouping", .text(selection.groups.grouping.rawValue), of: path)
@@ -149,6 +153,11 @@ extension SpikeAndSlabTraining {
     self.init(chains, selections: selections, inclusion: inclusion, stepSize: stepSize)
     self.snapshots = snapshots
     rescuedLayers = try reader.texts("rescuedLayers", of: "/")
+    let statisticsCount = try reader.integer("statisticsCount", of: "/")
+    guard (0...100_000).contains(statisticsCount) else {
+      throw reader.failure(.value, "/", "There are \(statisticsCount) statistics; the file is damaged, begin anew with --force.")
+    }
+    statistics = try reader.statistics(count: statisticsCount, networkCount: 1)
     lossSum = try reader.optionalNumber("lossSum", of: "/") ?? 0
     if archive.entry("/epochs") != nil {
       let rows: Tensor<Double> = try reader.array("/epochs", rank: 2)
