@@ -10,11 +10,11 @@ public struct ChainDiagnostics: Sendable {
   /// The halves of the chains.
   private let halves: [[Double]]
 
-  /// - Returns: `nil` where a chain has fewer than four draws.
+  /// - Returns: `nil` where a chain has fewer than eight draws, whose halves have no correlations to speak of.
   /// - Precondition: there is a chain, and all are of one length.
   public init?(_ chains: [[Double]]) {
     precondition(!chains.isEmpty && chains.allSatisfy { $0.count == chains[0].count }, "Chains have one length.")
-    guard chains[0].count >= 4 else { return nil }
+    guard chains[0].count >= 8 else { return nil }
     let half = chains[0].count / 2
     halves = chains.flatMap { [Array($0.prefix(half)), Array($0.suffix(half))] }
   }
@@ -102,7 +102,7 @@ public struct ChainAgreement: Sendable, Equatable {
   }
 
   /// - Parameter chains: `[chains][networks][rows]`
-  /// - Returns: `nil` where chains have fewer than four networks.
+  /// - Returns: `nil` where chains have fewer than eight networks.
   init?(_ chains: [[[Double]]]) {
     guard let rowCount = chains.first?.first?.count, rowCount > 0 else { return nil }
     let found = (0..<rowCount).compactMap { row in ChainDiagnostics(chains.map { $0.map { $0[row] } }) }

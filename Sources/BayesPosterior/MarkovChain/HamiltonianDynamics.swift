@@ -85,13 +85,14 @@ public struct ScaleAdaptedHamiltonianDynamics: TransitionKernel {
   }
 
   public struct Constants: Sendable {
-    fileprivate var remaining, rate, variance, decay, floor: Float
+    fileprivate var remaining, rate, variance: Float
+    fileprivate var scale: GradientScale
   }
 
   public func constants(stepSize: Double) -> Constants {
     Constants(
       remaining: Float(1 - friction), rate: Float(stepSize), variance: Float(2 * friction * stepSize * temperature),
-      decay: Float(decay), floor: Float(floor))
+      scale: GradientScale(decay: decay, floor: floor))
   }
 
   @inline(__always)
@@ -99,8 +100,7 @@ public struct ScaleAdaptedHamiltonianDynamics: TransitionKernel {
     _ weight: inout ChainWeight, gradient: Float, penalty: (strength: Float, centre: Float), noise: Float,
     _ constants: Constants
   ) {
-    weight.scale = constants.decay * weight.scale + (1 - constants.decay) * gradient * gradient
-    let scale = 1 / (constants.floor + weight.scale.squareRoot())
+    let scale = constants.scale.update(&weight, gradient: gradient)
     let rate = constants.rate * scale
     let variance = max(0, constants.variance * scale - rate * rate * weight.scale)
     let force = gradient + penalty.strength * (weight.position - penalty.centre)

@@ -57,12 +57,13 @@ public struct PreconditionedLangevinDynamics: TransitionKernel {
   }
 
   public struct Constants: Sendable {
-    fileprivate var rate, variance, decay, floor: Float
+    fileprivate var rate, variance: Float
+    fileprivate var scale: GradientScale
   }
 
   public func constants(stepSize: Double) -> Constants {
     Constants(
-      rate: Float(stepSize), variance: Float(2 * stepSize * temperature), decay: Float(decay), floor: Float(floor))
+      rate: Float(stepSize), variance: Float(2 * stepSize * temperature), scale: GradientScale(decay: decay, floor: floor))
   }
 
   @inline(__always)
@@ -70,8 +71,7 @@ public struct PreconditionedLangevinDynamics: TransitionKernel {
     _ weight: inout ChainWeight, gradient: Float, penalty: (strength: Float, centre: Float), noise: Float,
     _ constants: Constants
   ) {
-    weight.scale = constants.decay * weight.scale + (1 - constants.decay) * gradient * gradient
-    let scale = 1 / (constants.floor + weight.scale.squareRoot())
+    let scale = constants.scale.update(&weight, gradient: gradient)
     let force = gradient + penalty.strength * (weight.position - penalty.centre)
     weight.position += (constants.variance * scale).squareRoot() * noise - constants.rate * scale * force
   }
@@ -83,6 +83,27 @@ public struct PreconditionedLangevinDynamics: TransitionKernel {
 func requireTemperature(_ temperature: Double) {
   precondition(
     temperature >= 0 && temperature.isFinite, "A temperature is finite and not negative; got \(temperature).")
+}
+
+/// A running mean of a weight's squared gradients, by whose root its steps are divided.
+///
+///     V ← a V + (1 − a) g²,   M = 1 / (δ + √V)
+struct GradientScale: Sendable {
+  private let decay, floor: Float
+
+  /// - Parameters:
+  ///   - decay: `a`; one leaves `V` as it is.
+  ///   - floor: `δ`
+  init(decay: Double, floor: Double) { (self.decay, self.floor) = (Float(decay), Float(floor)) }
+
+  /// Learns from a gradient.
+  ///
+  /// - Returns: `M`
+  @inline(__always)
+  func update(_ weight: inout ChainWeight, gradient: Float) -> Float {
+    weight.scale = decay * weight.scale + (1 - decay) * gradient * gradient
+    return 1 / (floor + weight.scale.squareRoot())
+  }
 }
 
 /// Traps running means of squared gradients that are none.

@@ -19,16 +19,16 @@ struct ChainDiagnosticsTests {
   }
 
   @Test func chainsThatHardlyMove() throws {
-    #expect(ChainDiagnostics([[1, 2, 3]]) == nil)
-    let still = try #require(ChainDiagnostics([[2, 2, 2, 2], [2, 2, 2, 2]]))
-    #expect(still.potentialScaleReduction == 1 && still.effectiveSampleCount == 8)
-    let apart = try #require(ChainDiagnostics([[1, 1, 1, 1], [2, 2, 2, 2]]))
+    #expect(ChainDiagnostics([[1, 2, 3, 4, 5, 6, 7]]) == nil)
+    let still = try #require(ChainDiagnostics([[Double]](repeating: Array(repeating: 2, count: 8), count: 2)))
+    #expect(still.potentialScaleReduction == 1 && still.effectiveSampleCount == 16)
+    let apart = try #require(ChainDiagnostics([1, 2].map { Array(repeating: $0, count: 8) }))
     #expect(apart.potentialScaleReduction == .infinity)
   }
 
   /// Two chains that agree in one row of three.
   @Test func agreementIsOverRows() throws {
-    let near: [Double] = [0.1, -0.2, 0.3, -0.1, 0.2, -0.3]
+    let near: [Double] = [0.1, -0.2, 0.3, -0.1, 0.2, -0.3, 0.15, -0.15]
     let chains = [0.0, 4.0].map { shift in near.map { [$0, $0 + shift, -$0 + 2 * shift] } }
     let agreement = try #require(ChainAgreement(chains))
     #expect(agreement.rowCount == 3 && agreement.disagreeingShare == 2.0 / 3)
