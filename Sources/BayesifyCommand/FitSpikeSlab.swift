@@ -14,8 +14,8 @@ struct FitSpikeSlab: AsyncParsableCommand {
 
       To remove weights, add --sparsity 50% or --select responsibilities: each group of weights (--groups, --dense-groups) is \
       either in the slab, which its layer's trained weights fill, or in the spike around zero, and running means of the \
-      probabilities say which. Groups are removed for good at the ends of cycles but the last; the first layer and those \
-      that give logits are spared without --remove-ends. Without either option nothing is removed, and penalties pull \
+      probabilities say which. Groups are removed for good at the ends of the first half of the cycles, in equal shares, and \
+      networks of the other half are kept; the first layer and those that give logits are spared without --remove-ends. Without either option nothing is removed, and penalties pull \
       towards the checkpoint.
 
       Means and variances of batch normalisation behind the layers are estimated anew for each network, from \
@@ -82,7 +82,15 @@ struct FitSpikeSlab: AsyncParsableCommand {
     }
     let training = try session.networkRecords(
       checkpoint, over: dataset, stored: nil, stage: "training", dataDigest: try session.digest(of: data))
-    guard training.hasLabels else { throw input.missingLabels("training", option: "--labels") }
+    guard training.hasLabels || training.hasTargets else { throw input.missingLabels("training", option: "--labels") }
+    guard !training.hasTargets || tempering.validation == nil else {
+      throw ValidationError(
+        "--validation is for temperatures, and \(checkpoint.file) has exits of real targets, which have none; leave --validation "
+          + "out.")
+    }
+    guard training.hasTargets || recipe.noise == nil else {
+      throw ValidationError("--noise is for real targets, and those of \(checkpoint.file) are classes; leave it out.")
+    }
     try await session.noteIgnored("training", training)
     let fitted = try await fit(checkpoint, training, session)
     try await tempering.finish(fitted.posterior, [checkpoint], session, asJSON: json, training: file) {

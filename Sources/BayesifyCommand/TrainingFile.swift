@@ -97,6 +97,8 @@ struct TrainingLog<Training: ResumableTraining> {
   private let file: String
   private let settings: [String: String]
   private let interval: Duration
+  /// What lies between writes at the ends of epochs at the least: they may be short.
+  private static var epochInterval: Duration { .seconds(1) }
 
   init(_ state: Training?, file: String, settings: [String: String], every seconds: Double) {
     self.state = state
@@ -114,7 +116,7 @@ struct TrainingLog<Training: ResumableTraining> {
     isWritten = false
     let now = ContinuousClock.now
     let isNewEpoch = state.epochCount > epochCount
-    if isNewEpoch || now - written >= interval { _ = try write() }
+    if now - written >= (isNewEpoch ? min(interval, Self.epochInterval) : interval) { _ = try write() }
     guard isNewEpoch else { return false }
     epochCount = state.epochCount
     seconds.append((now - begun) / .seconds(1))

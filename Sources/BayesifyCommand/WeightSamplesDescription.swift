@@ -20,7 +20,8 @@ struct WeightSamplesDescription: Encodable {
     var medianRHat: Double
     /// The share of rows with an R-hat above 1.1.
     var disagreeing: Double
-    var medianEffectiveNetworks: Double
+    /// Where chains have ten networks at least.
+    var medianEffectiveNetworks: Double?
   }
 
   var method: String
@@ -75,8 +76,8 @@ struct WeightSamplesDescription: Encodable {
     if let agreement {
       lines.append(
         "of \(agreement.rows) rows' labels: R-hat \(agreement.medianRHat.significantDigits(3)) in the median, above 1.1 for "
-          + "\((100 * agreement.disagreeing).significantDigits(3)) %; effective networks "
-          + "\(agreement.medianEffectiveNetworks.significantDigits(3)) in the median")
+          + "\((100 * agreement.disagreeing).significantDigits(3)) %"
+          + (agreement.medianEffectiveNetworks.map { "; effective networks \($0.significantDigits(3)) in the median" } ?? ""))
     }
     guard layers.contains(where: { $0.spike != nil }) else { return lines }
     return lines

@@ -1,3 +1,4 @@
+import BayesReport
 import Bayesify
 import Foundation
 import Testing
@@ -45,6 +46,68 @@ struct SpikeSlabCommandTests {
     #expect(try folder.bytes("fit-1.h5") == folder.bytes("fit-3.h5"))
     let inspected = try await folder.succeed("inspect", "chains.h5")
     #expect(inspected.output.contains("2 chain(s) of 4 epoch(s) in 2 cycle(s)"))
+  }
+
+  /// Draws around the mean of a path, and the smallest filters removed, are controls of the same command.
+  @Test func controlsAreOfTheSameStructure() async throws {
+    let folder = try TestFolder()
+    let short = ["--cycles", "3", "--cycle-epochs", "2", "--snapshots", "2", "--quiet"]
+    let swag = fit("--sampler", "swag-diagonal", "-o", "swag.h5") + short
+    try await folder.succeed(swag)
+    try await folder.succeed(
+      fit("--sampler", "descent", "--select", "magnitude", "--sparsity", "30%", "-o", "small.h5") + short)
+    try await folder.succeed(
+      fit("--sampler", "swag-diagonal", "--select", "magnitude", "--sparsity", "30%", "-o", "both.h5") + short)
+    try await folder.succeed(
+      "evaluate", Digits.checkpoint, "swag.h5", "small.h5", "both.h5", "--data", Digits.test, "--json", "report.json",
+      "--quiet")
+    let models = try models("report.json", in: folder)
+    #expect(
+      models.map(\.kind.name) == [
+        "map", "SWAG-Diagonal (9 layers), 6 networks", "snapshots of descent (9 layers), 2 networks, 30 % removed",
+        "SWAG-Diagonal (9 layers), 6 networks, 30 % removed",
+      ])
+    for model in models { #expect(model.exits[2].accuracy > 0.6, "\(model.name)") }
+    #expect(models[1].exits[2].uncertainty.epistemic > 1e-7)
+    // Draws have variances of the path: descent at a rate that moves nothing has none.
+    try await folder.succeed(swag + ["--learning-rate", "1e-30", "--statistics-rows", "0", "--force"])
+    try await folder.succeed(
+      "evaluate", "swag.h5", "--data", Digits.test, "--json", "still.json", "--quiet")
+    let still = try self.models("still.json", in: folder)
+    #expect(still.last?.exits[2].uncertainty.epistemic ?? 1 < 1e-9)
+  }
+
+  /// On a last layer with Gaussian targets the posterior is normal, and Laplace's is exact.
+  @Test func variancesOfRealTargetsAreThoseOfTheExactPosterior() async throws {
+    let folder = try TestFolder()
+    let (network, data) = (golden("Regression/network.h5"), golden("Regression/train.h5"))
+    let shared = [network, "--data", data, "--likelihood", "gaussian", "--noise", "0.4", "--quiet"]
+    try await folder.succeed(
+      ["fit", "laplace", "--structure", "full", "--prior-precision", "200", "-o", "exact.h5"] + shared)
+    // The same precision, as a penalty of a mean loss over sixty rows, all of which every step sees.
+    let chain = ["fit", "spike-slab", "--layers", "late", "--exit", "1", "--sampler", "langevin", "--batch-rows", "60"] + shared
+    try await folder.succeed(
+      chain + ["--slab", "3.3333333333", "--cycles", "300", "--cycle-epochs", "30", "--snapshots", "2", "-o", "chain.h5"])
+    func variances(_ posterior: String) async throws -> Tensor<Double> {
+      try await folder.succeed(
+        "predict", posterior, "--data", golden("Regression/test.h5"), "-o", "predictions.h5", "--quiet", "--force")
+      let archive = try HDF5Archive(folder.path("predictions.h5"))
+      return try archive.read("/exits/1/epistemicVariance", rows: 0..<411, as: Double.self)
+    }
+    let (exact, found) = (try await variances("exact.h5"), try await variances("chain.h5"))
+    let ratios = (0..<exact.count).map { found.elements[$0] / exact.elements[$0] }
+    expectClose(ratios.reduce(0, +) / Double(ratios.count), 1, tolerance: 0.08)
+    #expect(ratios.allSatisfy { abs($0 - 1) < 0.35 }, "\(ratios.min() ?? 0) to \(ratios.max() ?? 0)")
+    try await folder.succeed(
+      "evaluate", network, "chain.h5", "--likelihood", "gaussian", "--data", golden("Regression/test.h5"), "--json",
+      "report.json", "--quiet")
+    let report = try RegressionReport(json: folder.bytes("report.json"), file: "report.json")
+    #expect(report.models.last?.exits[1][.noiseDeviation]?.value == 0.4)
+    let tempered = try await folder.run(chain + ["--validation", data, "-o", "other.h5"])
+    #expect(tempered.exitCode == 64 && tempered.errors.contains("leave --validation out"), "\(tempered.testDescription)")
+    let classes = try await folder.run(fit("--noise", "1", "-o", "other.h5"))
+    #expect(classes.exitCode == 64 && classes.errors.contains("real targets"), "\(classes.testDescription)")
+    #expect(try !folder.names.contains("other.h5"))
   }
 
   /// A chain that does not move is the checkpoint.
@@ -153,6 +216,9 @@ struct SpikeSlabCommandTests {
     try await refuse("--sparsity", "1.5", code: 64, "--sparsity")
     try await refuse("--sparsity", "0.5", "--centre", "checkpoint", code: 64, "centre it at zero")
     try await refuse("--sparsity", "0.5", "--select", "thresholds", code: 64, "Thresholds are given")
+    try await refuse("--select", "magnitude", code: 64, "give a sparsity")
+    try await refuse("--select", "magnitude", "--sparsity", "0.5", "--spike", "1", code: 64, "a prior with a spike")
+    try await refuse("--sampler", "swag-diagonal", "--temperature", "1", code: 64, "leave it out")
     try await refuse("--select", "responsibilities", "--slab", "1", "--spike", "0.5", code: 64, "must be above the slab's")
     try await refuse("--spike", "1", code: 64, "--spike is for groups that are selected")
     try await refuse("--soft", "1", code: 64, "--select thresholds")

@@ -85,7 +85,7 @@ struct PreparedBackwardStep: Sendable {
         input: input.batched(rowCount), weight: weight.shape, groups: groups, output: output.batched(rowCount),
         orders: orders, geometry, engine)
       let plain = try MemoryDescriptor(weights: weight.shape, groups: groups)
-      if primitive.isReference, let own = PlanarConvolution(
+      if primitive.isReference, let own = DirectConvolution(
         input: input, output: output, groups: groups, orders: orders, geometry, rowCount: rowCount)
       {
         let packed = try weights.packed(weight, from: plain, to: plain, for: operation.output)
@@ -102,7 +102,7 @@ struct PreparedBackwardStep: Sendable {
       let primitive = try Primitive.convolutionWeightGradient(
         input: input.batched(rowCount), weight: weight.shape, groups: groups, output: output.batched(rowCount),
         orders: orders, geometry, engine)
-      if primitive.isReference, let own = PlanarConvolution(
+      if primitive.isReference, let own = DirectConvolution(
         input: input, output: output, groups: groups, orders: orders, geometry, rowCount: rowCount)
       {
         let layout = ChannelLayout(output, orders.output, rowCount: rowCount)

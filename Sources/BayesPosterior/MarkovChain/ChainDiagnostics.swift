@@ -10,11 +10,11 @@ public struct ChainDiagnostics: Sendable {
   /// The halves of the chains.
   private let halves: [[Double]]
 
-  /// - Returns: `nil` where a chain has fewer than eight draws, whose halves have no correlations to speak of.
+  /// - Returns: `nil` where a chain has fewer than four draws, whose halves have no variance.
   /// - Precondition: there is a chain, and all are of one length.
   public init?(_ chains: [[Double]]) {
     precondition(!chains.isEmpty && chains.allSatisfy { $0.count == chains[0].count }, "Chains have one length.")
-    guard chains[0].count >= 8 else { return nil }
+    guard chains[0].count >= 4 else { return nil }
     let half = chains[0].count / 2
     halves = chains.flatMap { [Array($0.prefix(half)), Array($0.suffix(half))] }
   }
@@ -38,9 +38,11 @@ public struct ChainDiagnostics: Sendable {
   ///
   /// with the autocorrelations `ρ` of all halves together, as far as sums of two neighbours are above zero, and made to fall.
   ///
-  /// - Returns: all draws where nothing varies; at most the draws times the logarithm to ten of their number.
-  public var effectiveSampleCount: Double {
+  /// - Returns: all draws where nothing varies; at most the draws times the logarithm to ten of their number; `nil` where a
+  ///   chain has fewer than ten draws, whose halves have no correlations to speak of.
+  public var effectiveSampleCount: Double? {
     let (chainCount, count) = (halves.count, halves[0].count)
+    guard count >= 5 else { return nil }
     let total = Double(chainCount * count)
     let covariances = halves.map(autocovariances)
     let within = mean(covariances.map { $0[0] }) * Double(count) / Double(count - 1)
@@ -90,19 +92,19 @@ public struct ChainAgreement: Sendable, Equatable {
   public var medianScaleReduction: Double
   /// The share of rows whose R-hat is above 1.1.
   public var disagreeingShare: Double
-  /// The median over rows of the effective number of networks.
-  public var medianSampleCount: Double
+  /// The median over rows of the effective number of networks; `nil` where chains have fewer than ten.
+  public var medianSampleCount: Double?
 
   /// What R-hat is to be below.
   public static let largestScaleReduction = 1.1
 
-  init(rowCount: Int, medianScaleReduction: Double, disagreeingShare: Double, medianSampleCount: Double) {
+  init(rowCount: Int, medianScaleReduction: Double, disagreeingShare: Double, medianSampleCount: Double?) {
     (self.rowCount, self.medianScaleReduction) = (rowCount, medianScaleReduction)
     (self.disagreeingShare, self.medianSampleCount) = (disagreeingShare, medianSampleCount)
   }
 
   /// - Parameter chains: `[chains][networks][rows]`
-  /// - Returns: `nil` where chains have fewer than eight networks.
+  /// - Returns: `nil` where chains have fewer than four networks.
   init?(_ chains: [[[Double]]]) {
     guard let rowCount = chains.first?.first?.count, rowCount > 0 else { return nil }
     let found = (0..<rowCount).compactMap { row in ChainDiagnostics(chains.map { $0.map { $0[row] } }) }
@@ -113,9 +115,10 @@ public struct ChainAgreement: Sendable, Equatable {
     }
     // Where halves are points, R-hat has no bounds.
     let reductions = found.map { min(1e6, $0.potentialScaleReduction) }
+    let counts = found.compactMap(\.effectiveSampleCount)
     self.init(
       rowCount: rowCount, medianScaleReduction: median(reductions),
       disagreeingShare: Double(reductions.count { $0 > Self.largestScaleReduction }) / Double(rowCount),
-      medianSampleCount: median(found.map(\.effectiveSampleCount)))
+      medianSampleCount: counts.isEmpty ? nil : median(counts))
   }
 }

@@ -94,14 +94,21 @@ package struct FlatObjective: Sendable {
     _ weights: ContiguousArray<Float>, at rows: [Int]
   ) async throws -> (loss: Double, gradient: ContiguousArray<Float>) {
     let inputs = try await prefix(rows, width: width)
-    let found = try await plan.gradients(at: inputs, parameters: parameters(weights), width: width) { outputs, slice in
-      var (value, cotangents) = (0.0, [Tensor<Float>]())
-      for (index, output) in outputs.enumerated() {
-        let one = try loss(index, output, Array(rows[slice]))
-        value += one.value
-        cotangents.append(one.cotangent.reshaped(to: output.shape))
+    let divergence = NumericalError(
+      .notFinite, "The loss or its gradient is no longer finite; take a smaller learning rate, or check the rows' values.")
+    let found: TrainingGradients
+    do {
+      found = try await plan.gradients(at: inputs, parameters: parameters(weights), width: width) { outputs, slice in
+        var (value, cotangents) = (0.0, [Tensor<Float>]())
+        for (index, output) in outputs.enumerated() {
+          let one = try loss(index, output, Array(rows[slice]))
+          value += one.value
+          cotangents.append(one.cotangent.reshaped(to: output.shape))
+        }
+        return LossGradient(value: value, cotangents: cotangents)
       }
-      return LossGradient(value: value, cotangents: cotangents)
+    } catch let error as LossError where error.code == .output {
+      throw divergence
     }
     var gradient = self.weights(found.parameters)
     let count = Double(try answerCount(rows))
@@ -111,10 +118,7 @@ package struct FlatObjective: Sendable {
       gradient[position] *= share
       isFinite = isFinite && gradient[position].isFinite
     }
-    guard isFinite else {
-      throw NumericalError(
-        .notFinite, "The loss or its gradient is no longer finite; take a smaller learning rate, or check the rows' values.")
-    }
+    guard isFinite else { throw divergence }
     return (found.loss / count, gradient)
   }
 }

@@ -61,6 +61,7 @@ extension SampledNetworkPosterior {
         try archive.setAttribute("multiplyAdds", .integer(multiplyAdds), of: path)
       }
       try archive.setAttribute("temperature", .number(exit.temperature), of: path)
+      if let noise = exit.noise { try archive.setAttribute("noise", .number(noise), of: path) }
       if let value = exit.validationNLL { try archive.setAttribute("validationNLL", .number(value), of: path) }
       if let value = exit.untemperedNLL { try archive.setAttribute("untemperedNLL", .number(value), of: path) }
     }
@@ -119,7 +120,7 @@ extension SampledNetworkPosterior {
         case .categorical: logitCount > 1
         case .binary: logitCount == 1
         case .multilabel: logitCount > 0
-        case .gaussian: false
+        case .gaussian: method == Self.weightSamplesMethodName && logitCount > 0
         }
       guard fits, logitCount <= 1 << 24 else {
         throw reader.failure(
@@ -134,6 +135,7 @@ extension SampledNetworkPosterior {
           temperature: try reader.positiveNumber("temperature", of: path),
           validationNLL: try reader.optionalNumber("validationNLL", of: path),
           untemperedNLL: try reader.optionalNumber("untemperedNLL", of: path)))
+      if likelihood == .gaussian { exits[index].noise = try reader.positiveNumber("noise", of: path) }
     }
     self.init(
       kind: kind, exits: exits, source: try reader.source(exits: descriptions),

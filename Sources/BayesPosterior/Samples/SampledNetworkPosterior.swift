@@ -44,6 +44,8 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
   public struct Exit: Sendable, Equatable {
     /// What every network's logits are divided by.
     public var temperature = 1.0
+    /// The deviation of real targets around their means; `nil` for classes.
+    public var noise: Double?
     /// The mean negative log-likelihood of validation labels, nats, at the temperature.
     public var validationNLL: Double?
     /// That at temperature one.
@@ -221,7 +223,7 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
   /// - Parameter source: what is known of the network's exits.
   /// - Throws: `NetworkError` where the network has no such layers; `FileError` for exits that it is not for.
   init(weightSamples posterior: WeightSamplePosterior, of frozen: FrozenNetwork, source: RecordsDescription) throws {
-    try source.requireSampledExits()
+    if !source.isRegression { try source.requireSampledExits() }
     let networks = try WeightSampleDraws(posterior, of: frozen)
     kind = .weightSamples(posterior)
     exits = source.exits.map { _ in Exit() }

@@ -106,6 +106,9 @@ public struct SampledNetworkPredictor: Sendable {
       let temperature = posterior.exits[exit].temperature
       let stacked = Tensor.stacking(samples.map { $0[exit].rows(records) })
       let description = posterior.source.exits[exit]
+      if let noise = posterior.exits[exit].noise {
+        return Prediction(means: stacked, count: samples.count, noise: noise, exit: exit)
+      }
       return Prediction(
         logits: (temperature == 1 ? stacked : stacked.map { Float(Double($0) / temperature) })
           .reshaped(to: [samples.count, records.count, description.logitCount]),
@@ -157,6 +160,29 @@ public struct SampledNetworkPredictor: Sendable {
           + "the preprocessing.")
     }
     return outputs
+  }
+}
+
+extension Prediction {
+  /// Of real targets: the mean of networks' outputs, their variance, and the targets' own.
+  ///
+  /// - Parameter means: `[networks · batch, outputs]`
+  fileprivate init(means: Tensor<Float>, count: Int, noise: Double, exit: Int) {
+    let (rowCount, width) = (means.rowCount / count, means.shape[1])
+    let shape: Shape = [rowCount, width]
+    var (mean, variance) = (Tensor<Double>(zeros: shape), Tensor<Double>(zeros: shape))
+    for row in 0..<rowCount {
+      for output in 0..<width {
+        let values = (0..<count).map { Double(means[$0 * rowCount + row, output]) }
+        let centre = values.reduce(0, +) / Double(count)
+        mean[row, output] = centre
+        variance[row, output] = values.reduce(0) { $0 + ($1 - centre) * ($1 - centre) } / Double(count)
+      }
+    }
+    self.init(
+      logits: mean.converted(to: Float.self).reshaped(to: [1, rowCount, width]), likelihood: .gaussian, exit: exit,
+      regression: Regression(
+        mean: mean, epistemicVariance: variance, noiseVariance: Tensor(repeating: noise * noise, shape: shape)))
   }
 }
 

@@ -10,6 +10,8 @@ public enum SelectionRule: Hashable, Sendable {
   ///
   /// A group's square at one moment of a chain with noise says little: in the spike it is as large as the noise makes it.
   case responsibilities(average: Double = 0.95)
+  /// A control: all groups are in the slab, and the smallest are removed.
+  case magnitude
 }
 
 /// Which groups of a layer's weights are in the slab, and which were removed, as far as chains have gone.
@@ -66,6 +68,9 @@ public struct GroupSelection: Sendable, Equatable {
         let kept = updateCount == 0 ? 0 : average
         responsibilities[group] = kept * responsibilities[group] + (1 - kept) * found[group]
         meanSquares[group] = kept * meanSquares[group] + (1 - kept) * squares[group]
+      case .magnitude:
+        responsibilities[group] = 1
+        meanSquares[group] = squares[group]
       }
     }
     updateCount += 1
@@ -78,6 +83,8 @@ public struct GroupSelection: Sendable, Equatable {
   @discardableResult
   public mutating func remove(by rule: SelectionRule, chains: [ContiguousArray<Float>]) -> Bool {
     switch rule {
+    // Magnitudes are removed by the share that is asked for alone.
+    case .magnitude: return false
     case .responsibilities:
       let found = responsibilities
       return remove { found[$0] < 0.5 }

@@ -25,20 +25,21 @@ extension SpikeAndSlabInference {
     observe: (SpikeAndSlabTraining) throws -> Void = { _ in }
   ) async throws -> (posterior: SampledNetworkPosterior, training: SpikeAndSlabTraining) {
     try requireConsistency()
-    try description.requireDataTerm(ofExit: exitIndex)
+    try description.requireDataTerm(ofExit: exitIndex, acceptsTargets: true)
     let exits = exitIndex.map { [$0] } ?? Array(frozen.network.exits.indices)
     let outputs = exits.map { frozen.network.exits[$0].logits }
     let preprocessing = description.preprocessing ?? .identity
     let rows = try StoredRows(training, description)
-    let terms = exits.map { DataTerm(description, exit: $0) }
+    let noise =
+      description.isRegression
+      ? try await deviation(of: rows, in: frozen, output: outputs[outputs.count - 1], preprocessing, on: backend, context) : nil
+    let terms = exits.map { DataTerm(description, exit: $0, noise: noise ?? 1) }
     let nodes = try matrixLayers(of: frozen.network, leadingTo: outputs)
     var objective = try await FlatObjective(
       of: nodes.flatMap { frozen.network.trainedPaths(of: $0) }, in: frozen, outputs: outputs,
       preprocessing: preprocessing, rowCount: rows.rowCount, inputs: rows.inputs,
-      loss: { output, values, positions in
-        let labels = try rows.labels(positions)
-        return try terms[output](values.reshaped(to: [labels.count, values.count / labels.count]), labels)
-      }, answerCount: rows.answerCount, on: backend, width: context.width)
+      loss: { output, values, positions in try rows.loss(values, of: positions, terms[output]) },
+      answerCount: rows.answerCount, on: backend, width: context.width)
     let origin = objective.weights(frozen.parameters)
     let layers = chainLayers(nodes, of: frozen.network, outputs, objective, origin, rowCount: rows.rowCount)
     if selection != nil, !layers.contains(where: \.isRemovable) {
@@ -73,11 +74,31 @@ extension SpikeAndSlabInference {
         objective = try objective.replacing(frozen.replacing(statistics))
         return statistics
       }, observe: observe)
-    var found = posterior(training, layers, objective, rowCount: rows.rowCount)
+    let networks = networks(of: training, key: context.key)
+    var found = posterior(training, networks, layers, objective, rowCount: rows.rowCount)
     found.statistics = try await statistics(of: found, in: frozen, normalizations, rows, context)
-    found.agreement = try await agreement(
-      of: found, in: frozen, output: exits.count - 1, outputs, preprocessing, rows, terms, on: backend, context)
-    return (try SampledNetworkPosterior(weightSamples: found, of: frozen, source: description), training)
+    if sampler != .swagDiagonal {
+      found.agreement = try await agreement(
+        of: found, in: frozen, output: exits.count - 1, outputs, preprocessing, rows, terms, on: backend, context)
+    }
+    var result = try SampledNetworkPosterior(weightSamples: found, of: frozen, source: description)
+    if let noise { for index in result.exits.indices { result.exits[index].noise = noise } }
+    return (result, training)
+  }
+
+  /// The deviation of targets around the outputs.
+  private func deviation(
+    of rows: StoredRows, in frozen: FrozenNetwork, output: Int, _ preprocessing: Preprocessing,
+    on backend: any NetworkBackend, _ context: ExecutionContext
+  ) async throws -> Double {
+    if let noise { return noise }
+    let found = try await rows.residualDeviation(
+      frozen, output: output, preprocessing, on: backend, width: context.width)
+    guard found > 0, found.isFinite else {
+      throw NetworkError(
+        "The trained network is off its training targets by \(found), which is no deviation of targets; give one.")
+    }
+    return found
   }
 
   /// The layers by name, or all, in the order of their nodes.
@@ -126,17 +147,26 @@ extension SpikeAndSlabInference {
     let steps = stepCount(rowCount: rowCount)
     return training.chains.count == chainCount
       && zip(training.chains, begun.chains).allSatisfy { $0.isOfKind($1) }
+      && training.moments.map(\.means.count) == begun.moments.map(\.means.count)
       && training.selections.map(\.groups) == begun.selections.map(\.groups)
       && training.selections.map(\.isRemovable) == begun.selections.map(\.isRemovable)
       && (0...steps).contains(training.stepCount - training.epochs.count * steps) && training.epochs.count <= epochCount
   }
 
+  /// The weights of the networks that are kept, chain by chain.
+  private func networks(of training: SpikeAndSlabTraining, key: RandomKey) -> [ContiguousArray<Float>] {
+    guard sampler == .swagDiagonal else { return training.snapshots.flatMap(\.self) }
+    return training.moments.enumerated().flatMap { chain, moments in
+      (0..<networkCount / chainCount).map { moments.draw(key: key.child(5).child(chain).child($0)) }
+    }
+  }
+
   /// What is left of the chains at their end.
   private func posterior(
-    _ training: SpikeAndSlabTraining, _ layers: [ChainLayer], _ objective: FlatObjective, rowCount: Int
+    _ training: SpikeAndSlabTraining, _ networks: [ContiguousArray<Float>], _ layers: [ChainLayer],
+    _ objective: FlatObjective, rowCount: Int
   ) -> WeightSamplePosterior {
-    let networks = training.snapshots.flatMap(\.self)
-    return WeightSamplePosterior(
+    WeightSamplePosterior(
       sampler: sampler, temperatureShare: temperatureShare,
       effectiveTemperatureShare: effectiveTemperatureShare(stepSize: training.stepSize, rowCount: rowCount),
       learningRate: training.stepSize, centre: centre,

@@ -15,9 +15,11 @@ extension SpikeAndSlabInference {
     let kernel = kernel(rowCount: rowCount)
     var chains = (0..<chainCount).map { MarkovChain(at: weights, for: kernel, key: key.child(2).child($0)) }
     if isPreconditioned, !squares.isEmpty { for chain in chains.indices { chains[chain].scale = squares } }
-    return SpikeAndSlabTraining(
+    var training = SpikeAndSlabTraining(
       chains, selections: selection == nil ? [] : layers.map { GroupSelection($0.groups, isRemovable: $0.isRemovable) },
       inclusion: inclusion, stepSize: stepSize)
+    if sampler == .swagDiagonal { training.moments = chains.map { WeightMoments(count: $0.position.count) } }
+    return training
   }
 
   /// Rows and batches that step size and preconditioner are found from.
@@ -71,12 +73,15 @@ extension SpikeAndSlabInference {
     restate: (ContiguousArray<Float>) async throws -> [NetworkStatistics] = { _ in [] },
     observe: (SpikeAndSlabTraining) throws -> Void = { _ in }
   ) async throws {
-    let kernel = kernel(rowCount: rowCount)
     let stepsAnEpoch = stepCount(rowCount: rowCount)
-    let rates = LearningRateSchedule.cyclical(peak: training.stepSize, period: cycleEpochCount * stepsAnEpoch)
+    let rates =
+      sampler == .swagDiagonal
+      ? LearningRateSchedule.constant(training.stepSize)
+      : .cyclical(peak: training.stepSize, period: cycleEpochCount * stepsAnEpoch)
     var penalty = penalty(of: training, layers, origin)
     while training.epochs.count < epochCount {
       let epoch = training.epochs.count
+      let kernel = kernel(rowCount: rowCount, isAdapting: epoch < cycleEpochCount)
       let orders = (0..<chainCount).map { key.child(0).child($0).child(epoch).permutation(rowCount) }
       for step in training.stepCount - epoch * stepsAnEpoch..<stepsAnEpoch {
         try Task.checkCancellation()
@@ -95,6 +100,9 @@ extension SpikeAndSlabInference {
           training.lossSum += value.loss * Double(positions.count) / Double(chainCount)
           training.chains[chain].step(
             by: kernel, gradient: value.gradient.span, penalty: penalty, stepSize: rate, key: keys.child(chain))
+          if addsMoments(ofStep: step, of: stepsAnEpoch, epoch: epoch) {
+            training.moments[chain].add(training.chains[chain].position)
+          }
         }
         context.report(
           StageProgress(stage: "Epoch \(epoch + 1) of \(epochCount)", completed: positions.upperBound, total: rowCount))
@@ -114,9 +122,22 @@ extension SpikeAndSlabInference {
   /// Thresholds look once an epoch, as released; running means are of many looks.
   private func looksAtGroups(beforeStep step: Int, ofEpoch epoch: Int) -> Bool {
     guard let selection, epoch >= warmUpEpochCount else { return false }
-    if case .thresholds = selection { return step == 0 }
-    return step.isMultiple(of: Self.selectionInterval)
+    switch selection {
+    case .thresholds: return step == 0
+    case .responsibilities: return step.isMultiple(of: Self.selectionInterval)
+    case .magnitude: return false
+    }
   }
+
+  /// Whether weights after a step are among those whose mean and variances are drawn from: some of each epoch behind the first
+  /// cycle.
+  private func addsMoments(ofStep step: Int, of stepsAnEpoch: Int, epoch: Int) -> Bool {
+    sampler == .swagDiagonal && epoch >= min(cycleEpochCount, epochCount - 1)
+      && (step + 1).isMultiple(of: max(1, stepsAnEpoch / Self.momentCount))
+  }
+
+  /// Weights of an epoch that moments are of.
+  private static let momentCount = 8
 
   /// Whether an epoch is in the last third of its cycle: where rates are large, weights that matter may be small for a moment.
   private func isLastThird(_ epoch: Int) -> Bool {
@@ -177,6 +198,7 @@ extension SpikeAndSlabInference {
       training.chains[chain].mask = mask
       training.chains[chain].applyMask()
       training.snapshots[chain] = []
+      if sampler == .swagDiagonal { training.moments[chain] = WeightMoments(count: mask.count) }
     }
     return true
   }
@@ -197,20 +219,21 @@ extension SpikeAndSlabInference {
     return .infinity
   }
 
-  /// Keeps networks at the end of a cycle, and by responsibilities removes groups there; those of the last cycle are of the
-  /// structure that is left.
+  /// Keeps networks at the end of a cycle, and in the first half of the cycles removes groups there; those of the others are
+  /// of the structure that is left.
   ///
   /// - Returns: whether weights were removed.
   private func finishEpoch(of training: inout SpikeAndSlabTraining, _ layers: [ChainLayer], rowCount: Int) -> Bool {
     let done = training.epochs.count + 1
     let left = (cycleEpochCount - done % cycleEpochCount) % cycleEpochCount
-    if left < snapshotCount {
+    if left < snapshotCount, sampler != .swagDiagonal {
       for chain in training.chains.indices { training.snapshots[chain].append(training.chains[chain].position) }
     }
     var isSmaller = false
-    if left == 0, done < epochCount, done > warmUpEpochCount, let selection, case .responsibilities = selection {
+    if left == 0, done <= removalCycleCount * cycleEpochCount, done > warmUpEpochCount, removesAtCycleEnds {
+      if case .magnitude = selection { select(in: &training, layers) }
       let first = warmUpEpochCount / cycleEpochCount
-      let share = Double(done / cycleEpochCount - first) / Double(cycleCount - 1 - first)
+      let share = Double(done / cycleEpochCount - first) / Double(removalCycleCount - first)
       isSmaller = remove(in: &training, layers, share: share)
     }
     let weightCount = layers.reduce(0) { $0 + $1.weights.count }

@@ -28,6 +28,10 @@ public struct SpikeAndSlabInference: Hashable, Sendable {
     case scaleAdapted = "scale-adapted"
     /// Descent with momentum, without noise and preconditioner: a control.
     case descent
+    /// Draws of a normal distribution with the mean and the variances of weights along descent at one rate: a control.
+    ///
+    /// - Source: Maddox et al. 2019, arXiv:1902.02476 (SWAG-Diagonal).
+    case swagDiagonal = "swag-diagonal"
   }
 
   /// What penalties pull weights towards.
@@ -43,7 +47,7 @@ public struct SpikeAndSlabInference: Hashable, Sendable {
   /// The exit whose likelihood is the data term; all for `nil`.
   public var exitIndex: Int?
   public var chainCount = 1
-  /// `λ`; nothing to `asReleased` and `descent`.
+  /// `λ`; nothing to `asReleased`, `descent` and `swagDiagonal`.
   public var temperatureShare = 1.0
   /// `S` of `asReleased`; one over the rows for `nil`.
   public var noiseLevel: Double?
@@ -83,6 +87,8 @@ public struct SpikeAndSlabInference: Hashable, Sendable {
   public var denseGrouping = WeightGrouping.inputs
   /// Whether weights of the first layer and of those that give logits may be removed.
   public var removesEnds = false
+  /// The deviation of real targets around the outputs; for `nil` the root mean square of what the trained network is off.
+  public var noise: Double?
 
   public init() {}
 
@@ -104,9 +110,13 @@ public struct SpikeAndSlabInference: Hashable, Sendable {
   }
 
   private static let spikeFactor = 10.0
+  /// Of running means of squared gradients that are learned in the first cycle.
+  private static let adaptationDecay = 0.99
 
   /// The kernel of these settings.
-  package func kernel(rowCount: Int) -> any TransitionKernel {
+  ///
+  /// - Parameter isAdapting: whether preconditioners that stay as they are later on still learn.
+  package func kernel(rowCount: Int, isAdapting: Bool = false) -> any TransitionKernel {
     let temperature = temperatureShare / Double(rowCount)
     return switch sampler {
     case .asReleased:
@@ -117,9 +127,10 @@ public struct SpikeAndSlabInference: Hashable, Sendable {
     case .langevin: LangevinDynamics(temperature: temperature)
     case .preconditionedLangevin: PreconditionedLangevinDynamics(temperature: temperature)
     case .hamiltonian: HamiltonianDynamics(temperature: temperature, friction: 1 - momentum)
-    // Chains begin with scales that gradients were looked at for, and keep them.
-    case .scaleAdapted: ScaleAdaptedHamiltonianDynamics(temperature: temperature, friction: 1 - momentum, decay: 1)
-    case .descent: HamiltonianDynamics(temperature: 0, friction: 1 - momentum)
+    case .scaleAdapted:
+      ScaleAdaptedHamiltonianDynamics(
+        temperature: temperature, friction: 1 - momentum, decay: isAdapting ? Self.adaptationDecay : 1)
+    case .descent, .swagDiagonal: HamiltonianDynamics(temperature: 0, friction: 1 - momentum)
     }
   }
 
@@ -141,16 +152,22 @@ public struct SpikeAndSlabInference: Hashable, Sendable {
     if let slab, let spike, spike <= slab {
       throw NetworkError("The spike's penalty, \(spike), must be above the slab's, \(slab); raise it, or lower the other.")
     }
+    if let noise, !(noise > 0 && noise.isFinite) {
+      throw NetworkError("The deviation of targets is \(noise), and none is below or at zero; give one above.")
+    }
     guard let selection else {
       guard sparsity == nil else { throw NetworkError("A sparsity is met by removing groups, and none are selected.") }
       return
+    }
+    if case .magnitude = selection, sparsity == nil {
+      throw NetworkError("The smallest groups are to be removed, and it is not said how many; give a sparsity.")
     }
     guard centre == .zero else {
       throw NetworkError(
         "Groups are selected by how far they are from zero, and the penalty pulls towards the checkpoint; centre it at zero.")
     }
     var lastEpoch = epochCount
-    if case .responsibilities = selection { lastEpoch -= cycleEpochCount }
+    if removesAtCycleEnds { lastEpoch = removalCycleCount * cycleEpochCount }
     guard warmUpEpochCount < lastEpoch else {
       throw NetworkError(
         "Nothing would be removed: the warm-up takes \(warmUpEpochCount) epoch(s), and the last removal is after \(lastEpoch) of "
@@ -168,8 +185,19 @@ extension SpikeAndSlabInference {
     switch sampler {
     // Deviations begin at a half.
     case .asReleased, .tempered: 0.5 / (1 - momentum)
-    case .hamiltonian, .scaleAdapted, .descent: 1 / (1 - momentum)
+    case .hamiltonian, .scaleAdapted, .descent, .swagDiagonal: 1 / (1 - momentum)
     case .langevin, .preconditionedLangevin: 1
+    }
+  }
+
+  /// The cycles at whose ends groups are removed: the first half of all, so that what is left recovers in the others.
+  var removalCycleCount: Int { min((cycleCount + 1) / 2, cycleCount - 1) }
+
+  /// Whether groups are removed at the ends of cycles, and not by thresholds.
+  var removesAtCycleEnds: Bool {
+    switch selection {
+    case .responsibilities, .magnitude: true
+    case .thresholds, nil: false
     }
   }
 

@@ -22,6 +22,8 @@ public struct SpikeAndSlabTraining: ResumableTraining, Equatable {
   public internal(set) var inclusion: Double
   /// The weights of networks that were kept, of each chain.
   public internal(set) var snapshots: [[ContiguousArray<Float>]]
+  /// What networks are drawn from in place of snapshots, of each chain; none for other samplers.
+  var moments: [WeightMoments] = []
   /// Statistics of batch normalisations since weights were last removed, of one network; none before.
   public internal(set) var statistics: [NetworkStatistics] = []
   /// The names of layers of which all would have been removed.
@@ -71,6 +73,11 @@ extension SpikeAndSlabTraining {
       try write(chain.momentum, path + "/momentum")
       try write(chain.scale, path + "/scale")
       try write(chain.noise, path + "/noise")
+      if !moments.isEmpty {
+        try archive.setAttribute("momentCount", .integer(moments[index].count), of: path)
+        try write(moments[index].means, path + "/means")
+        try write(moments[index].squares, path + "/squares")
+      }
       for (number, snapshot) in snapshots[index].enumerated() { try write(snapshot, path + "/snapshots/\(number)") }
     }
     try write(chains[0].mask, "/mask")
@@ -110,7 +117,7 @@ extension SpikeAndSlabTraining {
     }
     let count = try vector("/chains/0/position").count
     let mask = try vector("/mask", count: count)
-    var (chains, snapshots) = ([MarkovChain](), [[ContiguousArray<Float>]]())
+    var (chains, snapshots, moments) = ([MarkovChain](), [[ContiguousArray<Float>]](), [WeightMoments]())
     for index in 0..<chainCount {
       let path = "/chains/\(index)"
       chains.append(
@@ -121,6 +128,12 @@ extension SpikeAndSlabTraining {
       let snapshotCount = try reader.integer("snapshotCount", of: path)
       guard (0...100_000).contains(snapshotCount) else {
         throw reader.failure(.value, path, "There are \(snapshotCount) networks; the file is damaged, begin anew with --force.")
+      }
+      if let momentCount = try reader.optionalInteger("momentCount", of: path) {
+        moments.append(
+          WeightMoments(
+            count: max(0, momentCount), means: try vector(path + "/means", count: count),
+            squares: try vector(path + "/squares", count: count)))
       }
       var own: [ContiguousArray<Float>] = []
       for number in 0..<snapshotCount { own.append(try vector(path + "/snapshots/\(number)", count: count)) }
@@ -151,7 +164,7 @@ extension SpikeAndSlabTraining {
       throw reader.failure(.value, "/", "The attribute 'stepSize' is no step; the file is damaged, begin anew with --force.")
     }
     self.init(chains, selections: selections, inclusion: inclusion, stepSize: stepSize)
-    self.snapshots = snapshots
+    (self.snapshots, self.moments) = (snapshots, moments)
     rescuedLayers = try reader.texts("rescuedLayers", of: "/")
     let statisticsCount = try reader.integer("statisticsCount", of: "/")
     guard (0...100_000).contains(statisticsCount) else {

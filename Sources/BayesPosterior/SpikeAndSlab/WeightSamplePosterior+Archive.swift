@@ -23,7 +23,7 @@ extension ArrayArchiveWriter {
       try setAttribute("agreementRowCount", .integer(agreement.rowCount), of: path)
       try setAttribute("medianScaleReduction", .number(agreement.medianScaleReduction), of: path)
       try setAttribute("disagreeingShare", .number(agreement.disagreeingShare), of: path)
-      try setAttribute("medianSampleCount", .number(agreement.medianSampleCount), of: path)
+      if let count = agreement.medianSampleCount { try setAttribute("medianSampleCount", .number(count), of: path) }
     }
     for (index, layer) in posterior.layers.enumerated() {
       let own = "/layers/\(index)"
@@ -87,7 +87,7 @@ extension PosteriorReader {
     if let rowCount = try optionalInteger("agreementRowCount", of: path) {
       agreement = ChainAgreement(
         rowCount: rowCount, medianScaleReduction: try number("medianScaleReduction", path),
-        disagreeingShare: try number("disagreeingShare", path), medianSampleCount: try number("medianSampleCount", path))
+        disagreeingShare: try number("disagreeingShare", path), medianSampleCount: try optionalNumber("medianSampleCount", of: path))
     }
     return WeightSamplePosterior(
       sampler: try choice("sampler", of: path), temperatureShare: try number("temperatureShare", path),

@@ -69,9 +69,10 @@ public struct WeightSamplePosterior: Sendable, Equatable {
       case .hamiltonian: "SGHMC"
       case .scaleAdapted: "scale-adapted SGHMC"
       case .descent: "snapshots of descent"
+      case .swagDiagonal: "SWAG-Diagonal"
       }
     let places = layers.count == 1 ? "'\(layers[0].name)'" : "\(layers.count) layers"
-    let isTempered = sampler != .asReleased && sampler != .descent && temperatureShare != 1
+    let isTempered = ![.asReleased, .descent, .swagDiagonal].contains(sampler) && temperatureShare != 1
     return "\(name) (\(places)), \(networkCount) network\(networkCount == 1 ? "" : "s")"
       + (isTempered ? ", temperature \(temperatureShare)" : "")
       + (layers.contains { $0.removedCount > 0 } ? ", \(Int((100 * sparsity).rounded())) % removed" : "")

@@ -3,7 +3,7 @@ import BayesPrediction
 import BayesTensor
 import RealModule
 
-/// Labelled rows of a data set, in any order, without those that have no answer.
+/// Rows of a data set with their labels or real targets, in any order, without those that have no answer.
 struct StoredRows: Sendable {
   let rowCount: Int
   /// The number of answers that a row has, some of which may be ignored.
@@ -16,16 +16,30 @@ struct StoredRows: Sendable {
   private let kept: RowBatch?
   /// The labels of all rows, where there is room for them.
   private let keptLabels: [Int]?
+  /// The real targets of a row; `nil` where rows have labels.
+  private let targetCount: Int?
+  /// The targets of all rows, where there is room for them.
+  private let keptTargets: Tensor<Double>?
 
   private static let keptByteCount = 1 << 30
   private static let chunkRowCount = 1024
 
-  /// - Throws: `FileError` where there are no rows or labels, or a label is no class.
+  /// - Throws: `FileError` where there are no rows or labels, or a label is no class, or a target not finite.
   init(_ dataset: any Dataset, _ description: RecordsDescription) throws(FileError) {
     guard dataset.rowCount > 0 else { throw FileError(.value, file: dataset.file, "There are no rows.") }
     guard dataset.hasLabels else {
       throw FileError(.missing, file: dataset.file, "The rows have no labels, and the data term needs them.")
     }
+    self.dataset = dataset
+    guard !description.isRegression else {
+      let count = description.exits[0].logitCount
+      (positionCount, reading, indices, keptLabels, targetCount) = (1, LabelReading(), nil, nil, count)
+      rowCount = dataset.rowCount
+      keptTargets = try Self.targets(of: dataset, outputs: count)
+      kept = try Self.inputs(of: dataset, answered: nil)
+      return
+    }
+    (targetCount, keptTargets) = (nil, nil)
     let positionCount = description.positionCount
     let reading = LabelReading(positions: description.positions, ignored: description.ignoredLabel)
     let keepsLabels = dataset.rowCount <= Self.keptByteCount / 4 / (8 * positionCount)
@@ -49,27 +63,84 @@ struct StoredRows: Sendable {
         .value, file: dataset.labelsFile, object: "labels",
         "All labels are \(reading.ignored ?? 0), which is ignored, so nothing is left; give rows with other labels.")
     }
-    self.dataset = dataset
     self.reading = reading
     self.positionCount = positionCount
     rowCount = answered.count
     indices = answered.count < dataset.rowCount ? answered : nil
     keptLabels = keepsLabels ? labels : nil
-    guard 4 * dataset.rowShape.elementCount <= Self.keptByteCount / answered.count else {
-      kept = nil
-      return
-    }
+    kept = try Self.inputs(of: dataset, answered: indices)
+  }
+
+  /// All rows, or those that have an answer, where there is room for them.
+  private static func inputs(of dataset: any Dataset, answered: [Int]?) throws(FileError) -> RowBatch? {
+    guard 4 * dataset.rowShape.elementCount <= keptByteCount / (answered?.count ?? dataset.rowCount) else { return nil }
     var chunks: [RowBatch] = []
-    for start in stride(from: 0, to: dataset.rowCount, by: Self.chunkRowCount) {
-      chunks.append(try dataset.inputs(start..<min(dataset.rowCount, start + Self.chunkRowCount)))
+    for start in stride(from: 0, to: dataset.rowCount, by: chunkRowCount) {
+      chunks.append(try dataset.inputs(start..<min(dataset.rowCount, start + chunkRowCount)))
     }
     let all = RowBatch(joining: chunks)
-    kept = indices.map { all.rows($0) } ?? all
+    return answered.map { all.rows($0) } ?? all
+  }
+
+  /// The targets of all rows, which are read and checked, where there is room for them.
+  private static func targets(of dataset: any Dataset, outputs: Int) throws(FileError) -> Tensor<Double>? {
+    var chunks: [Tensor<Double>] = []
+    let isKept = 8 * outputs <= keptByteCount / 4 / dataset.rowCount
+    for start in stride(from: 0, to: dataset.rowCount, by: chunkRowCount) {
+      let rows = start..<min(dataset.rowCount, start + chunkRowCount)
+      let own = try dataset.targets(rows, outputs: outputs, positions: [])
+      if isKept { chunks.append(own) }
+    }
+    return isKept ? .stacking(chunks) : nil
   }
 
   @Sendable func inputs(_ positions: [Int]) throws -> RowBatch {
     if let kept { return kept.rows(positions) }
     return RowBatch(joining: try positions.map { try dataset.inputs(range($0)) })
+  }
+
+  /// The real targets of some rows, `[rows, outputs]`.
+  ///
+  /// - Precondition: rows have targets.
+  private func targets(_ positions: [Int]) throws(FileError) -> Tensor<Double> {
+    guard let targetCount else { preconditionFailure("These rows have labels.") }
+    if let keptTargets { return keptTargets.rows(positions) }
+    var rows: [Tensor<Double>] = []
+    for row in positions { rows.append(try dataset.targets(range(row), outputs: targetCount, positions: [])) }
+    return .stacking(rows)
+  }
+
+  /// The loss of some rows, summed, and its derivative.
+  ///
+  /// - Parameter outputs: of the network, for those rows.
+  @Sendable func loss(_ outputs: Tensor<Float>, of positions: [Int], _ term: DataTerm) throws -> LossValue<Float> {
+    if let targetCount {
+      return try term(outputs.reshaped(to: [positions.count, targetCount]), targets: targets(positions))
+    }
+    let labels = try labels(positions)
+    return try term(outputs.reshaped(to: [labels.count, outputs.count / labels.count]), labels)
+  }
+
+  /// The root mean square of what a network's output is off the targets.
+  ///
+  /// - Precondition: rows have targets.
+  /// - Cost: a pass over the rows.
+  func residualDeviation(
+    _ network: FrozenNetwork, output: Int, _ preprocessing: Preprocessing, on backend: any NetworkBackend, width: Int
+  ) async throws -> Double {
+    let prepared = try backend.prepare(network, preprocessing: preprocessing, outputs: [output])
+    var (sum, count) = (0.0, 0)
+    for start in stride(from: 0, to: rowCount, by: Self.chunkRowCount) {
+      try Task.checkCancellation()
+      let rows = Array(start..<min(rowCount, start + Self.chunkRowCount))
+      let (means, targets) = (try await prepared(try inputs(rows), width: width)[0], try targets(rows))
+      for position in 0..<targets.count {
+        let difference = Double(means.elements[position]) - targets.elements[position]
+        sum += difference * difference
+      }
+      count += targets.count
+    }
+    return (sum / Double(count)).squareRoot()
   }
 
   /// The labels of some rows, all positions of a row one after another.
@@ -120,7 +191,7 @@ struct StoredRows: Sendable {
   }
 
   /// The logarithms of the probabilities that a network gives to the labels of the first rows, nats, but for labels that are
-  /// ignored.
+  /// ignored; of targets those of densities.
   func logProbabilities(
     _ network: FrozenNetwork, first count: Int, output: Int, _ preprocessing: Preprocessing,
     on backend: any NetworkBackend, width: Int, _ loss: DataTerm
@@ -132,6 +203,13 @@ struct StoredRows: Sendable {
       try Task.checkCancellation()
       let rows = Array(start..<min(count, start + chunkRowCount))
       let logits = try await prepared(try inputs(rows), width: width)[0]
+      if let targetCount {
+        let (means, targets) = (logits.reshaped(to: [rows.count, targetCount]), try targets(rows))
+        for row in 0..<rows.count {
+          values.append(-(try loss(means.rows(row..<row + 1), targets: targets.rows(row..<row + 1)).value))
+        }
+        continue
+      }
       let classCount = logits.count / (rows.count * positionCount)
       let answers = logits.reshaped(to: [rows.count * positionCount, classCount])
       for (index, label) in try labels(rows).enumerated() where label != reading.ignored {

@@ -7,6 +7,7 @@ struct SpikeAndSlabOptions: ParsableArguments {
     case none
     case responsibilities
     case thresholds
+    case magnitude
   }
 
   @Option(help: "Convolution and dense layers by name, with commas between. (default: all on the way)")
@@ -20,7 +21,8 @@ struct SpikeAndSlabOptions: ParsableArguments {
   @Option(
     help: """
       How weights move: tempered or as-released (EM-MCMC), langevin (SGLD), preconditioned-langevin (pSGLD), hamiltonian \
-      (SGHMC), scale-adapted, or descent, a control without noise and preconditioner.
+      (SGHMC), or scale-adapted; and controls: descent, without noise and preconditioner, and swag-diagonal, draws of a \
+      normal distribution with the mean and the variances of weights along descent at one rate.
       """)
   var sampler = SpikeAndSlabInference.Sampler.tempered
 
@@ -82,8 +84,8 @@ struct SpikeAndSlabOptions: ParsableArguments {
 
   @Option(
     help: """
-      How groups are put into the slab or the spike: none, responsibilities (running means), or thresholds (as released). \
-      (default: none, responsibilities with --sparsity)
+      How groups are put into the slab or the spike: none, responsibilities (running means), or thresholds (as released); or \
+      magnitude, a control: no spike, and the smallest groups are removed. (default: none, responsibilities with --sparsity)
       """)
   var select: Selection?
 
@@ -130,6 +132,12 @@ struct SpikeAndSlabOptions: ParsableArguments {
     transform: wholeNumber(0 ... .max))
   var statisticsRows = 2048
 
+  @Option(
+    parsing: .unconditional,
+    help: "The deviation of real targets (--likelihood gaussian). (default: what the trained network is off, root mean square)",
+    transform: number("a number above 0") { $0 > 0 })
+  var noise: Double?
+
   func validate() throws {
     if let layers, layers.split(separator: ",", omittingEmptySubsequences: false).contains(where: \.isEmpty) {
       throw ValidationError("--layers '\(layers)' has an empty name; give names with commas between.")
@@ -137,7 +145,7 @@ struct SpikeAndSlabOptions: ParsableArguments {
     if let names, Set(names).count != names.count {
       throw ValidationError("--layers names a layer twice; name each once.")
     }
-    if temperature != nil, sampler == .asReleased || sampler == .descent {
+    if temperature != nil, [.asReleased, .descent, .swagDiagonal].contains(sampler) {
       throw ValidationError(
         "--temperature is for samplers with noise by the temperature, and \(sampler.rawValue) has none; leave it out.")
     }
@@ -159,6 +167,12 @@ struct SpikeAndSlabOptions: ParsableArguments {
       ]
       if let name = names.first(where: \.1)?.0 {
         throw ValidationError("\(name) is for groups that are selected; add --select responsibilities, or leave it out.")
+      }
+    }
+    if selection == .magnitude {
+      let names = [("--spike", spike != nil), ("--inclusion", inclusion != nil), ("--learn-inclusion", learnInclusion)]
+      if let name = names.first(where: \.1)?.0 {
+        throw ValidationError("\(name) is for a prior with a spike, and --select magnitude has none; leave it out.")
       }
     }
     if denseGroups == .kernels {
@@ -197,6 +211,7 @@ struct SpikeAndSlabOptions: ParsableArguments {
       case .none: nil
       case .responsibilities: .responsibilities()
       case .thresholds: .thresholds(soft: soft ?? 1e-4, hard: hard ?? 1e-2)
+      case .magnitude: .magnitude
       }
     if let warmUp { recipe.warmUpEpochCount = warmUp }
     if let inclusion { recipe.inclusion = inclusion }
@@ -204,6 +219,7 @@ struct SpikeAndSlabOptions: ParsableArguments {
     if let groups { recipe.convolutionGrouping = groups }
     if let denseGroups { recipe.denseGrouping = denseGroups }
     recipe.removesEnds = removeEnds
+    recipe.noise = noise
     return recipe
   }
 }
@@ -222,6 +238,7 @@ extension SpikeAndSlabOptions {
       "--dense-groups": recipe.denseGrouping.rawValue, "--remove-ends": "\(removeEnds)",
       "--temperature": "\(recipe.temperatureShare)",
     ]
+    settings["--noise"] = noise.map { "\($0)" }
     settings["--noise-level"] = noiseLevel.map { "\($0)" }
     settings["--slab"] = slab.map { "\($0)" }
     settings["--spike"] = spike.map { "\($0)" }

@@ -3,20 +3,30 @@ import BayesNetwork
 import BayesTensor
 import Testing
 
-/// The way back of convolutions that read planes, in blocks of any width, whatever this processor prefers.
-@Suite struct PlanarConvolutionTests {
+/// The way back of convolutions that oneDNN has a reference for alone, in blocks of any width, whatever this processor prefers.
+@Suite struct DirectConvolutionTests {
   private static let rowCount = 2
   private static let size = MemoryLayout<Float>.stride
 
   @Test(arguments: [ChannelBlock.eight, .sixteen], [1, 2])
   func gradientsAreThoseOfTheLayer(block: ChannelBlock, stride: Int) throws {
+    try check(input: [7, 6, 2], ImageOrders(input: .planar, output: .channelBlocks(block)), stride: stride)
+  }
+
+  @Test(arguments: [ChannelBlock.eight, .sixteen], [1, 2])
+  func imagesMayBeSmallerThanTheWindow(block: ChannelBlock, stride: Int) throws {
+    try check(
+      input: [2, 2, 32], ImageOrders(input: .channelBlocks(block), output: .channelBlocks(block)), stride: stride)
+  }
+
+  private func check(input: Shape, _ orders: ImageOrders, stride: Int) throws {
     let layer = Convolution(
       filters: 32, window: Extent2D(height: 3, width: 3), strides: Extent2D(height: stride, width: stride), padding: .same,
       usesBias: false)
-    let (input, rows) = (Shape([7, 6, 2]), Self.rowCount)
+    let rows = Self.rowCount
     let geometry = layer.geometry(for: input)
     let images = RandomKey(seed: 1).normals(input.batched(rows), as: Float.self)
-    let weight = RandomKey(seed: 2).normals([3, 3, 2, 32], as: Float.self)
+    let weight = RandomKey(seed: 2).normals([3, 3, input[2], 32], as: Float.self)
     let result = layer.forward([images], parameters: [weight], on: ReferenceBackend())
     let cotangent = RandomKey(seed: 3).normals(result.shape, as: Float.self)
     let expected = layer.pullback(
@@ -24,9 +34,8 @@ import Testing
       request: GradientRequest(inputs: [true], parameters: true), on: ReferenceBackend())
 
     let output = result.shape.row
-    let orders = ImageOrders(input: .planar, output: .channelBlocks(block))
     let own = try #require(
-      PlanarConvolution(input: input, output: output, groups: 1, orders: orders, geometry, rowCount: rows))
+      DirectConvolution(input: input, output: output, groups: 1, orders: orders, geometry, rowCount: rows))
     // The images, the cotangent and the gradient in the convolution's orders, each with a copy in the usual one.
     let (imageBytes, resultBytes) = (images.count * Self.size, cotangent.count * Self.size)
     let arena = AlignedBuffer(byteCount: 4 * imageBytes + 2 * resultBytes)
@@ -55,9 +64,9 @@ import Testing
 
   @Test func otherOrdersAreNone() {
     let geometry = WindowGeometry(window: Extent2D(height: 3, width: 3))
-    for orders in [ImageOrders(), ImageOrders(input: .channelBlocks(.eight), output: .channelBlocks(.eight))] {
+    for orders in [ImageOrders(), ImageOrders(input: .channelBlocks(.eight))] {
       #expect(
-        PlanarConvolution(input: [5, 5, 2], output: [3, 3, 32], groups: 1, orders: orders, geometry, rowCount: 1) == nil)
+        DirectConvolution(input: [5, 5, 2], output: [3, 3, 32], groups: 1, orders: orders, geometry, rowCount: 1) == nil)
     }
   }
 

@@ -1,12 +1,13 @@
 import BayesTensor
 
-/// The way back of a convolution that reads planes of a few channels and makes blocks of many.
+/// The way back of a convolution that makes blocks of channels, where oneDNN has nothing but a reference that computes every
+/// address anew, a hundred times slower.
 ///
-/// Networks begin with such a one. For its input oneDNN has nothing but a reference that computes every address anew, a
-/// hundred times slower, and for the weights of some, as those of grey images, neither.
+/// Networks begin with a convolution that reads planes of a few channels: it has none for their gradient, and for the weights
+/// of some, as those of grey images, neither. Nor has it one for the weights of windows that are larger than the image.
 ///
 /// - Determinism: sums run over the window, or over the pixels of each line and then the lines, in order.
-struct PlanarConvolution: Sendable {
+struct DirectConvolution: Sendable {
   /// Where an element of a window lies, along one axis.
   private struct Tap: Sendable {
     var window: Int
@@ -22,6 +23,8 @@ struct PlanarConvolution: Sendable {
   /// The same of columns.
   private let columns: [[Tap]]
 
+  /// Channels that lie side by side in a pixel of the input.
+  private let inputWidth: Int
   /// Vectors of eight channels in a pixel of a block.
   private let vectorsPerPixel: Int
   /// Vectors of eight channels in a pixel of all blocks.
@@ -31,7 +34,8 @@ struct PlanarConvolution: Sendable {
   init?(
     input: Shape, output: Shape, groups: Int, orders: ImageOrders, _ geometry: WindowGeometry, rowCount: Int
   ) {
-    guard groups == 1, orders.input == .planar, let block = orders.output.block else { return nil }
+    guard groups == 1, orders.input != .channelsLast, let block = orders.output.block else { return nil }
+    inputWidth = orders.input.block?.width ?? 1
     vectorsPerPixel = block.width / 8
     vectorCount = output[2] / 8
     self.input = input
@@ -68,7 +72,7 @@ struct PlanarConvolution: Sendable {
     let kernel = unsafe weights.vectors(at: 0)
     for row in 0..<rowCount {
       for channel in 0..<channels {
-        let plane = (row * channels + channel) * input[0] * input[1]
+        let plane = plane(row, channel)
         for (line, verticals) in lines.enumerated() {
           for (column, horizontals) in columns.enumerated() {
             var sum = SIMD8<Float>.zero
@@ -82,7 +86,7 @@ struct PlanarConvolution: Sendable {
                 }
               }
             }
-            unsafe to[plane + line * input[1] + column] = sum.sum()
+            unsafe to[plane + (line * input[1] + column) * inputWidth] = sum.sum()
           }
         }
       }
@@ -107,16 +111,16 @@ struct PlanarConvolution: Sendable {
     }
     for row in 0..<rowCount {
       for channel in 0..<channels {
-        let plane = (row * channels + channel) * input[0] * input[1]
+        let plane = plane(row, channel)
         for (line, verticals) in lines.enumerated() {
-          let first = plane + line * input[1]
+          let first = plane + line * input[1] * inputWidth
           for vertical in verticals {
             for (element, run) in runs.enumerated() {
               let target = ((vertical.window * window.width + element) * channels + channel) * vectorCount
               for vector in 0..<vectorCount {
                 let start = place(row, vector, pixels) + vertical.place * output[1] * vectorsPerPixel
                 var sum = SIMD8<Float>.zero
-                for tap in run { unsafe sum += images[first + tap.window] * from[start + tap.place * vectorsPerPixel] }
+                for tap in run { unsafe sum += images[first + tap.window * inputWidth] * from[start + tap.place * vectorsPerPixel] }
                 unsafe gradient[target + vector] += sum
               }
             }
@@ -124,6 +128,12 @@ struct PlanarConvolution: Sendable {
         }
       }
     }
+  }
+
+  /// Where the first pixel of a channel of a row of the input lies.
+  private func plane(_ row: Int, _ channel: Int) -> Int {
+    let (block, part) = channel.quotientAndRemainder(dividingBy: inputWidth)
+    return (row * input[2] + block * inputWidth) * input[0] * input[1] + part
   }
 
   /// Where the first pixel of a vector of eight channels of a row lies, in vectors.
