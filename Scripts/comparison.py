@@ -377,7 +377,7 @@ def lines(results, seeds, models):
     return found, missing
 
 
-def main_tables(results, found):
+def main_tables(results, found, hasShift=True):
     network = results.network
     rows, scores = [], []
     for line in found:
@@ -401,15 +401,15 @@ def main_tables(results, found):
             line.title, percent([exit["accuracy"] for exit in exits]),
             number([finite(exit["nll"]) for exit in exits]), gain, number([exit["ece"]["value"] for exit in exits])]
             + [auroc(name, "maximumProbability") for name in network.foreign]
-            + [percent([one["accuracy"] for one in shift]), number([one["nll"] for one in shift]),
-               number([one["ece"] for one in shift]),
-               "%.1f" % seconds["epoch"] if seconds.get("epoch") else "-",
-               "%.2f" % seconds["prediction"] if seconds.get("prediction") else "-"])
+            + ([percent([one["accuracy"] for one in shift]), number([one["nll"] for one in shift]),
+                number([one["ece"] for one in shift]),
+                "%.1f" % seconds["epoch"] if seconds.get("epoch") else "-"] if hasShift else [])
+            + ["%.2f" % seconds["prediction"] if seconds.get("prediction") else "-"])
         scores.append([line.title] + [auroc(name, score) for name in network.foreign for score in list(SCORES)[1:]])
     text = table(
         ["model", "accuracy %", "NLL", "NLL less the temperature's", "ECE"]
         + ["AUROC " + name for name in network.foreign]
-        + ["shifted: accuracy %", "NLL", "ECE", "s an epoch", "s / 1000 rows"], rows)
+        + (["shifted: accuracy %", "NLL", "ECE", "s an epoch"] if hasShift else []) + ["s / 1000 rows"], rows)
     fit = next((line.time["fit"] for line in found if line.time and line.time.get("fit")), None)
     if fit:
         text += ["Last-layer Laplace has no epochs; its fit, tuning included, takes %.1f s." % fit, ""]

@@ -34,6 +34,9 @@ enum Command: String, CaseIterable {
   case epochs
   /// `epoch`: times a pass over all of those rows, in an order of its own.
   case epoch
+  /// `chain SAMPLER WEIGHTS REPEATS`: times steps of a Markov chain over so many weights, and, by turns, of one whose weights,
+  /// momenta and gradients are too small for normal numbers.
+  case chain
   /// `fit FILE STRUCTURE WIDTH`: times a Laplace fit to a file of exit records.
   case fit
   /// `ready PREDICTIVE ROWS DRAWS`: gets predictions of the first rows of what was fitted ready.

@@ -41,6 +41,7 @@ struct Session {
     case .step: try await timeSteps(&arguments)
     case .epochs: try prepareEpochs(&arguments)
     case .epoch: try await timeEpoch()
+    case .chain: try await timeChain(&arguments)
     case .fit: try await fitLaplace(&arguments)
     case .ready: try await prepareLaplacePredictions(&arguments)
     case .predict: try await timeLaplacePredictions(&arguments)

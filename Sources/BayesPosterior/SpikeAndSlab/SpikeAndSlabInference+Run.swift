@@ -87,7 +87,7 @@ extension SpikeAndSlabInference {
         try Task.checkCancellation()
         if looksAtGroups(beforeStep: step, ofEpoch: epoch) {
           select(in: &training, layers)
-          if step == 0, case .thresholds = selection, isLastThird(epoch), remove(in: &training, layers, share: 1) {
+          if step == 0, case .thresholds = selection, removesAtAnyEpoch || isLastThird(epoch), remove(in: &training, layers, share: 1) {
             training.statistics = try await restate(training.chains[0].position)
           }
           penalty = self.penalty(of: training, layers, origin)

@@ -78,6 +78,8 @@ public struct SpikeAndSlabInference: Hashable, Sendable {
   public var sparsity: Double?
   /// Epochs before groups are looked at.
   public var warmUpEpochCount = 0
+  /// Whether thresholds remove groups after every epoch, as released, and not in the last third of each cycle alone.
+  public var removesAtAnyEpoch = false
   /// `θ` to begin with.
   public var inclusion = 0.5
   /// Whether `θ` follows the responsibilities.

@@ -106,6 +106,13 @@ struct SpikeAndSlabOptions: ParsableArguments {
     transform: number("a number from 0 on") { $0 >= 0 })
   var hard: Double?
 
+  @Flag(
+    help: """
+      Of thresholds: remove groups after every epoch, as released, and not in the last third of each cycle alone. Where rates are \
+      large, weights that matter may be small for a moment.
+      """)
+  var removeAtAnyEpoch = false
+
   @Option(parsing: .unconditional, help: "Passes before groups are looked at. (default: 0)", transform: wholeNumber(0...100_000))
   var warmUp: Int?
 
@@ -156,8 +163,9 @@ struct SpikeAndSlabOptions: ParsableArguments {
       throw ValidationError("--momentum is for samplers with one, and \(sampler.rawValue) has none; leave it out.")
     }
     let selection = selection
-    if soft != nil || hard != nil, selection != .thresholds {
-      throw ValidationError("--soft and --hard are for --select thresholds; add it, or leave them out.")
+    if soft != nil || hard != nil || removeAtAnyEpoch, selection != .thresholds {
+      throw ValidationError(
+        "--soft, --hard and --remove-at-any-epoch are for --select thresholds; add it, or leave them out.")
     }
     if selection == .none {
       let names = [
@@ -219,6 +227,7 @@ struct SpikeAndSlabOptions: ParsableArguments {
     if let groups { recipe.convolutionGrouping = groups }
     if let denseGroups { recipe.denseGrouping = denseGroups }
     recipe.removesEnds = removeEnds
+    recipe.removesAtAnyEpoch = removeAtAnyEpoch
     recipe.noise = noise
     return recipe
   }
@@ -243,7 +252,9 @@ extension SpikeAndSlabOptions {
     settings["--slab"] = slab.map { "\($0)" }
     settings["--spike"] = spike.map { "\($0)" }
     settings["--sparsity"] = sparsity.map { "\($0)" }
-    if case .thresholds(let soft, let hard)? = recipe.selection { settings["thresholds"] = "\(soft), \(hard)" }
+    if case .thresholds(let soft, let hard)? = recipe.selection {
+      settings["thresholds"] = "\(soft), \(hard)" + (removeAtAnyEpoch ? ", at any epoch" : "")
+    }
     return settings
   }
 }
