@@ -50,6 +50,7 @@ public enum FittedPosterior: Sendable {
       case .firstLayer(let draws, _, let layer): layer.method(draws: draws)
       case .latent(let networks, _, let latent): latent.method(networks: networks)
       case .weightSamples(let samples): samples.method
+      case .placement(let draws, _, let placement): placement.method(draws: draws)
       }
     }
   }

@@ -495,6 +495,8 @@ private struct SampledNetworksDescription: Encodable, CustomStringConvertible {
   var latent: LatentDescription?
   /// Of chains over weights.
   var chains: WeightSamplesDescription?
+  /// Of layers that are drawn each by a distribution of its own.
+  var placement: PlacementDescription?
   var checkpointDigest: String?
   var warnings: [String]
   var exits: [ExitDescription]
@@ -516,6 +518,9 @@ private struct SampledNetworksDescription: Encodable, CustomStringConvertible {
     case .weightSamples(let samples):
       method = SampledNetworkPosterior.weightSamplesMethodName
       chains = WeightSamplesDescription(samples)
+    case .placement(let draws, _, let placement):
+      method = SampledNetworkPosterior.placementMethodName
+      self.placement = PlacementDescription(placement, draws: draws)
     }
     networks = posterior.sampleCount
     checkpointDigest = posterior.source.checkpointDigest
@@ -539,10 +544,11 @@ private struct SampledNetworksDescription: Encodable, CustomStringConvertible {
       }, leading: 2)
     let networks =
       (firstLayer.map { [$0.description] } ?? []) + (latent?.lines ?? []) + (chains?.lines ?? [])
+      + (placement?.lines ?? [])
       + (layers.map { $0.map { "\($0.name): rate \($0.rate.significantDigits())" } } ?? [])
       + (members.map { $0.map { "\($0.file): sha256 \($0.sha256)" } } ?? [])
     return """
-      \(firstLayer?.method ?? latent?.method ?? chains?.method ?? (members == nil ? "Monte Carlo dropout, \(self.networks) draws" : "Ensemble of \(self.networks) networks"))
+      \(firstLayer?.method ?? latent?.method ?? chains?.method ?? placement?.method ?? (members == nil ? "Monte Carlo dropout, \(self.networks) draws" : "Ensemble of \(self.networks) networks"))
       checkpoint sha256 \(checkpointDigest ?? "unknown")
       \(networks.joined(separator: "\n"))
 

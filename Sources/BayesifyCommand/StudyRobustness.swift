@@ -249,7 +249,7 @@ struct StudyRobustness: AsyncParsableCommand {
         let temperature = sampled.exits[exit].temperature
         switch sampled.kind {
         case .ensemble: return (target, nil, nil)
-        case .dropout, .latent, .weightSamples: return (target, try plain(temperature: temperature), nil)
+        case .dropout, .latent, .weightSamples, .placement: return (target, try plain(temperature: temperature), nil)
         case .firstLayer(_, _, let layer):
           return (
             target,

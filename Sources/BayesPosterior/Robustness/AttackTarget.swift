@@ -119,6 +119,11 @@ public struct AttackTarget: Sendable {
       try self.init(
         (0..<count).map { try drawn.network(draw: $0, key: key) }, exit: exit, temperature: temperature,
         preprocessing: preprocessing, on: backend)
+    case .placement(let count, let key, let placement):
+      let drawn = try PlacementDraws(placement.layers, statistics: placement.statistics, of: networks[0], on: backend)
+      try self.init(
+        (0..<count).map { try drawn.network(draw: $0, key: key) }, exit: exit, temperature: temperature,
+        preprocessing: preprocessing, on: backend)
     case .weightSamples(let samples):
       let drawn = try WeightSampleDraws(samples, of: networks[0])
       try self.init(

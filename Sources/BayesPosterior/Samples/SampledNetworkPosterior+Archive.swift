@@ -8,6 +8,7 @@ public import BayesTensor
 /// - `/exits/0` and so on have attributes of the exit.
 /// - `/layers/0` and so on have `inputs`, `outputs` and `biases` of an ensemble of scaled layers, and `autoencoder/encoder` and
 ///   so on where latents are drawn; `/statistics/0` and so on `values`, with the attribute `path`; `/layers` what they share.
+/// - `/placement`, `/placement/0` and so on belong to layers that are drawn each by a distribution of its own.
 /// - `/chains`, `/layers/0`, `/samples/0` and so on belong to networks of chains over weights.
 /// - `/layer` has the attributes of a posterior of one layer's weights, `/layer/0` and so on `means` and `deviations` of its
 ///   parameters, with the attribute `path`.
@@ -18,8 +19,10 @@ extension SampledNetworkPosterior {
   public static let firstLayerMethodName = "first-layer"
   public static let latentMethodName = "latent"
   public static let weightSamplesMethodName = "spike-slab"
+  public static let placementMethodName = "placement"
   public static let methodNames: Set = [
     dropoutMethodName, ensembleMethodName, firstLayerMethodName, latentMethodName, weightSamplesMethodName,
+    placementMethodName,
   ]
 
   /// Writes the posterior; the caller finishes the archive.
@@ -45,6 +48,9 @@ extension SampledNetworkPosterior {
       // Nothing is drawn.
       try header(Self.weightSamplesMethodName, RandomKey(seed: 0))
       try archive.write(posterior)
+    case .placement(_, let key, let placement):
+      try header(Self.placementMethodName, key)
+      try archive.write(placement)
     case .ensemble(let members):
       // Nothing is drawn.
       try header(Self.ensembleMethodName, RandomKey(seed: 0))
@@ -89,6 +95,9 @@ extension SampledNetworkPosterior {
       kind = .firstLayer(draws: sampleCount, key: try reader.json("drawsKey", of: "/"), try reader.firstLayer())
     } else if method == Self.weightSamplesMethodName {
       kind = .weightSamples(try reader.weightSamples(networkCount: sampleCount))
+    } else if method == Self.placementMethodName {
+      kind = .placement(
+        draws: sampleCount, key: try reader.json("drawsKey", of: "/"), try reader.placement(drawCount: sampleCount))
     } else if method == Self.latentMethodName {
       let latent = try reader.latentPosterior()
       guard sampleCount.isMultiple(of: latent.memberCount),

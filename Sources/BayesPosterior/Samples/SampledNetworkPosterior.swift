@@ -19,6 +19,8 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
     case latent(networks: Int, key: RandomKey, LatentPosterior)
     /// Networks that chains over weights came by.
     case weightSamples(WeightSamplePosterior)
+    /// So many draws of some layers' weights, each layer by a distribution of its own, from a key.
+    case placement(draws: Int, key: RandomKey, PlacementPosterior)
   }
 
   /// A dropout layer, as the fit found it.
@@ -75,6 +77,7 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
     case .dropout(let draws, _, _), .firstLayer(let draws, _, _), .latent(let draws, _, _): draws
     case .ensemble(let members): members.count
     case .weightSamples(let posterior): posterior.networkCount
+    case .placement(let draws, _, _): draws
     }
   }
 
@@ -234,6 +237,31 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
     var described = source
     for index in described.exits.indices {
       described.exits[index].multiplyAdds = networks.multiplyAdds(toExit: index, draws: posterior.networkCount)
+      described.exits[index].head = nil
+    }
+    self.source = described
+  }
+
+  /// Makes the posterior of a placement.
+  ///
+  /// - Parameter source: what is known of the network's exits.
+  /// - Throws: `NetworkError` where the network has no such layers; `FileError` for exits that it is not for.
+  /// - Precondition: `draws` is within `allowedDrawCounts`.
+  public init(
+    placement: PlacementPosterior, of frozen: FrozenNetwork, draws: Int, key: RandomKey, source: RecordsDescription,
+    on backend: any Backend
+  ) throws {
+    precondition(Self.allowedDrawCounts.contains(draws), "From 2 to 10000 draws can be used; got \(draws).")
+    try source.requireSampledExits()
+    let networks = try PlacementDraws(placement.layers, statistics: placement.statistics, of: frozen, on: backend)
+    kind = .placement(draws: draws, key: key, placement)
+    exits = source.exits.map { _ in Exit() }
+    warnings = networks.affectsExit.enumerated().filter { !$0.element }.map { index, _ in
+      "Exit \(index) ('\(source.exits[index].name)') does not depend on these layers, so all its draws are the same."
+    }
+    var described = source
+    for index in described.exits.indices {
+      described.exits[index].multiplyAdds = networks.multiplyAdds(toExit: index, draws: draws)
       described.exits[index].head = nil
     }
     self.source = described

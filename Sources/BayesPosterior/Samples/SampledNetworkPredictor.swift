@@ -275,6 +275,11 @@ extension SampledNetworkPosterior {
     case .latent(let count, let key, let posterior):
       let draws = try naming { () throws(NetworkError) in try LatentDraws(posterior, of: networks[0], networks: count) }
       return try SampledNetworkPredictor(self, draws: draws, key: key, of: networks[0], on: backend, in: context)
+    case .placement(_, let key, let placement):
+      let draws = try naming { () throws(NetworkError) in
+        try PlacementDraws(placement.layers, statistics: placement.statistics, of: networks[0], on: backend)
+      }
+      return try SampledNetworkPredictor(self, draws: draws, key: key, of: networks[0], on: backend, in: context)
     case .weightSamples(let posterior):
       let draws = try naming { () throws(NetworkError) in try WeightSampleDraws(posterior, of: networks[0]) }
       return try SampledNetworkPredictor(

@@ -1,0 +1,284 @@
+public import BayesNetwork
+public import BayesPrediction
+public import BayesTensor
+
+/// Finds, for each of some layers and each kind, a distribution of that layer's weights while all others stay as trained: what
+/// placements are put together of.
+///
+/// - Cost: nothing of `dropout`; of `laplace` as many passes back as there are logits for each row of the curvature, once for all
+///   layers, and for each layer a few passes of `tuningDrawCount` networks over the validation rows; of the other kinds, for each
+///   layer, a pass forwards and back through what lies behind it for each row of each epoch.
+public struct PlacementInference: Hashable, Sendable {
+  /// The exit whose likelihood is the data term; the last for `nil`.
+  public var exitIndex: Int?
+  /// Networks of kinds that are found one by one.
+  public var sampleCount = 8
+  /// Epochs of kinds that are trained.
+  public var epochCount = 2
+  /// Rows a step.
+  public var batchRowCount = 128
+  /// Rows that the curvature is gathered from; its sums stand for all.
+  public var curvatureRowCount = 1000
+  /// Validation rows on which `laplace` is tuned.
+  public var tuningRowCount = 500
+
+  public init() {}
+
+  /// Draws of the weights a prior precision is judged by.
+  static let tuningDrawCount = 4
+  /// What one prior precision is above the next.
+  private static let precisionFactor = 4.0
+  private static let precisionCount = 12
+
+  /// The layers on the way to the exit that kinds can be of: those that multiply by one matrix.
+  ///
+  /// - Throws: `NetworkError` for a name that is none of them, and where there is none.
+  public func layers(_ names: [String]?, of frozen: FrozenNetwork) throws(NetworkError) -> [BayesianLayer] {
+    let exit = frozen.network.exits[exitIndex ?? frozen.network.exits.count - 1]
+    return try (names.map { LayerScope.named($0) } ?? .all).layers(of: frozen, exit: exit)
+  }
+
+  /// The distributions of some layers, each on its own.
+  ///
+  /// - Parameters:
+  ///   - training: labelled rows, as stored.
+  ///   - validation: labelled rows that the network was not trained on; for `laplace`.
+  ///   - context: its key gives orders, noise and draws.
+  ///   - observe: called with each distribution that is found.
+  /// - Determinism: same key, same bits at any `context.width`; a layer's distribution does not depend on which others are asked
+  ///   for.
+  /// - Throws: `NetworkError` where a layer cannot be had; `FileError` naming the row where data are unfit; `NumericalError`;
+  ///   `CancellationError`; what `observe` throws.
+  public func distributions(
+    of kind: PlacementKind, layers: [BayesianLayer], in frozen: FrozenNetwork, _ description: RecordsDescription,
+    training: any Dataset, validation: any Dataset, on backend: any NetworkBackend, in context: ExecutionContext,
+    observe: (LayerDistribution) throws -> Void = { _ in }
+  ) async throws -> [LayerDistribution] {
+    try description.requireDataTerm(ofExit: exitIndex)
+    var found: [LayerDistribution] = []
+    func take(_ distribution: LayerDistribution) throws {
+      found.append(distribution)
+      try observe(distribution)
+    }
+    if kind == .laplace {
+      guard !layers.isEmpty else { return [] }
+      let gaussians = try await laplace(layers, frozen, description, training, in: context)
+      for (layer, gaussian) in zip(layers, gaussians) {
+        try take(
+          try await tuned(
+            gaussian, of: layer, frozen, description, validation, on: backend, in: named(context, layer, kind)))
+      }
+      return found
+    }
+    for layer in layers {
+      var own = named(context, layer, kind)
+      own.key = context.key.child(layer.node)
+      let distribution: LayerDistribution
+      switch kind {
+      case .dropout(let rate):
+        distribution = LayerDistribution(
+          layerName: layer.name, kind: kind, paths: [ParameterPath(node: layer.name, parameter: "weight")],
+          form: .dropout(rate: rate))
+      case .variational: distribution = try await variational(layer, frozen, description, training, on: backend, in: own)
+      case .latent: distribution = try await latent(layer, frozen, description, training, on: backend, in: own)
+      case .snapshots: distribution = try await snapshots(layer, frozen, description, training, on: backend, in: own)
+      case .laplace: preconditionFailure("All layers' curvatures are gathered at once.")
+      }
+      try take(distribution)
+    }
+    return found
+  }
+
+  private func named(_ context: ExecutionContext, _ layer: BayesianLayer, _ kind: PlacementKind) -> ExecutionContext {
+    var own = context
+    own.report = { progress in
+      var progress = progress
+      progress.stage = "\(kind) of '\(layer.name)': \(progress.stage)"
+      context.report(progress)
+    }
+    return own
+  }
+
+  // MARK: Laplace
+
+  /// A Gaussian's eigenvectors and curvatures, and the prior precision that the marginal likelihood finds.
+  private struct LaplaceLayer {
+    var curvature: LayerCurvature
+    var priorPrecision: Double
+  }
+
+  private func laplace(
+    _ layers: [BayesianLayer], _ frozen: FrozenNetwork, _ description: RecordsDescription, _ training: any Dataset,
+    in context: ExecutionContext
+  ) async throws -> [LaplaceLayer] {
+    let exitIndex = exitIndex ?? frozen.network.exits.count - 1
+    let recipe = WeightLaplace(
+      scope: .named(layers.map(\.name)), structure: .kronecker, priorPrecision: .marginalLikelihoodOfLayers)
+    // Spread evenly, as labels are often sorted.
+    let count = min(curvatureRowCount, training.rowCount)
+    let rows = ChosenRows((0..<count).map { $0 * training.rowCount / count }, of: training)
+    let fitted = try await recipe.fit(
+      frozen, exit: frozen.network.exits[exitIndex], description.exits[exitIndex].likelihood,
+      training: LabelledRows(
+        rows, for: frozen, description.preprocessing ?? .identity, classCount: description.exits[exitIndex].classCount),
+      in: context
+    ).exit
+    guard case .layers(let curvatures) = fitted.curvature else { preconditionFailure("Kronecker factors are layer by layer.") }
+    let scale = Double(training.rowCount) / Double(count)
+    return zip(curvatures, fitted.priorPrecisions).map {
+      LaplaceLayer(curvature: $0.scaled(by: scale), priorPrecision: $1)
+    }
+  }
+
+  /// The Gaussian at the prior precision under which its draws make validation labels most likely.
+  ///
+  /// The marginal likelihood belongs to a network that is linear in its weights; draws of the weights themselves want more
+  /// precision, the further from the end of a network the more. It is raised until the loss rises.
+  private func tuned(
+    _ layer: LaplaceLayer, of place: BayesianLayer, _ frozen: FrozenNetwork, _ description: RecordsDescription,
+    _ validation: any Dataset, on backend: any NetworkBackend, in context: ExecutionContext
+  ) async throws -> LayerDistribution {
+    let exitIndex = exitIndex ?? frozen.network.exits.count - 1
+    let rows = try StoredRows(validation, description)
+    func distribution(_ precision: Double) -> LayerDistribution {
+      LayerDistribution(
+        layerName: place.name, kind: .laplace, paths: place.paths,
+        form: .kronecker(layer.curvature.gaussian(priorPrecision: precision)))
+    }
+    var best = (precision: layer.priorPrecision, loss: Double.infinity)
+    var loss: DrawnLoss?
+    for step in 0..<Self.precisionCount {
+      let precision = layer.priorPrecision * Double.pow(Self.precisionFactor, Double(step))
+      let draws = try PlacementDraws([distribution(precision)], of: frozen, on: context.backend)
+      if loss == nil {
+        loss = try await DrawnLoss(
+          of: draws, in: frozen, exit: frozen.network.exits[exitIndex], description.preprocessing ?? .identity, rows,
+          rowCount: min(tuningRowCount, rows.rowCount), DataTerm(description, exit: exitIndex), on: backend,
+          width: context.width)
+      }
+      guard let value = try await loss?(draws, count: Self.tuningDrawCount, key: context.key) else { break }
+      guard value < best.loss else { break }
+      best = (precision, value)
+    }
+    return distribution(best.precision)
+  }
+
+  // MARK: Kinds that are trained
+
+  private func variational(
+    _ layer: BayesianLayer, _ frozen: FrozenNetwork, _ description: RecordsDescription, _ training: any Dataset,
+    on backend: any NetworkBackend, in context: ExecutionContext
+  ) async throws -> LayerDistribution {
+    var recipe = FirstLayerInference()
+    recipe.layerName = layer.name
+    recipe.exitIndex = exitIndex
+    recipe.epochCount = epochCount
+    recipe.batchRowCount = batchRowCount
+    recipe.initialDeviation = .share(0.1)
+    recipe.prior = .centred(deviation: layer.rootMeanSquare(in: frozen))
+    let fitted = try await recipe.fit(
+      frozen, description, training: training, validation: nil, on: backend, in: context
+    ).posterior
+    guard case .firstLayer(_, _, let posterior) = fitted.kind else { preconditionFailure("This is of one layer.") }
+    return LayerDistribution(
+      layerName: layer.name, kind: .variational, paths: posterior.weights.map(\.path),
+      form: .factorized(means: posterior.weights.map(\.means), deviations: posterior.weights.map(\.deviations)))
+  }
+
+  private func latent(
+    _ layer: BayesianLayer, _ frozen: FrozenNetwork, _ description: RecordsDescription, _ training: any Dataset,
+    on backend: any NetworkBackend, in context: ExecutionContext
+  ) async throws -> LayerDistribution {
+    var recipe = LatentInference()
+    recipe.layerNames = [layer.name]
+    recipe.exitIndex = exitIndex
+    recipe.epochCount = epochCount
+    recipe.batchRowCount = batchRowCount
+    recipe.drawCount = max(1, (sampleCount + recipe.memberCount - 1) / recipe.memberCount)
+    let fitted = try await recipe.fit(frozen, description, training: training, on: backend, in: context).posterior
+    guard case .latent(let count, let key, let posterior) = fitted.kind else { preconditionFailure("This is of members.") }
+    let draws = try LatentDraws(posterior, of: frozen, networks: count)
+    // Members by turns, so that the first few networks are of different ones.
+    let order = (0..<count).map { $0 % posterior.memberCount * recipe.drawCount + $0 / posterior.memberCount }
+    let paths =
+      [layer.name].flatMap { [ParameterPath(node: $0, parameter: "weight"), ParameterPath(node: $0, parameter: "bias")] }
+      + posterior.statistics.map(\.path)
+    let networks = try order.map { try draws.network(draw: $0, key: key).parameters }
+    return LayerDistribution(
+      layerName: layer.name, kind: .latent, paths: paths, form: .samples(paths.map { path in stacked(networks.map { $0[path] }) }))
+  }
+
+  private func snapshots(
+    _ layer: BayesianLayer, _ frozen: FrozenNetwork, _ description: RecordsDescription, _ training: any Dataset,
+    on backend: any NetworkBackend, in context: ExecutionContext
+  ) async throws -> LayerDistribution {
+    var recipe = SpikeAndSlabInference()
+    recipe.layerNames = [layer.name]
+    recipe.exitIndex = exitIndex
+    recipe.batchRowCount = batchRowCount
+    recipe.cycleEpochCount = min(2, epochCount)
+    recipe.snapshotCount = recipe.cycleEpochCount
+    recipe.cycleCount = max(1, (sampleCount + recipe.snapshotCount - 1) / recipe.snapshotCount)
+    let fitted = try await recipe.fit(frozen, description, training: training, on: backend, in: context).posterior
+    guard case .weightSamples(let posterior) = fitted.kind else { preconditionFailure("This is of a chain.") }
+    // Cycles by turns, so that the first few networks are far apart.
+    let order = (0..<posterior.networkCount).sorted {
+      ($0 % recipe.snapshotCount, $0) < ($1 % recipe.snapshotCount, $1)
+    }
+    let statistics = posterior.statistics.map { ($0.path, $0.values.converted(to: Float.self)) }
+    let samples = posterior.samples.map { ($0.path, $0.values) } + statistics
+    return LayerDistribution(
+      layerName: layer.name, kind: .snapshots, paths: samples.map(\.0), form: .samples(samples.map { $0.1.rows(order) }))
+  }
+}
+
+/// One parameter in each of some networks.
+private func stacked(_ values: [Tensor<Float>?]) -> Tensor<Float> {
+  .stacking(values.map { value in
+    guard let value else { preconditionFailure("Every network has all parameters.") }
+    return value.reshaped(to: value.shape.batched(1))
+  })
+}
+
+extension BayesianLayer {
+  /// The weight, and the bias where the layer has one.
+  var paths: [ParameterPath] {
+    [ParameterPath(node: name, parameter: "weight")] + (hasBias ? [ParameterPath(node: name, parameter: "bias")] : [])
+  }
+
+  /// Of the weights; one where all are zero.
+  fileprivate func rootMeanSquare(in frozen: FrozenNetwork) -> Double {
+    let weights = values(in: frozen).prefix(inputCount * outputCount)
+    let found = (weights.reduce(0) { $0 + $1 * $1 } / Double(max(1, weights.count))).squareRoot()
+    return found > 0 && found.isFinite ? found : 1
+  }
+}
+
+extension LayerCurvature {
+  /// The curvature of so many times as many rows.
+  fileprivate func scaled(by factor: Double) -> LayerCurvature {
+    switch self {
+    case .diagonal(let values): return .diagonal(values.map { $0 * factor })
+    case .kronecker(var output, let input, var bias):
+      output.values = output.values.map { $0 * factor }
+      if let own = bias?.values { bias?.values = own.map { $0 * factor } }
+      return .kronecker(output: output, input: input, bias: bias)
+    }
+  }
+
+  /// The Gaussian at a prior precision.
+  fileprivate func gaussian(priorPrecision: Double) -> LayerDistribution.Kronecker {
+    guard case .kronecker(let output, let input, let bias) = self else {
+      preconditionFailure("Only Kronecker factors have eigenvectors.")
+    }
+    let outputs = output.values.count
+    return LayerDistribution.Kronecker(
+      inputVectors: input.vectors, outputVectors: output.vectors,
+      deviations: Tensor(
+        shape: [input.values.count, outputs],
+        input.values.elements.flatMap { m in
+          output.values.elements.map { 1 / ($0 * m + priorPrecision).squareRoot() }
+        }),
+      biasDeviations: bias.map { Tensor(shape: [outputs], $0.values.elements.map { 1 / ($0 + priorPrecision).squareRoot() }) })
+  }
+}
