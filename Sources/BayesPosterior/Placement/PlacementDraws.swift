@@ -37,6 +37,9 @@ package struct PlacementDraws: NetworkDraws {
     boundary = graph.boundary(of: changes)
   }
 
+  /// The network as trained, with biases of zero where one is drawn of a layer that has none.
+  package var base: FrozenNetwork { frozen }
+
   package func network(draw: Int, key: RandomKey) throws(NetworkError) -> FrozenNetwork {
     var parameters = frozen.parameters
     for (node, distribution) in layers {

@@ -27,8 +27,8 @@ public struct PlacementInference: Hashable, Sendable {
   /// Draws of the weights a prior precision is judged by.
   static let tuningDrawCount = 4
   /// What one prior precision is above the next.
-  private static let precisionFactor = 4.0
-  private static let precisionCount = 12
+  fileprivate static let precisionFactor = 4.0
+  fileprivate static let precisionCount = 12
 
   /// The layers on the way to the exit that kinds can be of: those that multiply by one matrix.
   ///
@@ -73,18 +73,15 @@ public struct PlacementInference: Hashable, Sendable {
     for layer in layers {
       var own = named(context, layer, kind)
       own.key = context.key.child(layer.node)
-      let distribution: LayerDistribution
+      let distributions: [LayerDistribution]
       switch kind {
-      case .dropout(let rate):
-        distribution = LayerDistribution(
-          layerName: layer.name, kind: kind, paths: [ParameterPath(node: layer.name, parameter: "weight")],
-          form: .dropout(rate: rate))
-      case .variational: distribution = try await variational(layer, frozen, description, training, on: backend, in: own)
-      case .latent: distribution = try await latent(layer, frozen, description, training, on: backend, in: own)
-      case .snapshots: distribution = try await snapshots(layer, frozen, description, training, on: backend, in: own)
+      case .dropout(let rate): distributions = [.dropout(of: layer, rate: rate)]
+      case .variational: distributions = [try await variational(layer, frozen, description, training, on: backend, in: own)]
+      case .latent: distributions = try await latent([layer], frozen, description, training, on: backend, in: own)
+      case .snapshots: distributions = try await snapshots([layer], frozen, description, training, on: backend, in: own)
       case .laplace: preconditionFailure("All layers' curvatures are gathered at once.")
       }
-      try take(distribution)
+      for distribution in distributions { try take(distribution) }
     }
     return found
   }
@@ -185,12 +182,13 @@ public struct PlacementInference: Hashable, Sendable {
       form: .factorized(means: posterior.weights.map(\.means), deviations: posterior.weights.map(\.deviations)))
   }
 
+  /// Members of an ensemble that scales some layers together; draws of two layers with one index are of one member.
   private func latent(
-    _ layer: BayesianLayer, _ frozen: FrozenNetwork, _ description: RecordsDescription, _ training: any Dataset,
+    _ layers: [BayesianLayer], _ frozen: FrozenNetwork, _ description: RecordsDescription, _ training: any Dataset,
     on backend: any NetworkBackend, in context: ExecutionContext
-  ) async throws -> LayerDistribution {
+  ) async throws -> [LayerDistribution] {
     var recipe = LatentInference()
-    recipe.layerNames = [layer.name]
+    recipe.layerNames = layers.map(\.name)
     recipe.exitIndex = exitIndex
     recipe.epochCount = epochCount
     recipe.batchRowCount = batchRowCount
@@ -200,20 +198,23 @@ public struct PlacementInference: Hashable, Sendable {
     let draws = try LatentDraws(posterior, of: frozen, networks: count)
     // Members by turns, so that the first few networks are of different ones.
     let order = (0..<count).map { $0 % posterior.memberCount * recipe.drawCount + $0 / posterior.memberCount }
-    let paths =
-      [layer.name].flatMap { [ParameterPath(node: $0, parameter: "weight"), ParameterPath(node: $0, parameter: "bias")] }
-      + posterior.statistics.map(\.path)
     let networks = try order.map { try draws.network(draw: $0, key: key).parameters }
-    return LayerDistribution(
-      layerName: layer.name, kind: .latent, paths: paths, form: .samples(paths.map { path in stacked(networks.map { $0[path] }) }))
+    return layers.enumerated().map { index, layer in
+      let own = ["weight", "bias"].map { ParameterPath(node: layer.name, parameter: $0) }
+      let paths = own + (index == 0 ? posterior.statistics.map(\.path) : [])
+      return LayerDistribution(
+        layerName: layer.name, kind: .latent, paths: paths,
+        form: .samples(paths.map { path in stacked(networks.map { $0[path] }) }))
+    }
   }
 
+  /// Snapshots of chains over the weights of some layers together.
   private func snapshots(
-    _ layer: BayesianLayer, _ frozen: FrozenNetwork, _ description: RecordsDescription, _ training: any Dataset,
+    _ layers: [BayesianLayer], _ frozen: FrozenNetwork, _ description: RecordsDescription, _ training: any Dataset,
     on backend: any NetworkBackend, in context: ExecutionContext
-  ) async throws -> LayerDistribution {
+  ) async throws -> [LayerDistribution] {
     var recipe = SpikeAndSlabInference()
-    recipe.layerNames = [layer.name]
+    recipe.layerNames = layers.map(\.name)
     recipe.exitIndex = exitIndex
     recipe.batchRowCount = batchRowCount
     recipe.cycleEpochCount = min(2, epochCount)
@@ -225,10 +226,145 @@ public struct PlacementInference: Hashable, Sendable {
     let order = (0..<posterior.networkCount).sorted {
       ($0 % recipe.snapshotCount, $0) < ($1 % recipe.snapshotCount, $1)
     }
-    let statistics = posterior.statistics.map { ($0.path, $0.values.converted(to: Float.self)) }
-    let samples = posterior.samples.map { ($0.path, $0.values) } + statistics
-    return LayerDistribution(
-      layerName: layer.name, kind: .snapshots, paths: samples.map(\.0), form: .samples(samples.map { $0.1.rows(order) }))
+    return layers.enumerated().map { index, layer in
+      let own = Set(frozen.network.trainedPaths(of: layer.node))
+      var samples = posterior.samples.filter { own.contains($0.path) }.map { ($0.path, $0.values) }
+      if index == 0 { samples += posterior.statistics.map { ($0.path, $0.values.converted(to: Float.self)) } }
+      return LayerDistribution(
+        layerName: layer.name, kind: .snapshots, paths: samples.map(\.0), form: .samples(samples.map { $0.1.rows(order) }))
+    }
+  }
+}
+
+extension PlacementInference {
+  /// Fits a placement on its own: all layers of one kind together, with every other layer as it then is.
+  ///
+  /// Gaussians of `vi` are trained together (`JointVariationalInference`); members and snapshots are those of all their layers;
+  /// deviations of `laplace` are narrowed by one factor until all draws together make validation labels most likely, for layers
+  /// that were tuned alone lose more than the sum of what each of them does. Statistics of batch normalisation are estimated for
+  /// each draw.
+  ///
+  /// - Parameters:
+  ///   - kinds: of each layer that is drawn, by its name.
+  ///   - drawCount: networks that predictions average.
+  ///   - statisticsRowCount: training rows from which statistics are estimated; none for zero.
+  ///   - searchDigests: of the foreign rows of the search, where there was one.
+  /// - Determinism: same key, same bits at any `context.width`.
+  /// - Throws: as `distributions`.
+  public func fit(
+    _ kinds: [String: PlacementKind], drawCount: Int, statisticsRowCount: Int = 2048, searchDigests: [String] = [],
+    in frozen: FrozenNetwork, _ description: RecordsDescription, training: any Dataset, validation: any Dataset,
+    on backend: any NetworkBackend, in context: ExecutionContext
+  ) async throws -> SampledNetworkPosterior {
+    try description.requireDataTerm(ofExit: exitIndex)
+    let layers = try layers(kinds.keys.sorted(), of: frozen)
+    func own(_ kind: PlacementKind) -> [BayesianLayer] { layers.filter { kinds[$0.name] == kind } }
+    var found: [String: LayerDistribution] = [:]
+    func take(_ distributions: [LayerDistribution]) { for one in distributions { found[one.layerName] = one } }
+    for kind in Set(kinds.values).sorted(by: { "\($0)" < "\($1)" }) {
+      let layers = own(kind)
+      var inner = context
+      inner.key = context.key.child(layers[0].node)
+      inner.report = { progress in
+        var progress = progress
+        progress.stage = "\(kind): \(progress.stage)"
+        context.report(progress)
+      }
+      switch kind {
+      case .dropout(let rate): take(layers.map { .dropout(of: $0, rate: rate) })
+      case .variational: take(try await variational(together: layers, frozen, description, training, on: backend, in: inner))
+      case .latent: take(try await latent(layers, frozen, description, training, on: backend, in: inner))
+      case .snapshots: take(try await snapshots(layers, frozen, description, training, on: backend, in: inner))
+      case .laplace:
+        take(
+          try await distributions(
+            of: .laplace, layers: layers, in: frozen, description, training: training, validation: validation, on: backend,
+            in: inner))
+      }
+    }
+    let drawsKey = context.key.child(2)
+    let distributions = try await narrowed(
+      layers.compactMap { found[$0.name] }, frozen, description, validation, key: drawsKey, on: backend, in: context)
+    let rows = try StoredRows(training, description)
+    let draws = try PlacementDraws(distributions, of: frozen, on: context.backend)
+    let statistics = try await BatchStatistics(
+      of: frozen, draws.graph, drawn: Set(layers.map(\.node)), description.preprocessing ?? .identity, on: backend,
+      width: context.width
+    ).estimate(
+      rows, rowCount: min(rows.rowCount, statisticsRowCount), networkCount: drawCount,
+      observe: {
+        context.report(StageProgress(stage: "Statistics of batch normalisation", completed: $0, total: drawCount))
+      }, network: { try draws.network(draw: $0, key: drawsKey) })
+    let posterior = PlacementPosterior(
+      layers: distributions, statistics: statistics, rowCount: rows.rowCount, searchDigests: searchDigests)
+    return try SampledNetworkPosterior(
+      placement: posterior, of: frozen, draws: drawCount, key: drawsKey, source: description, on: context.backend)
+  }
+
+  /// Gaussians of some layers that were trained together.
+  ///
+  /// - Parameter drawsPaths: whether each step draws some of the layers alone; see `JointVariationalInference`.
+  package func variational(
+    together layers: [BayesianLayer], drawsPaths: Bool = false, _ frozen: FrozenNetwork, _ description: RecordsDescription,
+    _ training: any Dataset, on backend: any NetworkBackend, in context: ExecutionContext
+  ) async throws -> [LayerDistribution] {
+    let exit = frozen.network.exits[exitIndex ?? frozen.network.exits.count - 1]
+    let term = DataTerm(description, exit: exitIndex ?? frozen.network.exits.count - 1)
+    let rows = try StoredRows(training, description)
+    let objective = try await FlatObjective(
+      of: layers.flatMap(\.paths), in: frozen, outputs: [exit.logits], preprocessing: description.preprocessing ?? .identity,
+      rowCount: rows.rowCount, inputs: rows.inputs, loss: { _, values, positions in try rows.loss(values, of: positions, term) },
+      answerCount: rows.answerCount, on: backend, width: context.width)
+    var ranges: [Range<Int>] = []
+    for layer in layers {
+      let start = ranges.last?.upperBound ?? 0
+      ranges.append(start..<start + layer.parameterCount)
+    }
+    var recipe = JointVariationalInference()
+    recipe.drawsPaths = drawsPaths
+    recipe.epochCount = epochCount
+    recipe.batchRowCount = batchRowCount
+    let fitted = try await recipe.fit(
+      layers: ranges, origin: objective.weights(frozen.parameters), rowCount: rows.rowCount, key: context.key,
+      report: context.report
+    ) { try await objective($0, at: $1) }
+    return zip(layers, fitted).map { layer, gaussian in
+      let shapes = layer.paths.compactMap { frozen.parameters[$0]?.shape }
+      func parts(_ flat: Tensor<Double>) -> [Tensor<Double>] {
+        var start = 0
+        return shapes.map { shape in
+          defer { start += shape.elementCount }
+          return Tensor(shape: shape, flat.elements[start..<start + shape.elementCount])
+        }
+      }
+      return LayerDistribution(
+        layerName: layer.name, kind: .variational, paths: layer.paths,
+        form: .factorized(means: parts(gaussian.means[0]), deviations: parts(gaussian.deviations[0])))
+    }
+  }
+
+  /// Gaussians from curvatures, narrowed together until the loss of validation rows rises.
+  private func narrowed(
+    _ distributions: [LayerDistribution], _ frozen: FrozenNetwork, _ description: RecordsDescription,
+    _ validation: any Dataset, key: RandomKey, on backend: any NetworkBackend, in context: ExecutionContext
+  ) async throws -> [LayerDistribution] {
+    guard distributions.count(where: { $0.kind == .laplace }) > 0, distributions.count > 1 else { return distributions }
+    let exitIndex = exitIndex ?? frozen.network.exits.count - 1
+    let rows = try StoredRows(validation, description)
+    let loss = try await DrawnLoss(
+      of: PlacementDraws(distributions, of: frozen, on: context.backend), in: frozen, exit: frozen.network.exits[exitIndex],
+      description.preprocessing ?? .identity, rows, rowCount: min(tuningRowCount, rows.rowCount),
+      DataTerm(description, exit: exitIndex), on: backend, width: context.width)
+    var best = (distributions: distributions, loss: Double.infinity)
+    for step in 0..<Self.precisionCount {
+      let narrowed = distributions.map { $0.spread(by: Double.pow(Self.precisionFactor, -Double(step) / 2)) }
+      let draws = try PlacementDraws(narrowed, of: frozen, on: context.backend)
+      let value = try await loss(draws, count: Self.tuningDrawCount, key: key)
+      context.report(StageProgress(stage: "Narrowing Gaussians together", completed: step + 1, total: Self.precisionCount))
+      guard value < best.loss else { break }
+      best = (narrowed, value)
+    }
+    return best.distributions
   }
 }
 
@@ -238,6 +374,23 @@ private func stacked(_ values: [Tensor<Float>?]) -> Tensor<Float> {
     guard let value else { preconditionFailure("Every network has all parameters.") }
     return value.reshaped(to: value.shape.batched(1))
   })
+}
+
+extension LayerDistribution {
+  /// Inputs of a layer that are dropped.
+  fileprivate static func dropout(of layer: BayesianLayer, rate: Double) -> LayerDistribution {
+    LayerDistribution(
+      layerName: layer.name, kind: .dropout(rate), paths: [ParameterPath(node: layer.name, parameter: "weight")],
+      form: .dropout(rate: rate))
+  }
+
+  /// The same Gaussian, the deviations of all its weights times a factor.
+  fileprivate func spread(by factor: Double) -> LayerDistribution {
+    guard case .kronecker(var gaussian) = form else { return self }
+    gaussian.deviations = gaussian.deviations.map { $0 * factor }
+    gaussian.biasDeviations = gaussian.biasDeviations.map { $0.map { $0 * factor } }
+    return LayerDistribution(layerName: layerName, kind: kind, paths: paths, form: .kronecker(gaussian))
+  }
 }
 
 extension BayesianLayer {

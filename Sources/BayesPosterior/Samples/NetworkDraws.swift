@@ -1,4 +1,4 @@
-import BayesNetwork
+package import BayesNetwork
 import BayesTensor
 
 /// Networks drawn from one, which have a part in common.
@@ -34,14 +34,14 @@ extension NetworkDraws {
 
 extension Network {
   /// Whether each node's output differs between draws, where those of some nodes do by themselves.
-  func changes(where isDrawn: (Int) -> Bool) -> [Bool] {
+  package func changes(where isDrawn: (Int) -> Bool) -> [Bool] {
     var changes = [Bool](repeating: false, count: nodes.count)
     for index in nodes.indices { changes[index] = isDrawn(index) || nodes[index].inputs.contains { changes[$0] } }
     return changes
   }
 
   /// The nodes that exits need, that do not differ, and that feed those that do.
-  func boundary(of changes: [Bool]) -> [Int] {
+  package func boundary(of changes: [Bool]) -> [Int] {
     let isNeeded = isNeeded(for: exits.map(\.logits))
     var boundary: Set<Int> = []
     for index in nodes.indices where changes[index] && isNeeded[index] {
