@@ -1,4 +1,3 @@
-package import BayesNetwork
 import BayesPrediction
 package import BayesTensor
 import RealModule

@@ -1,6 +1,7 @@
 public import BayesNetwork
 public import BayesPrediction
 public import BayesTensor
+import RealModule
 
 /// Finds, for each of some layers and each kind, a distribution of that layer's weights while all others stay as trained: what
 /// placements are put together of.

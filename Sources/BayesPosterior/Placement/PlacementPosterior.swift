@@ -1,4 +1,4 @@
-public import BayesTensor
+import BayesTensor
 
 /// A network some of whose layers are drawn, each by a distribution of its own; the others are as trained.
 public struct PlacementPosterior: Sendable, Equatable {

@@ -1,5 +1,4 @@
 public import BayesNetwork
-public import BayesTensor
 
 /// The rows that a search scores placements on, in memory.
 public struct PlacementRows: Sendable {

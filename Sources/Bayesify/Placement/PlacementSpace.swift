@@ -1,5 +1,5 @@
-public import BayesPosterior
-public import BayesTensor
+import BayesPosterior
+import BayesTensor
 
 /// Which layers are drawn, how, and how often.
 public struct Placement: Hashable, Sendable, Codable {
