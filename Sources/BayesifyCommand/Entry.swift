@@ -97,6 +97,6 @@ struct BayesifyCommand: AsyncParsableCommand {
     version: bayesifyVersion,
     subcommands: [
       Inspect.self, Extract.self, Heads.self, Fit.self, Predict.self, Evaluate.self, Exits.self, Trust.self,
-      Study.self, Compact.self, Export.self, RenderReport.self,
+      Search.self, Study.self, Compact.self, Export.self, RenderReport.self,
     ])
 }

@@ -5,7 +5,7 @@ struct Fit: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Makes chosen layers of a trained network Bayesian.",
     discussion: "Example: bayesify fit laplace model.h5 --data train.h5 --validation validation.h5 -o posterior.h5",
-    subcommands: [FitLaplace.self, FitFirstLayer.self, FitLatent.self, FitSpikeSlab.self, FitDropout.self, FitEnsemble.self])
+    subcommands: [FitLaplace.self, FitFirstLayer.self, FitLatent.self, FitSpikeSlab.self, FitPlacement.self, FitDropout.self, FitEnsemble.self])
 }
 
 struct FitLaplace: AsyncParsableCommand {

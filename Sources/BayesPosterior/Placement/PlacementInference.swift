@@ -27,6 +27,11 @@ public struct PlacementInference: Hashable, Sendable {
 
   /// Draws of the weights a prior precision is judged by.
   static let tuningDrawCount = 4
+  /// Inputs of some layers that are dropped with a probability.
+  public static func dropout(of layers: [BayesianLayer], rate: Double) -> [LayerDistribution] {
+    layers.map { .dropout(of: $0, rate: rate) }
+  }
+
   /// What one prior precision is above the next.
   fileprivate static let precisionFactor = 4.0
   fileprivate static let precisionCount = 12
@@ -265,7 +270,7 @@ extension PlacementInference {
     for kind in Set(kinds.values).sorted(by: { "\($0)" < "\($1)" }) {
       let layers = own(kind)
       var inner = context
-      inner.key = context.key.child(layers[0].node)
+      inner.key = context.key.child(0).child(layers[0].node)
       inner.report = { progress in
         var progress = progress
         progress.stage = "\(kind): \(progress.stage)"
@@ -283,7 +288,7 @@ extension PlacementInference {
             in: inner))
       }
     }
-    let drawsKey = context.key.child(2)
+    let drawsKey = context.key.child(1)
     let distributions = try await narrowed(
       layers.compactMap { found[$0.name] }, frozen, description, validation, key: drawsKey, on: backend, in: context)
     let rows = try StoredRows(training, description)

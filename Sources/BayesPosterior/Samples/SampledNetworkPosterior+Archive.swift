@@ -80,7 +80,7 @@ extension SampledNetworkPosterior {
     let reader = PosteriorReader(archive: archive)
     let method = try archive.text("method")
     try reader.requireMethod(Self.methodNames.contains(method) ? method : Self.dropoutMethodName)
-    let fewest = [Self.firstLayerMethodName, Self.weightSamplesMethodName].contains(method) ? 1 : Self.allowedDrawCounts.lowerBound
+    let fewest = [Self.firstLayerMethodName, Self.weightSamplesMethodName, Self.placementMethodName].contains(method) ? 1 : Self.allowedDrawCounts.lowerBound
     let sampleCount = try reader.sampleCount(within: fewest...Self.allowedDrawCounts.upperBound)
     let kind: Kind
     if method == Self.ensembleMethodName {

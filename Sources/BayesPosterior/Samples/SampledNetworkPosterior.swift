@@ -246,12 +246,12 @@ public struct SampledNetworkPosterior: Sendable, Equatable {
   ///
   /// - Parameter source: what is known of the network's exits.
   /// - Throws: `NetworkError` where the network has no such layers; `FileError` for exits that it is not for.
-  /// - Precondition: `draws` is within `allowedDrawCounts`.
+  /// - Precondition: there is one draw at least, and no more than `allowedDrawCounts` has.
   public init(
     placement: PlacementPosterior, of frozen: FrozenNetwork, draws: Int, key: RandomKey, source: RecordsDescription,
     on backend: any Backend
   ) throws {
-    precondition(Self.allowedDrawCounts.contains(draws), "From 2 to 10000 draws can be used; got \(draws).")
+    precondition((1...Self.allowedDrawCounts.upperBound).contains(draws), "From 1 to 10000 draws can be used; got \(draws).")
     try source.requireSampledExits()
     let networks = try PlacementDraws(placement.layers, statistics: placement.statistics, of: frozen, on: backend)
     kind = .placement(draws: draws, key: key, placement)

@@ -10,6 +10,8 @@ public enum MadeForeignSet: String, CaseIterable, Sendable, Hashable, Codable {
   case patches
   /// The mean of two rows of different classes: near to what is known.
   case mixup
+  /// Images with noise, blur, less contrast and so on at the greatest severity, by turns.
+  case corrupted
 }
 
 /// A data set made of another's rows.
@@ -24,8 +26,10 @@ public struct MadeForeignRows: Dataset {
   private let channels: [(mean: Double, deviation: Double, range: ClosedRange<Float>)]
   public let file: String
 
-  /// - Throws: `FileError` where mixing needs a second class, or nothing is given.
+  /// - Throws: `FileError` where mixing needs a second class, or fewer than two rows are given.
+  /// - Precondition: the kind is not `corrupted`, which `PlacementRows` makes of a data set.
   public init(_ kind: MadeForeignSet, of rows: RowBatch, labels: [Int], file: String, key: RandomKey) throws(FileError) {
+    precondition(kind != .corrupted, "Corruptions are made of a data set.")
     guard rows.count > 1 else {
       throw FileError(.value, file: file, "Foreign rows are made of two known ones at least; give more.")
     }
@@ -57,6 +61,7 @@ public struct MadeForeignRows: Dataset {
     let own = rows.rows([row]).tensor
     let key = key.child(row)
     switch kind {
+    case .corrupted: return Array(own.elements)
     case .noise:
       let noise: Tensor<Double> = key.normals([own.count])
       return (0..<own.count).map { position in

@@ -57,13 +57,21 @@ public actor PlacementEvaluator {
     (self.key, self.backend, self.context) = (key, backend, context)
   }
 
-  /// The scores of some placements.
+  /// The scores of some placements, of which each of several processes makes some.
   ///
+  /// - Parameters:
+  ///   - communicator: of processes that all ask for the same placements.
+  ///   - sets: the names of the foreign sets.
   /// - Throws: `NetworkError`, `NumericalError`, `EvaluationError` where logits are not finite; `CancellationError`.
-  public func scores(_ placements: [Placement]) async throws -> [PlacementScore] {
-    var scores: [PlacementScore] = []
-    for placement in placements { scores.append(try await score(placement)) }
-    return scores
+  public func scores(
+    _ placements: [Placement], sharedBy communicator: any Communicator = SerialCommunicator(), _ sets: [String]
+  ) async throws -> [PlacementScore] {
+    var own = Tensor<Double>(zeros: [placements.count, 7 + sets.count])
+    for index in placements.indices where index % communicator.size == communicator.rank {
+      for (column, number) in try await score(placements[index]).numbers(sets).enumerated() { own[index, column] = number }
+    }
+    communicator.allReduce(&own)
+    return placements.indices.compactMap { PlacementScore(Array(own.rows($0..<$0 + 1).elements), sets) }
   }
 
   /// The score of one placement.

@@ -82,3 +82,18 @@ public struct PlacementObjective: Hashable, Sendable, Codable {
     return ParetoFront.fronts(of: allowed.map { objectives(scores[$0]) }).map { $0.map { allowed[$0] } } + others.map { [$0] }
   }
 }
+
+extension PlacementScore {
+  /// The score as numbers, the areas of foreign sets last.
+  func numbers(_ sets: [String]) -> [Double] {
+    [nll, untemperedNLL, accuracy, ece, auroc, temperature, latency] + sets.map { aurocs[$0] ?? 0 }
+  }
+
+  /// The score that numbers say; `nil` for another count.
+  init?(_ numbers: [Double], _ sets: [String]) {
+    guard numbers.count == 7 + sets.count else { return nil }
+    self.init(
+      nll: numbers[0], untemperedNLL: numbers[1], accuracy: numbers[2], ece: numbers[3], auroc: numbers[4],
+      aurocs: Dictionary(uniqueKeysWithValues: zip(sets, numbers[7...])), temperature: numbers[5], latency: numbers[6])
+  }
+}
