@@ -176,6 +176,19 @@ struct Evaluate: AsyncParsableCommand {
 
   private var foreignNames: [String] { ood.map(\.name) + (anomalyLabel == nil ? [] : [Self.anomalySetName]) }
 
+  /// Refuses foreign rows that a placement was searched with.
+  private func requireUnsearched(_ models: [ModelInput], _ session: Session) throws {
+    for case .posterior(.sampled(let posterior), let file, _) in models {
+      guard case .placement(_, _, let placement) = posterior.kind, !placement.searchDigests.isEmpty else { continue }
+      for named in ood where placement.searchDigests.contains(try session.digest(of: named.data)) {
+        throw FileError(
+          .value, file: named.data,
+          "The placement of \(file) was searched with these foreign rows, and what is said of them would flatter; measure it with "
+            + "others.")
+      }
+    }
+  }
+
   func run() async throws {
     try options.requireTable(among: data, labels, validation, validationLabels)
     try execution.requireWritable(
@@ -226,6 +239,7 @@ struct Evaluate: AsyncParsableCommand {
     {
       try options.checkpoint.requireNetwork(becauseOf: "exit records and last-layer posteriors")
     }
+    try requireUnsearched(lineup.inputs, session)
     try execution.requireWritable(json, html, markdown, apartFrom: lineup.inputs.map(\.recordedCheckpoint))
     for index in lineup.groups.indices {
       let group = lineup.groups[index]

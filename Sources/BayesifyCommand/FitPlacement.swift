@@ -95,7 +95,7 @@ struct FitPlacement: AsyncParsableCommand {
 
   func run() async throws {
     try tempering.requireWritable(
-      apartFrom: [checkpoint, placement, data, labels], model, execution)
+      apartFrom: [checkpoint, placement, data, labels].compactMap(\.self), model, execution)
     let session = Session(model, execution, execution.progress())
     let found = try placement.map { try PlacementFile(json: FileContents.of($0), file: $0) }
     let checkpoint = try model.checkpoint.model(checkpoint)

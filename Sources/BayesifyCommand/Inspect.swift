@@ -542,13 +542,17 @@ private struct SampledNetworksDescription: Encodable, CustomStringConvertible {
           exit.untemperedNLL.map { $0.significantDigits() } ?? "-",
         ]
       }, leading: 2)
-    let networks =
-      (firstLayer.map { [$0.description] } ?? []) + (latent?.lines ?? []) + (chains?.lines ?? [])
-      + (placement?.lines ?? [])
-      + (layers.map { $0.map { "\($0.name): rate \($0.rate.significantDigits())" } } ?? [])
-      + (members.map { $0.map { "\($0.file): sha256 \($0.sha256)" } } ?? [])
+    var networks: [String] = firstLayer.map { [$0.description] } ?? []
+    networks += latent?.lines ?? []
+    networks += chains?.lines ?? []
+    networks += placement?.lines ?? []
+    networks += (layers ?? []).map { "\($0.name): rate \($0.rate.significantDigits())" }
+    networks += (members ?? []).map { "\($0.file): sha256 \($0.sha256)" }
+    let methods = [firstLayer?.method, latent?.method, chains?.method, placement?.method].compactMap(\.self)
+    let title =
+      methods.first ?? (members == nil ? "Monte Carlo dropout, \(self.networks) draws" : "Ensemble of \(self.networks) networks")
     return """
-      \(firstLayer?.method ?? latent?.method ?? chains?.method ?? placement?.method ?? (members == nil ? "Monte Carlo dropout, \(self.networks) draws" : "Ensemble of \(self.networks) networks"))
+      \(title)
       checkpoint sha256 \(checkpointDigest ?? "unknown")
       \(networks.joined(separator: "\n"))
 
