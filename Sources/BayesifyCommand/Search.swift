@@ -49,11 +49,10 @@ struct Search: AsyncParsableCommand {
   @Option(parsing: .unconditional, help: "Validation rows to use, first:end.", transform: optionValue)
   var validationRows: RowRange?
 
-  @Option(parsing: .unconditional, help: "Foreign rows of the search, NAME=DATA; may be repeated.", transform: optionValue)
+  @Option(help: "Foreign rows of the search, NAME=DATA; may be repeated.", transform: optionValue)
   var ood: [NamedData] = []
 
   @Option(
-    parsing: .unconditional,
     help: "Foreign rows that will measure what is found, NAME=DATA; may be repeated. None may be among those of the search.",
     transform: optionValue)
   var testOod: [NamedData] = []
