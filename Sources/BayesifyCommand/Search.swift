@@ -284,6 +284,11 @@ extension PlacementFile {
         "No placement was found whose accuracy and latency are within the constraints; allow more --accuracy-loss or a larger "
           + "--latency-budget.")
     }
+    if let best = rescored.first, best.scalar <= objective.scalar(freshReference) {
+      warnings.append(
+        "No placement that was scored anew has a larger F than the untouched network with a temperature; there is nothing gained by "
+          + "drawing layers here.")
+    }
     if let name = foreign.map(\.name).first(where: { name in (reference.aurocs[name] ?? 0) > 0.999 }) {
       warnings.append(
         "The untouched network tells the foreign rows '\(name)' from known ones already (AUROC above 0.999), so that they say "
@@ -314,7 +319,10 @@ extension PlacementFile {
     if !rescored.isEmpty {
       lines += [
         "", "the best, scored anew with other draws and all rows:",
-        textTable(header, rescored.map { cells(name(of: $0.placement), $0.placement, $0.fresh) }, leading: 1),
+        textTable(
+          header,
+          [cells("as trained", space.none, freshReference)]
+            + rescored.map { cells(name(of: $0.placement), $0.placement, $0.fresh) }, leading: 1),
       ]
     }
     if let latencyCheck {

@@ -35,6 +35,8 @@ public struct PlacementInference: Hashable, Sendable {
   /// What one prior precision is above the next.
   fileprivate static let precisionFactor = 4.0
   fileprivate static let precisionCount = 12
+  /// Losses of few draws are noisy, and one rise is not the end.
+  fileprivate static let riseLimit = 2
 
   /// The layers on the way to the exit that kinds can be of: those that multiply by one matrix.
   ///
@@ -136,7 +138,7 @@ public struct PlacementInference: Hashable, Sendable {
   /// The Gaussian at the prior precision under which its draws make validation labels most likely.
   ///
   /// The marginal likelihood belongs to a network that is linear in its weights; draws of the weights themselves want more
-  /// precision, the further from the end of a network the more. It is raised until the loss rises.
+  /// precision, the further from the end of a network the more. It is raised until the loss rises twice in a row.
   private func tuned(
     _ layer: LaplaceLayer, of place: BayesianLayer, _ frozen: FrozenNetwork, _ description: RecordsDescription,
     _ validation: any Dataset, on backend: any NetworkBackend, in context: ExecutionContext
@@ -150,6 +152,7 @@ public struct PlacementInference: Hashable, Sendable {
     }
     var best = (precision: layer.priorPrecision, loss: Double.infinity)
     var loss: DrawnLoss?
+    var riseCount = 0
     for step in 0..<Self.precisionCount {
       let precision = layer.priorPrecision * Double.pow(Self.precisionFactor, Double(step))
       let draws = try PlacementDraws([distribution(precision)], of: frozen, on: context.backend)
@@ -160,8 +163,13 @@ public struct PlacementInference: Hashable, Sendable {
           width: context.width)
       }
       guard let value = try await loss?(draws, count: Self.tuningDrawCount, key: context.key) else { break }
-      guard value < best.loss else { break }
-      best = (precision, value)
+      if value < best.loss {
+        best = (precision, value)
+        riseCount = 0
+      } else {
+        riseCount += 1
+        if riseCount == Self.riseLimit { break }
+      }
     }
     return distribution(best.precision)
   }
@@ -349,7 +357,7 @@ extension PlacementInference {
     }
   }
 
-  /// Gaussians from curvatures, narrowed together until the loss of validation rows rises.
+  /// Gaussians from curvatures, narrowed together until the loss of validation rows rises twice in a row.
   private func narrowed(
     _ distributions: [LayerDistribution], _ frozen: FrozenNetwork, _ description: RecordsDescription,
     _ validation: any Dataset, key: RandomKey, on backend: any NetworkBackend, in context: ExecutionContext
@@ -362,13 +370,19 @@ extension PlacementInference {
       description.preprocessing ?? .identity, rows, rowCount: min(tuningRowCount, rows.rowCount),
       DataTerm(description, exit: exitIndex), on: backend, width: context.width)
     var best = (distributions: distributions, loss: Double.infinity)
+    var riseCount = 0
     for step in 0..<Self.precisionCount {
       let narrowed = distributions.map { $0.spread(by: Double.pow(Self.precisionFactor, -Double(step) / 2)) }
       let draws = try PlacementDraws(narrowed, of: frozen, on: context.backend)
       let value = try await loss(draws, count: Self.tuningDrawCount, key: key)
       context.report(StageProgress(stage: "Narrowing Gaussians together", completed: step + 1, total: Self.precisionCount))
-      guard value < best.loss else { break }
-      best = (narrowed, value)
+      if value < best.loss {
+        best = (narrowed, value)
+        riseCount = 0
+      } else {
+        riseCount += 1
+        if riseCount == Self.riseLimit { break }
+      }
     }
     return best.distributions
   }

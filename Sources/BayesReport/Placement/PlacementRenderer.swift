@@ -23,12 +23,15 @@ extension PlacementReport {
   public var findings: [String] {
     guard let chosen = rescored.first else { return [] }
     let pairs = [
-      ("NLL", Figures.number(reference.nll, decimals: 4), Figures.number(chosen.nll, decimals: 4)),
-      ("AUROC of entropy", Figures.number(reference.auroc, decimals: 4), Figures.number(chosen.auroc, decimals: 4)),
+      ("NLL", Figures.number(freshReference.nll, decimals: 4), Figures.number(chosen.nll, decimals: 4)),
+      ("AUROC of entropy", Figures.number(freshReference.auroc, decimals: 4), Figures.number(chosen.auroc, decimals: 4)),
     ]
     var sentences = pairs.map { name, before, after in
-      "\(name): \(after), the untouched network \(before) (with a temperature, on the search's rows)."
+      "\(name): \(after), the untouched network \(before) (with a temperature, on the same rows)."
     }
+    sentences.append(
+      "F: \(Figures.number(chosen.scalar, decimals: 4)), the untouched network \(Figures.number(freshReference.scalar, decimals: 4)): "
+        + (chosen.scalar > freshReference.scalar ? "the placement is worth more." : "no placement is worth more."))
     if let best = baselines.max(by: { $0.scalar < $1.scalar }) {
       let isBeaten = (searched.map(\.scalar).max() ?? -.infinity) > best.scalar
       sentences.append(
@@ -135,7 +138,7 @@ extension PlacementReport {
     \(group("The network", [reference]))
     \(group("Without a search", baselines))
     \(group("The front", front))
-    \(group("The best, scored anew with other draws and all rows", rescored))
+    \(group("The best, scored anew with other draws and all rows", [freshReference] + rescored))
     </table>
     </div>
     </section>

@@ -53,17 +53,19 @@ public struct PlacementReport: Sendable, Hashable, Codable {
   public var front: [Point]
   /// The best few on all rows, with other draws; the first is the chosen one.
   public var rescored: [Point]
+  /// The untouched network on the same rows as those.
+  public var freshReference: Point
   public var warnings: [String]
   public var provenance: Provenance
 
   public init(
     title: String, sites: [Site], kinds: [String], rowCount: Int, foreign: [String], batchRowCount: Int, threadCount: Int,
-    reference: Point, baselines: [Point], searched: [Point], front: [Point], rescored: [Point], warnings: [String],
-    provenance: Provenance
+    reference: Point, baselines: [Point], searched: [Point], front: [Point], rescored: [Point], freshReference: Point,
+    warnings: [String], provenance: Provenance
   ) {
     (self.title, self.sites, self.kinds, self.rowCount, self.foreign) = (title, sites, kinds, rowCount, foreign)
     (self.batchRowCount, self.threadCount, self.reference) = (batchRowCount, threadCount, reference)
     (self.baselines, self.searched, self.front, self.rescored) = (baselines, searched, front, rescored)
-    (self.warnings, self.provenance) = (warnings, provenance)
+    (self.freshReference, self.warnings, self.provenance) = (freshReference, warnings, provenance)
   }
 }

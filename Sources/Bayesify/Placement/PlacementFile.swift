@@ -76,6 +76,8 @@ public struct PlacementFile: PolicyFile, Equatable {
   public var front: [Int]
   /// The best few, on all validation rows and with draws that the search did not see.
   public var rescored: [Rescored]
+  /// The untouched network on the same rows as those.
+  public var freshReference: PlacementScore
   /// The best of those; `nil` where the search scored none.
   public var chosen: Placement?
 
@@ -117,7 +119,7 @@ extension PlacementFile {
     baselines = found.baselines
     trail = zip(found.trail.placements, found.trail.scores).map { Entry($0, $1, found.objective) }
     front = found.trail.front(found.objective)
-    rescored = found.rescored
+    (rescored, freshReference) = (found.rescored, found.freshReference)
     // What misses a constraint is no answer.
     chosen = found.rescored.first { found.objective.violation($0.fresh) == 0 }?.placement
   }
@@ -139,7 +141,8 @@ extension PlacementFile {
       threadCount: latency.threadCount, reference: point("as trained", space.none, reference),
       baselines: baselines.map { point($0.name, $0.entry.placement, $0.entry.score) }, searched: trail.map { point($0) },
       front: front.map { point(trail[$0]) },
-      rescored: rescored.map { point(name(of: $0.placement), $0.placement, $0.fresh) }, warnings: warnings, provenance: provenance)
+      rescored: rescored.map { point(name(of: $0.placement), $0.placement, $0.fresh) },
+      freshReference: point("as trained", space.none, freshReference), warnings: warnings, provenance: provenance)
   }
 
   /// A placement in words: its drawn sites by kind.

@@ -51,6 +51,8 @@ public struct PlacementStudy: Sendable {
     public var baselines: [PlacementFile.Baseline]
     public var trail: PlacementSearch.Trail
     public var rescored: [PlacementFile.Rescored]
+    /// The untouched network on the same rows as those.
+    public var freshReference: PlacementScore
   }
 
   private static let timesName = "times"
@@ -117,7 +119,7 @@ public struct PlacementStudy: Sendable {
     }
     return Finding(
       latency: latency, objective: objective, reference: reference, baselines: baselines, trail: trail,
-      rescored: rescored.sorted { objective.isBetter($0.fresh, than: $1.fresh) })
+      rescored: rescored.sorted { objective.isBetter($0.fresh, than: $1.fresh) }, freshReference: try await fresh.score(space.none))
   }
 
   /// The times that were measured before, or new ones.
