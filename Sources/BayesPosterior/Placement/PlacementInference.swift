@@ -207,15 +207,16 @@ public struct PlacementInference: Hashable, Sendable {
     recipe.epochCount = epochCount
     recipe.batchRowCount = batchRowCount
     recipe.drawCount = max(1, (sampleCount + recipe.memberCount - 1) / recipe.memberCount)
+    // Those of several layers together differ from those of each; a placement has its own.
+    recipe.statisticsRowCount = 0
     let fitted = try await recipe.fit(frozen, description, training: training, on: backend, in: context).posterior
     guard case .latent(let count, let key, let posterior) = fitted.kind else { preconditionFailure("This is of members.") }
     let draws = try LatentDraws(posterior, of: frozen, networks: count)
     // Members by turns, so that the first few networks are of different ones.
     let order = (0..<count).map { $0 % posterior.memberCount * recipe.drawCount + $0 / posterior.memberCount }
     let networks = try order.map { try draws.network(draw: $0, key: key).parameters }
-    return layers.enumerated().map { index, layer in
-      let own = ["weight", "bias"].map { ParameterPath(node: layer.name, parameter: $0) }
-      let paths = own + (index == 0 ? posterior.statistics.map(\.path) : [])
+    return layers.map { layer in
+      let paths = ["weight", "bias"].map { ParameterPath(node: layer.name, parameter: $0) }
       return LayerDistribution(
         layerName: layer.name, kind: .latent, paths: paths,
         form: .samples(paths.map { path in stacked(networks.map { $0[path] }) }))
@@ -234,18 +235,18 @@ public struct PlacementInference: Hashable, Sendable {
     recipe.cycleEpochCount = min(2, epochCount)
     recipe.snapshotCount = recipe.cycleEpochCount
     recipe.cycleCount = max(1, (sampleCount + recipe.snapshotCount - 1) / recipe.snapshotCount)
+    recipe.statisticsRowCount = 0
     let fitted = try await recipe.fit(frozen, description, training: training, on: backend, in: context).posterior
     guard case .weightSamples(let posterior) = fitted.kind else { preconditionFailure("This is of a chain.") }
     // Cycles by turns, so that the first few networks are far apart.
     let order = (0..<posterior.networkCount).sorted {
       ($0 % recipe.snapshotCount, $0) < ($1 % recipe.snapshotCount, $1)
     }
-    return layers.enumerated().map { index, layer in
+    return layers.map { layer in
       let own = Set(frozen.network.trainedPaths(of: layer.node))
-      var samples = posterior.samples.filter { own.contains($0.path) }.map { ($0.path, $0.values) }
-      if index == 0 { samples += posterior.statistics.map { ($0.path, $0.values.converted(to: Float.self)) } }
+      let samples = posterior.samples.filter { own.contains($0.path) }
       return LayerDistribution(
-        layerName: layer.name, kind: .snapshots, paths: samples.map(\.0), form: .samples(samples.map { $0.1.rows(order) }))
+        layerName: layer.name, kind: .snapshots, paths: samples.map(\.path), form: .samples(samples.map { $0.values.rows(order) }))
     }
   }
 }
