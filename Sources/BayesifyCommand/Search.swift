@@ -70,6 +70,15 @@ struct Search: AsyncParsableCommand {
     transform: wholeNumber(2...1000))
   var checkTimes: Int?
 
+  @Option(
+    parsing: .unconditional,
+    help: "Fit so many placements on their own, from the best to the worst, and put both scores side by side. (default: none)",
+    transform: wholeNumber(2...1000))
+  var checkRefits: Int?
+
+  @Option(parsing: .unconditional, help: "Epochs of these fits. (default: 10)", transform: wholeNumber(1...10_000))
+  var refitEpochs = 10
+
   @Flag(help: "Go on with the search in OUTPUT.part, where there is one.")
   var resume = false
 
@@ -179,6 +188,8 @@ struct Search: AsyncParsableCommand {
     let space = PlacementSpace(
       sites: recipe.sites.sites(layers.map { ($0.name, $0.node) }, of: network, exit: exit),
       kinds: recipe.kinds.kinds.map(\.description), drawCounts: recipe.draws.counts)
+    study.refittedCount = checkRefits ?? 0
+    study.refitEpochCount = refitEpochs
     study.search.strategy =
       recipe.strategy ?? (space.count.map { $0 <= study.search.evaluationCount } ?? false ? .exhaustive : .evolution)
     if study.search.strategy == .exhaustive, space.count.map({ $0 > 1_000_000 }) ?? true {
@@ -331,6 +342,13 @@ extension PlacementFile {
         "cost model against the clock, \(latencyCheck.rows.count) placements: Spearman "
           + "\(latencyCheck.rankCorrelation.map { decimals($0, 3) } ?? "-"), median error "
           + "\(decimals(100 * latencyCheck.medianError, 1)) %",
+      ]
+    }
+    if let refitCheck {
+      lines += [
+        "",
+        "search against fits, \(refitCheck.rows.count) placements: Spearman "
+          + "\(refitCheck.rankCorrelation.map { decimals($0, 3) } ?? "-")",
       ]
     }
     lines += ["", chosen.map { "chosen: \(name(of: $0)), \($0.drawCount) draws" } ?? "chosen: none"]

@@ -8,13 +8,13 @@ struct Study: AsyncParsableCommand {
     discussion: """
       'robustness' attacks models and controls and draws accuracy over the size of the attack; 'privacy' tells rows of \
       the training set from others by what models answer; 'first-layer-optima' re-trains single layers from several \
-      starts and compares where they end.
+      starts and compares where they end; 'placement-searches' puts ways to search placements beside all of them.
 
       Example: bayesify study robustness model.h5 posterior.h5 --data test.h5 --epsilon 2,4,8
       Example: bayesify study privacy model.h5 posterior.h5 --members train.h5 --nonmembers test.h5
       Example: bayesify study first-layer-optima model.h5 --data train.h5 --validation validation.h5
       """,
-    subcommands: [StudyRobustness.self, StudyPrivacy.self, StudyFirstLayerOptima.self])
+    subcommands: [StudyRobustness.self, StudyPrivacy.self, StudyFirstLayerOptima.self, StudyPlacementSearches.self])
 }
 
 /// Where a study's findings go beside standard output.

@@ -76,14 +76,22 @@ public actor PlacementEvaluator {
 
   /// The score of one placement.
   public func score(_ placement: Placement) async throws -> PlacementScore {
-    try score(of: try await logits(placement), placement)
+    let chosen = zip(placement.genes, distributions).flatMap { gene, kinds in gene == 0 ? [] : kinds[gene - 1] }
+    return try score(of: try await logits(chosen, drawCount: placement.drawCount), placement)
+  }
+
+  /// The score of a placement that was fitted on its own, with draws of the same key.
+  public func score(_ placement: Placement, fitted: PlacementPosterior) async throws -> PlacementScore {
+    try score(
+      of: try await logits(fitted.layers, statistics: fitted.statistics, drawCount: placement.drawCount), placement)
   }
 
   /// `[draws, rows, logits]`
-  private func logits(_ placement: Placement) async throws -> Tensor<Float> {
+  private func logits(
+    _ chosen: [LayerDistribution], statistics: [NetworkStatistics] = [], drawCount: Int
+  ) async throws -> Tensor<Float> {
     let node = frozen.network.exits[exit].logits
     let width = frozen.network.shapes[node].elementCount
-    let chosen = zip(placement.genes, distributions).flatMap { gene, kinds in gene == 0 ? [] : kinds[gene - 1] }
     guard !chosen.isEmpty else {
       let prepared = try backend.prepare(frozen, preprocessing: preprocessing, outputs: [node])
       var logits: [Tensor<Float>] = []
@@ -91,10 +99,10 @@ public actor PlacementEvaluator {
       let all = Tensor.stacking(logits)
       return all.reshaped(to: [1, all.rowCount, width])
     }
-    let draws = try PlacementDraws(chosen, of: frozen, on: backend)
+    let draws = try PlacementDraws(chosen, statistics: statistics, of: frozen, on: backend)
     let part = try await part(behind: draws.boundary, node)
     var samples: [Tensor<Float>] = []
-    for draw in 0..<placement.drawCount {
+    for draw in 0..<drawCount {
       try Task.checkCancellation()
       let network = try part.behind.replacingParameters { [key] in try draws.network(draw: draw, key: key) }
       for (index, block) in blocks.enumerated() {
@@ -103,7 +111,7 @@ public actor PlacementEvaluator {
       }
     }
     let all = Tensor.stacking(samples)
-    return all.reshaped(to: [placement.drawCount, all.rowCount / placement.drawCount, width])
+    return all.reshaped(to: [drawCount, all.rowCount / drawCount, width])
   }
 
   /// What goes into a part for one block of rows.

@@ -67,6 +67,8 @@ public struct PlacementFile: PolicyFile, Equatable {
   public var latency: LatencyModel
   /// The cost model beside the clock, where that was asked for.
   public var latencyCheck: LatencyCheck?
+  /// The search beside fits, where that was asked for.
+  public var refitCheck: RefitCheck?
   /// The untouched network on the same rows.
   public var reference: PlacementScore
   public var baselines: [Baseline]
@@ -119,7 +121,7 @@ extension PlacementFile {
     baselines = found.baselines
     trail = zip(found.trail.placements, found.trail.scores).map { Entry($0, $1, found.objective) }
     front = found.trail.front(found.objective)
-    (rescored, freshReference) = (found.rescored, found.freshReference)
+    (rescored, freshReference, refitCheck) = (found.rescored, found.freshReference, found.refits)
     // What misses a constraint is no answer.
     chosen = found.rescored.first { found.objective.violation($0.fresh) == 0 }?.placement
   }

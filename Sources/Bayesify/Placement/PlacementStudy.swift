@@ -15,12 +15,18 @@ import Foundation
 public struct PlacementStudy: Sendable {
   public var inference = PlacementInference()
   public var search = PlacementSearch()
+  /// The seed of the search alone: which placements are asked for, and nothing else.
+  public var searchSeed: UInt64 = 0
   /// Whether `vi` is trained for all layers at once, each step along a path; see `JointVariationalInference`.
   public var trainsSinglePaths = false
   /// The placements that are scored anew.
   public var rescoredCount = 5
   /// Rows of a batch that is timed.
   public var timedRowCount = 32
+  /// Placements, spread evenly over all by the objective, that are fitted on their own and scored beside the search; none for zero.
+  public var refittedCount = 0
+  /// Of those fits.
+  public var refitEpochCount = 10
 
   public init() {}
 
@@ -53,6 +59,7 @@ public struct PlacementStudy: Sendable {
     public var rescored: [PlacementFile.Rescored]
     /// The untouched network on the same rows as those.
     public var freshReference: PlacementScore
+    public var refits: RefitCheck?
   }
 
   private static let timesName = "times"
@@ -95,7 +102,7 @@ public struct PlacementStudy: Sendable {
     let reference = try await scores([space.none])[0]
     let objective = objective(reference)
     let trail = try await search(
-      space, objective, key: context.key.child(11),
+      space, objective, key: RandomKey(seed: searchSeed).child(11),
       isAffordable: { placement in objective.latencyBudget.map { latency.latency(placement) <= $0 } ?? true }, score: scores)
     var baselines: [PlacementFile.Baseline] = []
     for (name, placement) in space.baselines {
@@ -117,9 +124,50 @@ public struct PlacementStudy: Sendable {
       context.report(
         StageProgress(stage: "Scoring the best anew", completed: rescored.count, total: best.count))
     }
+    let refits = try await refits(subject, space, trail, objective, by: scorer, exit: exit, on: backend, in: context)
     return Finding(
       latency: latency, objective: objective, reference: reference, baselines: baselines, trail: trail,
-      rescored: rescored.sorted { objective.isBetter($0.fresh, than: $1.fresh) }, freshReference: try await fresh.score(space.none))
+      rescored: rescored.sorted { objective.isBetter($0.fresh, than: $1.fresh) }, freshReference: try await fresh.score(space.none), refits: refits)
+  }
+
+  /// Placements of all ranks, fitted on their own.
+  private func refits(
+    _ subject: Subject, _ space: PlacementSpace, _ trail: PlacementSearch.Trail, _ objective: PlacementObjective,
+    by scorer: PlacementEvaluator, exit: Int, on backend: any NetworkBackend, in context: ExecutionContext
+  ) async throws -> RefitCheck? {
+    guard refittedCount > 1, trail.scores.count > 1 else { return nil }
+    let order = trail.scores.indices.sorted {
+      (-objective.scalar(trail.scores[$0]), $0) < (-objective.scalar(trail.scores[$1]), $1)
+    }
+    let count = min(refittedCount, order.count)
+    var own = inference
+    own.exitIndex = exit
+    own.epochCount = refitEpochCount
+    var rows: [RefitCheck.Row] = []
+    for place in 0..<count {
+      let index = order[place * (order.count - 1) / (count - 1)]
+      let placement = trail.placements[index]
+      own.sampleCount = placement.drawCount
+      var kinds: [String: PlacementKind] = [:]
+      for (site, gene) in zip(space.sites, placement.genes) where gene > 0 {
+        for layer in site.layers { kinds[layer] = PlacementKind(space.kinds[gene - 1]) }
+      }
+      var fitting = context
+      fitting.key = context.key.child(14).child(place)
+      fitting.report = { progress in
+        var progress = progress
+        progress.stage = "Fit \(place + 1) of \(count), \(progress.stage)"
+        context.report(progress)
+      }
+      let posterior = try await own.fit(
+        kinds, drawCount: placement.drawCount, in: subject.frozen, subject.description, training: subject.training,
+        validation: subject.validation, on: backend, in: fitting)
+      guard case .placement(_, _, let fitted) = posterior.kind else { preconditionFailure("This is of a placement.") }
+      let score = try await scorer.score(placement, fitted: fitted)
+      rows.append(
+        RefitCheck.Row(placement: placement, searched: objective.scalar(trail.scores[index]), refitted: objective.scalar(score)))
+    }
+    return RefitCheck(rows: rows, rankCorrelation: RankCorrelation.spearman(rows.map(\.searched), rows.map(\.refitted)))
   }
 
   /// The times that were measured before, or new ones.

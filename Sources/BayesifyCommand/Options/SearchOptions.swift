@@ -47,6 +47,11 @@ struct SearchOptions: ParsableArguments {
     transform: wholeNumber(1...1_000_000))
   var evaluations: Int?
 
+  @Option(
+    parsing: .unconditional, help: "The seed of the search alone; --seed is that of distributions and draws. (default: 0)",
+    transform: wholeNumber(0 ... .max))
+  var searchSeed: UInt64 = 0
+
   @Option(help: "Where vi comes from: layers, each trained by itself; or single-path, all trained at once.")
   var posteriors = Posteriors.layers
 
@@ -128,6 +133,7 @@ struct SearchOptions: ParsableArguments {
     study.search.populationCount = population
     study.search.generationCount = generations
     study.search.evaluationCount = evaluations ?? population * generations
+    study.searchSeed = searchSeed
     study.trainsSinglePaths = posteriors == .singlePath
     study.timedRowCount = timedRows
     return study
@@ -139,7 +145,7 @@ struct SearchOptions: ParsableArguments {
       "--kinds": kinds.kinds.map(\.description).joined(separator: ","), "--sites": sites.rawValue, "--layers": layers ?? "all",
       "--draws": draws.counts.map(String.init).joined(separator: ","), "--exit": exit.map { "\($0)" } ?? "last",
       "--strategy": strategy?.rawValue ?? "rule", "--population": "\(population)", "--generations": "\(generations)",
-      "--evaluations": evaluations.map { "\($0)" } ?? "rule", "--posteriors": posteriors.rawValue, "--epochs": "\(epochs)",
+      "--evaluations": evaluations.map { "\($0)" } ?? "rule", "--search-seed": "\(searchSeed)", "--posteriors": posteriors.rawValue, "--epochs": "\(epochs)",
       "--batch-rows": "\(batchRows)", "--curvature-rows": "\(curvatureRows)", "--search-rows": "\(searchRows)",
       "--foreign-rows": "\(foreignRows)", "--made": made.sets.map(\.rawValue).joined(separator: ","),
       "--held-out": heldOut?.labels.map(String.init).joined(separator: ",") ?? "none",
