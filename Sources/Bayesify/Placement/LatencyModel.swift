@@ -18,6 +18,8 @@ public struct LatencyModel: Sendable, Hashable, Codable {
     public var before: Double
     /// Seconds of a batch from there to the exit.
     public var behind: Double
+
+    public init(before: Double, behind: Double) { (self.before, self.behind) = (before, behind) }
   }
 
   public var batchRowCount: Int

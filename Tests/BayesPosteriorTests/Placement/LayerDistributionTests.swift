@@ -13,7 +13,7 @@ struct LayerDistributionTests {
   private func network(seed: UInt64 = 3) throws -> FrozenNetwork {
     var builder = NetworkBuilder(input: [4])
     builder.add(Dense(units: 6, usesBias: true))
-    builder.add(Activation(.relu()))
+    builder.add(Activation(.relu(ceiling: nil, negativeSlope: 0, threshold: 0)))
     builder.add(Dense(units: 3, usesBias: true))
     return try builder.frozen(seed: seed)
   }

@@ -152,7 +152,7 @@ struct PlacementSearchTests {
       sites: ["a", "b", "c"].map { PlacementSpace.Site(name: $0, layers: [$0]) }, kinds: ["laplace"], drawCounts: [2])
     let model = LatencyModel(
       batchRowCount: 1, threadCount: 1, whole: 3,
-      parts: [.init(before: 0, behind: 3), .init(before: 2, behind: 1), .init(before: 2, behind: 1.1)], space: space,
+      parts: [(0, 3), (2, 1), (2, 1.1)].map { LatencyModel.Part(before: $0.0, behind: $0.1) }, space: space,
       network: network, exit: 0)
     func seconds(_ genes: [Int], _ draws: Int) -> Double { model.seconds(Placement(genes: genes, drawCount: draws)) }
     #expect(seconds([0, 0, 0], 1) == 3)
