@@ -205,7 +205,7 @@ struct LayerKinds: OptionValue {
       case _ where layers.contains(name): named = [name]
       case "last": named = Array(layers.suffix(1))
       case "first": named = Array(layers.prefix(1))
-      case "last-third": named = Array(layers.suffix(max(1, layers.count / 3)))
+      case "last-third": named = Array(layers.suffix(max(1, Int((Double(layers.count) / 3).rounded()))))
       case "all": named = layers
       default:
         throw FileError(

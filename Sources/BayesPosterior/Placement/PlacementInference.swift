@@ -37,6 +37,8 @@ public struct PlacementInference: Hashable, Sendable {
   fileprivate static let precisionCount = 12
   /// Losses of few draws are noisy, and one rise is not the end.
   fileprivate static let riseLimit = 2
+  /// Nats a row below which a spread has gained nothing.
+  fileprivate static let leastGain = 1e-4
 
   /// The layers on the way to the exit that kinds can be of: those that multiply by one matrix.
   ///
@@ -298,7 +300,7 @@ extension PlacementInference {
       }
     }
     let drawsKey = context.key.child(1)
-    let distributions = try await narrowed(
+    let (distributions, isPoint) = try await narrowed(
       layers.compactMap { found[$0.name] }, frozen, description, validation, key: drawsKey, on: backend, in: context)
     let rows = try StoredRows(training, description)
     let draws = try PlacementDraws(distributions, of: frozen, on: context.backend)
@@ -312,8 +314,14 @@ extension PlacementInference {
       }, network: { try draws.network(draw: $0, key: drawsKey) })
     let posterior = PlacementPosterior(
       layers: distributions, statistics: statistics, rowCount: rows.rowCount, searchDigests: searchDigests)
-    return try SampledNetworkPosterior(
+    var result = try SampledNetworkPosterior(
       placement: posterior, of: frozen, draws: drawCount, key: drawsKey, source: description, on: context.backend)
+    if isPoint {
+      result.warnings.append(
+        "The Gaussians of laplace were narrowed to next to nothing: draws of these weights do not lower the negative log-likelihood of "
+          + "the validation rows, and a temperature alone does as well.")
+    }
+    return result
   }
 
   /// Gaussians of some layers that were trained together.
@@ -362,8 +370,8 @@ extension PlacementInference {
   private func narrowed(
     _ distributions: [LayerDistribution], _ frozen: FrozenNetwork, _ description: RecordsDescription,
     _ validation: any Dataset, key: RandomKey, on backend: any NetworkBackend, in context: ExecutionContext
-  ) async throws -> [LayerDistribution] {
-    guard distributions.count(where: { $0.kind == .laplace }) > 0, distributions.count > 1 else { return distributions }
+  ) async throws -> (distributions: [LayerDistribution], isPoint: Bool) {
+    guard distributions.contains(where: { $0.kind == .laplace }) else { return (distributions, false) }
     let exitIndex = exitIndex ?? frozen.network.exits.count - 1
     let rows = try StoredRows(validation, description)
     let loss = try await DrawnLoss(
@@ -371,6 +379,7 @@ extension PlacementInference {
       description.preprocessing ?? .identity, rows, rowCount: min(tuningRowCount, rows.rowCount),
       DataTerm(description, exit: exitIndex), on: backend, width: context.width)
     var best = (distributions: distributions, loss: Double.infinity)
+    var point = Double.infinity
     var riseCount = 0
     for step in 0..<Self.precisionCount {
       let narrowed = distributions.map { $0.spread(by: Double.pow(Self.precisionFactor, -Double(step) / 2)) }
@@ -385,7 +394,11 @@ extension PlacementInference {
         if riseCount == Self.riseLimit { break }
       }
     }
-    return best.distributions
+    if distributions.allSatisfy({ $0.kind == .laplace }) {
+      let still = distributions.map { $0.spread(by: 0) }
+      point = try await loss(PlacementDraws(still, of: frozen, on: context.backend), count: 1, key: key)
+    }
+    return (best.distributions, best.loss > point - Self.leastGain)
   }
 }
 

@@ -46,6 +46,8 @@ public struct LatencyCheck: Sendable, Hashable, Codable {
     let layers = try inference.layers(space.sites.flatMap(\.layers), of: single)
     let distributions = Dictionary(
       uniqueKeysWithValues: PlacementInference.dropout(of: layers, rate: 0.1).map { ($0.layerName, $0) })
+    var silent = context
+    silent.report = { _ in }
     struct Subject {
       var site: String
       var placement: Placement
@@ -64,7 +66,7 @@ public struct LatencyCheck: Sendable, Hashable, Codable {
       subjects.append(
         Subject(
           site: space.sites[first].name, placement: Placement(genes: genes, drawCount: drawCount),
-          predictor: try posterior.predictor(for: described, of: [single], on: backend, in: context)))
+          predictor: try posterior.predictor(for: described, of: [single], on: backend, in: silent)))
     }
     let records = ExitRecords(firstRow: 0, rowCount: rows.count, exits: [], labels: nil)
     let clock = ContinuousClock()
@@ -75,7 +77,7 @@ public struct LatencyCheck: Sendable, Hashable, Codable {
         try await subjects[index].predictor.predictions(for: records, of: rows) { _, _ in }
         if repetition >= 2 { subjects[index].times.append((clock.now - begun) / .seconds(1)) }
       }
-      context.report(StageProgress(stage: "Timing placements", completed: repetition + 1, total: repetitions + 2))
+      context.report(StageProgress(stage: "Timing placements", completed: repetition + 1, total: repetitions + 2, unit: "rounds"))
     }
     self.rows = subjects.map { subject in
       Row(

