@@ -35,6 +35,8 @@ from comparison import (
     CIFAR_FOREIGN, FASHION, RESNET20, ROOT, SEVERITY, TEMPERATURE, UNTOUCHED, Bench, Model, Network, Results, auroc_of, interval,
     lines, listed, main_tables, number, page, processor, read, significant, sorted_by_sign, table, write)
 STEPS = ["fit", "evaluate", "shift", "time", "robustness", "privacy"]
+# Kinds of models that have epochs.
+TRAINED = ("tuned", "vi", "relative", "last")
 PRIORS = {"standard": "standard prior", "scaled": "scaled prior", "centred": "MOPED prior"}
 ATTACKERS = "single-draw,mean,expectation,averaged-probability,transfer"
 BEGIN, END = "<!-- compare-first-layer.py: begin -->", "<!-- compare-first-layer.py: end -->"
@@ -74,12 +76,20 @@ def models(network):
     rows += [Model("mean-" + prior, "mean of q only (%s)" % title, "mean", prior) for prior, title in PRIORS.items()]
     rows += [Model("vi-" + prior, "first-layer VI (%s)" % title, "vi", prior, hasDraws=True, hasUntempered=True)
              for prior, title in PRIORS.items()]
-    rows += [Model("vi-last", "VI of the last layer (standard prior)", "last", "standard", isSeeded=False, hasDraws=True,
+    rows += [Model("vi-relative", "first-layer VI (standard prior, deviations from 10 % of each weight)", "relative", "standard",
+                   isSeeded=False, hasDraws=True),
+             Model("vi-last", "VI of the last layer (standard prior)", "last", "standard", isSeeded=False, hasDraws=True,
                    hasUntempered=True),
              Model("laplace", "last-layer Laplace", "laplace", hasDraws=True)]
     if network.hasDropout:
         rows.append(Model("dropout", "MC dropout", "dropout", isSeeded=False, hasDraws=True))
     return rows
+
+
+def groups(models):
+    """Models that one study takes: those without draws together, each other one alone; other beginnings are not studied."""
+    alone = [model for model in models if model.hasDraws and model.kind != "relative"]
+    return [("controls", [model for model in models if not model.hasDraws])] + [(model.name, [model]) for model in alone]
 
 
 class FirstLayerBench(Bench):
@@ -104,6 +114,8 @@ class FirstLayerBench(Bench):
             return arguments + ["--control", "fine-tune"]
         if model.kind == "last":
             arguments += ["--layer", self.network.lastLayer]
+        if model.kind == "relative":
+            arguments += ["--initial-deviation", "10%"]
         return arguments + ["--prior", model.prior, "--draws", self.draws()]
 
     def fit(self):
@@ -111,7 +123,7 @@ class FirstLayerBench(Bench):
             for name, seed in self.runs(model):
                 output, answer = name + ".h5", name + ".fit.json"
                 seeded = ["--seed", str(seed), "-o", self.path(output)]
-                if model.kind in ("tuned", "vi", "last"):
+                if model.kind in TRAINED:
                     arguments = self.inference(model, self.epochs()) + self.validation() + seeded + ["--json"]
                     mean = ["mean-%s-%d.h5" % (model.prior, seed)] if model.kind == "vi" else []
                     arguments += ["--mean-output", self.path(mean[0])] if mean else []
@@ -134,7 +146,7 @@ class FirstLayerBench(Bench):
             prediction = ["predict", subjects[-1], *self.test(1000), *self.network.preprocessing,
                           "-o", self.path("prediction.h5")]
             training, scratch = None, self.path("timing.h5")
-            if model.kind in ("tuned", "vi", "last"):
+            if model.kind in TRAINED:
                 training = self.inference(model, 2) + ["--json", "-o", scratch]
             elif model.kind == "laplace":
                 training = self.laplace() + ["-o", scratch]
@@ -156,14 +168,8 @@ class FirstLayerBench(Bench):
                     os.remove(file)
             print("%s %s: %s" % (os.path.basename(self.folder), output, times), flush=True)
 
-    def groups(self):
-        """Models that one study takes: those without draws together, each other one alone."""
-        alone = [model for model in self.models if model.hasDraws]
-        return [("controls", [model for model in self.models if not model.hasDraws])] + [
-            (model.name, [model]) for model in alone]
-
     def study(self, command, options):
-        for group, members in self.groups():
+        for group, members in groups(self.models):
             inputs = ["%s-%d.h5" % (model.name, self.seeds[0]) for model in members if model.kind]
             for name in inputs:
                 self.require(name)
@@ -192,7 +198,7 @@ def posterior_table(results, seeds):
     """What training made of the weights."""
     rows, warnings = [], []
     for model in models(results.network):
-        if model.kind not in ("tuned", "vi", "last", "laplace"):
+        if model.kind not in (*TRAINED, "laplace"):
             continue
         fits = []
         for seed in seeds if model.isSeeded else seeds[:1]:
@@ -231,9 +237,7 @@ def posterior_table(results, seeds):
 def studied(results, command):
     """Each model with its part of a study, and the studies."""
     found, reports, missing = [], [], []
-    groups = [("controls", [model for model in models(results.network) if not model.hasDraws])] + [
-        (model.name, [model]) for model in models(results.network) if model.hasDraws]
-    for group, members in groups:
+    for group, members in groups(models(results.network)):
         report = results.report("%s.%s.json" % (group, command))
         if report is None:
             missing.append("%s.%s" % (group, command))
