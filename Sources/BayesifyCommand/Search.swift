@@ -184,6 +184,7 @@ struct Search: AsyncParsableCommand {
     let (network, description) = (checkpoint.frozen.network, training.description)
     let exit = try session.exit(recipe.exit, of: description)
     var study = recipe.study
+    try study.inference.require(description)
     let layers = try study.inference.layers(recipe.layerNames, of: checkpoint.frozen)
     let space = PlacementSpace(
       sites: recipe.sites.sites(layers.map { ($0.name, $0.node) }, of: network, exit: exit),

@@ -40,6 +40,19 @@ public struct PlacementInference: Hashable, Sendable {
   /// Nats a row below which a spread has gained nothing.
   fileprivate static let leastGain = 1e-4
 
+  /// Refuses exits that placements are not for.
+  ///
+  /// - Throws: `FileError` naming the exit.
+  public func require(_ description: RecordsDescription) throws(FileError) {
+    guard description.positions.isEmpty else {
+      throw FileError(
+        .unsupported, file: description.file,
+        "Its exits answer at \(Shape(description.positions)) positions of a row, and placements are for one answer a row; "
+          + "'fit latent' takes it.")
+    }
+    try description.requireDataTerm(ofExit: exitIndex)
+  }
+
   /// The layers on the way to the exit that kinds can be of: those that multiply by one matrix.
   ///
   /// - Throws: `NetworkError` for a name that is none of them, and where there is none.
@@ -64,7 +77,7 @@ public struct PlacementInference: Hashable, Sendable {
     training: any Dataset, validation: any Dataset, on backend: any NetworkBackend, in context: ExecutionContext,
     observe: (LayerDistribution) throws -> Void = { _ in }
   ) async throws -> [LayerDistribution] {
-    try description.requireDataTerm(ofExit: exitIndex)
+    try require(description)
     var found: [LayerDistribution] = []
     func take(_ distribution: LayerDistribution) throws {
       found.append(distribution)
@@ -273,7 +286,7 @@ extension PlacementInference {
     in frozen: FrozenNetwork, _ description: RecordsDescription, training: any Dataset, validation: any Dataset,
     on backend: any NetworkBackend, in context: ExecutionContext
   ) async throws -> SampledNetworkPosterior {
-    try description.requireDataTerm(ofExit: exitIndex)
+    try require(description)
     let layers = try layers(kinds.keys.sorted(), of: frozen)
     func own(_ kind: PlacementKind) -> [BayesianLayer] { layers.filter { kinds[$0.name] == kind } }
     var found: [String: LayerDistribution] = [:]
