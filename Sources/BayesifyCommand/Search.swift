@@ -213,9 +213,11 @@ struct Search: AsyncParsableCommand {
       frozen: checkpoint.frozen, description: description, training: training.dataset,
       validation: try source.knownRows(),
       rows: try PlacementRows(
-        source, count: recipe.searchRows, foreignCount: recipe.foreignRows, classCount: classCount, key: context.key.child(20)),
+        source, count: recipe.searchRows, foreignCount: recipe.foreignRows, classCount: classCount,
+        inputShape: network.inputShape, key: context.key.child(20)),
       allRows: try PlacementRows(
-        source, count: nil, foreignCount: nil, classCount: classCount, key: context.key.child(21)))
+        source, count: nil, foreignCount: nil, classCount: classCount,
+        inputShape: network.inputShape, key: context.key.child(21)))
     let settings = recipe.settings.merging(
       try TrainingFile.settings(checkpoint, data: data, labels: labels, rows: rows, training, model, execution)
     ) { $1 }.merging(try foreignSettings(session)) { $1 }

@@ -119,6 +119,12 @@ public struct PlacementInference: Hashable, Sendable {
     return own
   }
 
+  /// So many rows at the most, spread evenly, as labels are often sorted.
+  private func spread(_ dataset: any Dataset, _ count: Int) -> ChosenRows {
+    let count = min(count, dataset.rowCount)
+    return ChosenRows((0..<count).map { $0 * dataset.rowCount / count }, of: dataset)
+  }
+
   // MARK: Laplace
 
   /// A Gaussian's eigenvectors and curvatures, and the prior precision that the marginal likelihood finds.
@@ -134,9 +140,8 @@ public struct PlacementInference: Hashable, Sendable {
     let exitIndex = exitIndex ?? frozen.network.exits.count - 1
     let recipe = WeightLaplace(
       scope: .named(layers.map(\.name)), structure: .kronecker, priorPrecision: .marginalLikelihoodOfLayers)
-    // Spread evenly, as labels are often sorted.
     let count = min(curvatureRowCount, training.rowCount)
-    let rows = ChosenRows((0..<count).map { $0 * training.rowCount / count }, of: training)
+    let rows = spread(training, count)
     let fitted = try await recipe.fit(
       frozen, exit: frozen.network.exits[exitIndex], description.exits[exitIndex].likelihood,
       training: LabelledRows(
@@ -159,7 +164,7 @@ public struct PlacementInference: Hashable, Sendable {
     _ validation: any Dataset, on backend: any NetworkBackend, in context: ExecutionContext
   ) async throws -> LayerDistribution {
     let exitIndex = exitIndex ?? frozen.network.exits.count - 1
-    let rows = try StoredRows(validation, description)
+    let rows = try StoredRows(spread(validation, tuningRowCount), description)
     func distribution(_ precision: Double) -> LayerDistribution {
       LayerDistribution(
         layerName: place.name, kind: .laplace, paths: place.paths,
@@ -174,8 +179,7 @@ public struct PlacementInference: Hashable, Sendable {
       if loss == nil {
         loss = try await DrawnLoss(
           of: draws, in: frozen, exit: frozen.network.exits[exitIndex], description.preprocessing ?? .identity, rows,
-          rowCount: min(tuningRowCount, rows.rowCount), DataTerm(description, exit: exitIndex), on: backend,
-          width: context.width)
+          rowCount: rows.rowCount, DataTerm(description, exit: exitIndex), on: backend, width: context.width)
       }
       guard let value = try await loss?(draws, count: Self.tuningDrawCount, key: context.key) else { break }
       if value < best.loss {
@@ -386,10 +390,10 @@ extension PlacementInference {
   ) async throws -> (distributions: [LayerDistribution], isPoint: Bool) {
     guard distributions.contains(where: { $0.kind == .laplace }) else { return (distributions, false) }
     let exitIndex = exitIndex ?? frozen.network.exits.count - 1
-    let rows = try StoredRows(validation, description)
+    let rows = try StoredRows(spread(validation, tuningRowCount), description)
     let loss = try await DrawnLoss(
       of: PlacementDraws(distributions, of: frozen, on: context.backend), in: frozen, exit: frozen.network.exits[exitIndex],
-      description.preprocessing ?? .identity, rows, rowCount: min(tuningRowCount, rows.rowCount),
+      description.preprocessing ?? .identity, rows, rowCount: rows.rowCount,
       DataTerm(description, exit: exitIndex), on: backend, width: context.width)
     var best = (distributions: distributions, loss: Double.infinity)
     var point = Double.infinity

@@ -82,11 +82,13 @@ extension PlacementRows {
   ///   - count: of the validation rows; all for `nil`.
   ///   - foreignCount: of all foreign sets together, in equal shares; as many as validation rows for `nil`.
   ///   - classCount: labels lie below it.
+  ///   - inputShape: of the network; rows may be stored without an axis of one.
   ///   - key: of what is made.
   /// - Throws: `FileError` where rows are missing, a label is no class, or nothing foreign is left.
   public init(
-    _ source: Source, count: Int?, foreignCount: Int?, classCount: Int, key: RandomKey
+    _ source: Source, count: Int?, foreignCount: Int?, classCount: Int, inputShape: Shape, key: RandomKey
   ) throws {
+    func shaped(_ rows: RowBatch) -> RowBatch { RowBatch(shape: inputShape.batched(rows.count), values: rows.values) }
     let (known, heldOut) = try source.split()
     func spread(_ rows: [Int], _ count: Int) -> [Int] {
       let count = min(count, rows.count)
@@ -105,7 +107,7 @@ extension PlacementRows {
         "Row \(source.validation.firstRow + chosen[index]) has label \(labels[index]), but the network knows classes 0 to "
           + "\(classCount - 1). Correct the labels, or name it with --held-out.")
     }
-    let validation = try rows.inputs(0..<rows.rowCount)
+    let validation = shaped(try rows.inputs(0..<rows.rowCount))
     let setCount = source.made.count + source.foreign.count + (source.heldOutLabels.isEmpty ? 0 : 1)
     guard setCount > 0 else {
       throw FileError(
@@ -121,7 +123,7 @@ extension PlacementRows {
       let partLabels = places.map { labels[$0] }
       let key = key.child(index)
       if kind == .corrupted {
-        foreign.append(Foreign(name: kind.rawValue, rows: try Self.corrupted(ChosenRows(places, of: rows), key)))
+        foreign.append(Foreign(name: kind.rawValue, rows: shaped(try Self.corrupted(ChosenRows(places, of: rows), key))))
       } else {
         let made = try MadeForeignRows(kind, of: part, labels: partLabels, file: source.validation.file, key: key)
         foreign.append(Foreign(name: kind.rawValue, rows: made.inputs(0..<made.rowCount)))
@@ -134,20 +136,19 @@ extension PlacementRows {
           "Fewer than two rows have a label that is held out; name other labels.")
       }
       let rows = ChosenRows(spread(heldOut, share), of: source.validation, keepsLabels: false)
-      foreign.append(Foreign(name: "held-out classes", rows: try rows.inputs(0..<rows.rowCount)))
+      foreign.append(Foreign(name: "held-out classes", rows: shaped(try rows.inputs(0..<rows.rowCount))))
     }
     for (name, dataset) in source.foreign {
-      guard dataset.rowShape.elementCount == source.validation.rowShape.elementCount else {
+      guard dataset.rowShape.elementCount == inputShape.elementCount else {
         throw FileError(
           .shape, file: dataset.file,
-          "Rows are \(dataset.rowShape), but those of \(source.validation.file) are \(source.validation.rowShape); give rows that "
-            + "the network takes.")
+          "Rows are \(dataset.rowShape), but the network takes \(inputShape). Give data of that shape (channels last).")
       }
       let rows = ChosenRows(spread(Array(0..<dataset.rowCount), share), of: dataset, keepsLabels: false)
       guard rows.rowCount > 1 else {
         throw FileError(.value, file: dataset.file, "Two foreign rows are the fewest; give more.")
       }
-      foreign.append(Foreign(name: name, rows: try rows.inputs(0..<rows.rowCount)))
+      foreign.append(Foreign(name: name, rows: shaped(try rows.inputs(0..<rows.rowCount))))
     }
     self.init(validation: validation, labels: labels, foreign: foreign)
   }
