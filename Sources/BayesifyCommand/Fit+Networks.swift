@@ -239,7 +239,7 @@ struct SampledExitSummary: Encodable {
 }
 
 /// What was made of several networks.
-private struct SampledNetworksSummary: Encodable, CustomStringConvertible {
+struct SampledNetworksSummary: Encodable, CustomStringConvertible {
   var output: String
   var networks: Int
   var exits: [SampledExitSummary]

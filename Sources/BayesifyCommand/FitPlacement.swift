@@ -15,6 +15,9 @@ struct FitPlacement: AsyncParsableCommand {
       all layers make labels of --validation most likely. Statistics of batch normalisation are estimated for each draw, from \
       --statistics-rows of the training rows. Each exit gets a temperature on --validation.
 
+      Until the posterior is written, OUTPUT.part holds what was fitted: every kind, and of vi every epoch. A run that was interrupted \
+      or killed goes on from it with --resume, to the same bits.
+
       Example: bayesify fit placement model.h5 --placement placement.json --data train.h5 --validation validation.h5 -o p.h5
       Example: bayesify fit placement model.h5 --layers last-third=dropout:0.1 --draws 16 --data train.h5 \
       --validation validation.h5 -o p.h5
@@ -75,8 +78,16 @@ struct FitPlacement: AsyncParsableCommand {
   @OptionGroup var model: ModelOptions
   @OptionGroup var execution: ExecutionOptions
 
+  @Flag(help: "Go on with the fit in OUTPUT.part, where there is one.")
+  var resume = false
+
   @Flag(help: "What was fitted, in JSON on standard output.")
   var json = false
+
+  private var file: TrainingFile {
+    TrainingFile(
+      outputs: [tempering.output], method: SampledNetworkPosterior.placementMethodName, resumes: resume, isForced: execution.force)
+  }
 
   func validate() throws {
     guard (placement == nil) != (layers == nil) else {
@@ -94,8 +105,11 @@ struct FitPlacement: AsyncParsableCommand {
   }
 
   func run() async throws {
-    try tempering.requireWritable(
-      apartFrom: [checkpoint, placement, data, labels].compactMap(\.self), model, execution)
+    try model.requireTable(among: data, labels, tempering.validation, tempering.validationLabels)
+    try file.requireWritable(apartFrom: [
+      checkpoint, placement, data, labels, tempering.validation, tempering.validationLabels, model.classNames,
+      model.checkpoint.architecture,
+    ])
     let session = Session(model, execution, execution.progress())
     let found = try placement.map { try PlacementFile(json: FileContents.of($0), file: $0) }
     let checkpoint = try model.checkpoint.model(checkpoint)
@@ -114,7 +128,9 @@ struct FitPlacement: AsyncParsableCommand {
     } catch let error as NetworkError {
       throw FileError(.unsupported, file: checkpoint.file, error.message)
     }
-    try await tempering.finish(posterior, [checkpoint], session, asJSON: json)
+    try await tempering.finish(posterior, [checkpoint], session, asJSON: json, training: file) {
+      SampledNetworksSummary($0, output: tempering.output)
+    }
   }
 
   private func fit(
@@ -135,11 +151,45 @@ struct FitPlacement: AsyncParsableCommand {
     } else if let layers {
       kinds = try layers.kinds(among: inference.layers(nil, of: checkpoint.frozen).map(\.name), of: checkpoint.file)
     }
+    let settings = try settings(kinds, drawCount, checkpoint, training, session)
+    var earlier: PlacementTraining?
+    if resume, let left: PlacementTraining = try file.earlier(settings: settings) {
+      session.progress.note("resumed: \(file.part), \(left.distributions.count) layer(s) done")
+      earlier = left
+    }
     let backend = try execution.backend()
-    return try await inference.fit(
-      kinds, drawCount: drawCount, statisticsRowCount: statisticsRows,
-      searchDigests: found?.foreign.compactMap { $0.source?.digest } ?? [], in: checkpoint.frozen, training.description,
-      training: training.dataset, validation: held.dataset, on: backend, in: execution.context(backend, session.progress))
+    var log = TrainingLog(earlier, file: file.part, settings: settings, every: 2)
+    do {
+      return try await inference.fit(
+        kinds, drawCount: drawCount, statisticsRowCount: statisticsRows,
+        searchDigests: found?.foreign.compactMap { $0.source?.digest } ?? [], in: checkpoint.frozen, training.description,
+        training: training.dataset, validation: held.dataset, from: earlier, on: backend,
+        in: execution.context(backend, session.progress)
+      ) { state in
+        _ = try log.take(state)
+      }
+    } catch is CancellationError {
+      guard try log.write() else { throw CancellationError() }
+      throw file.interruption
+    }
+  }
+
+  /// What the fit depends on, by the names of options.
+  private func settings(
+    _ kinds: [String: PlacementKind], _ drawCount: Int, _ checkpoint: CheckpointModel, _ training: NetworkRecords,
+    _ session: Session
+  ) throws -> [String: String] {
+    var settings = try TrainingFile.settings(
+      checkpoint, data: data, labels: labels, rows: rows, training, model, execution)
+    settings["layers"] = kinds.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }.joined(separator: ",")
+    settings["--draws"] = "\(drawCount)"
+    settings["--exit"] = exit.map { "\($0)" } ?? "its own"
+    settings["--epochs"] = "\(epochs)"
+    settings["--batch-rows"] = "\(batchRows)"
+    settings["--curvature-rows"] = "\(curvatureRows)"
+    settings["--validation"] = try tempering.validation.map { try TrainingFile.named($0, try session.digest(of: $0)) }
+    settings["--validation-rows"] = tempering.validationRows.map { "\($0.range)" }
+    return settings
   }
 
   private func chosenPlacement(_ found: PlacementFile) throws -> Placement {

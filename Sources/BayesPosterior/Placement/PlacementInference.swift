@@ -283,20 +283,28 @@ extension PlacementInference {
   ///   - drawCount: networks that predictions average.
   ///   - statisticsRowCount: training rows from which statistics are estimated; none for zero.
   ///   - searchDigests: of the foreign rows of the search, where there was one.
-  /// - Determinism: same key, same bits at any `context.width`.
+  ///   - earlier: a fit of this placement with these data and this key that was interrupted.
+  ///   - observe: called with what need not be found again: after every kind, and after every epoch of `vi`.
+  /// - Determinism: same key, same bits at any `context.width`, interrupted or not.
   /// - Throws: as `distributions`.
   public func fit(
     _ kinds: [String: PlacementKind], drawCount: Int, statisticsRowCount: Int = 2048, searchDigests: [String] = [],
     in frozen: FrozenNetwork, _ description: RecordsDescription, training: any Dataset, validation: any Dataset,
-    on backend: any NetworkBackend, in context: ExecutionContext
+    from earlier: PlacementTraining? = nil, on backend: any NetworkBackend, in context: ExecutionContext,
+    observe: (PlacementTraining) throws -> Void = { _ in }
   ) async throws -> SampledNetworkPosterior {
     try require(description)
     let layers = try layers(kinds.keys.sorted(), of: frozen)
     func own(_ kind: PlacementKind) -> [BayesianLayer] { layers.filter { kinds[$0.name] == kind } }
-    var found: [String: LayerDistribution] = [:]
-    func take(_ distributions: [LayerDistribution]) { for one in distributions { found[one.layerName] = one } }
+    var state = earlier ?? PlacementTraining()
+    func take(_ distributions: [LayerDistribution]) throws {
+      state.distributions += distributions
+      state.joint = nil
+      try observe(state)
+    }
     for kind in Set(kinds.values).sorted(by: { "\($0)" < "\($1)" }) {
       let layers = own(kind)
+      guard !state.distributions.contains(where: { $0.layerName == layers[0].name }) else { continue }
       var inner = context
       inner.key = context.key.child(0).child(layers[0].node)
       inner.report = { progress in
@@ -305,12 +313,20 @@ extension PlacementInference {
         context.report(progress)
       }
       switch kind {
-      case .dropout(let rate): take(layers.map { .dropout(of: $0, rate: rate) })
-      case .variational: take(try await variational(together: layers, frozen, description, training, on: backend, in: inner))
-      case .latent: take(try await latent(layers, frozen, description, training, on: backend, in: inner))
-      case .snapshots: take(try await snapshots(layers, frozen, description, training, on: backend, in: inner))
+      case .dropout(let rate): try take(layers.map { .dropout(of: $0, rate: rate) })
+      case .variational:
+        var underWay = state
+        let distributions = try await variational(
+          together: layers, frozen, description, training, from: state.joint, on: backend, in: inner
+        ) { joint in
+          underWay.joint = joint
+          try observe(underWay)
+        }
+        try take(distributions)
+      case .latent: try take(try await latent(layers, frozen, description, training, on: backend, in: inner))
+      case .snapshots: try take(try await snapshots(layers, frozen, description, training, on: backend, in: inner))
       case .laplace:
-        take(
+        try take(
           try await distributions(
             of: .laplace, layers: layers, in: frozen, description, training: training, validation: validation, on: backend,
             in: inner))
@@ -318,7 +334,7 @@ extension PlacementInference {
     }
     let drawsKey = context.key.child(1)
     let (distributions, isPoint) = try await narrowed(
-      layers.compactMap { found[$0.name] }, frozen, description, validation, key: drawsKey, on: backend, in: context)
+      layers.compactMap { layer in state.distributions.first { $0.layerName == layer.name } }, frozen, description, validation, key: drawsKey, on: backend, in: context)
     let rows = try StoredRows(training, description)
     let draws = try PlacementDraws(distributions, of: frozen, on: context.backend)
     let statistics = try await BatchStatistics(
@@ -346,7 +362,8 @@ extension PlacementInference {
   /// - Parameter drawsPaths: whether each step draws some of the layers alone; see `JointVariationalInference`.
   package func variational(
     together layers: [BayesianLayer], drawsPaths: Bool = false, _ frozen: FrozenNetwork, _ description: RecordsDescription,
-    _ training: any Dataset, on backend: any NetworkBackend, in context: ExecutionContext
+    _ training: any Dataset, from earlier: JointVariationalTraining? = nil, on backend: any NetworkBackend,
+    in context: ExecutionContext, observe: (JointVariationalTraining) throws -> Void = { _ in }
   ) async throws -> [LayerDistribution] {
     let exit = frozen.network.exits[exitIndex ?? frozen.network.exits.count - 1]
     let term = DataTerm(description, exit: exitIndex ?? frozen.network.exits.count - 1)
@@ -360,13 +377,16 @@ extension PlacementInference {
       let start = ranges.last?.upperBound ?? 0
       ranges.append(start..<start + layer.parameterCount)
     }
+    if let earlier, earlier.distributions.map({ $0.means[0].count }) != ranges.map(\.count) {
+      throw NetworkError("The training that is to go on is one of other layers; begin anew.")
+    }
     var recipe = JointVariationalInference()
     recipe.drawsPaths = drawsPaths
     recipe.epochCount = epochCount
     recipe.batchRowCount = batchRowCount
     let fitted = try await recipe.fit(
-      layers: ranges, origin: objective.weights(frozen.parameters), rowCount: rows.rowCount, key: context.key,
-      report: context.report
+      layers: ranges, origin: objective.weights(frozen.parameters), rowCount: rows.rowCount, from: earlier, key: context.key,
+      report: context.report, observe: observe
     ) { try await objective($0, at: $1) }
     return zip(layers, fitted).map { layer, gaussian in
       let shapes = layer.paths.compactMap { frozen.parameters[$0]?.shape }

@@ -1,9 +1,9 @@
 public import BayesTensor
 
-/// A search of placements under way: what was found so far, from which it goes on.
+/// A search of placements, or the fit of one, under way: what was found so far, from which it goes on.
 ///
 /// - `/` has `format`, `settings`, `layerCount` and the texts; `/layers/0` and so on the distributions of layers, see
-///   `PlacementPosterior`; `/scores` a row a placement.
+///   `PlacementPosterior`; `/scores` a row a placement; `/joint` Gaussians that are trained together.
 public struct PlacementTraining: ResumableTraining, Equatable {
   /// Distributions of layers in the order in which they were found.
   public var distributions: [LayerDistribution] = []
@@ -11,11 +11,13 @@ public struct PlacementTraining: ResumableTraining, Equatable {
   public var texts: [String: String] = [:]
   /// Numbers of placements and of their scores, `[placements, numbers]`.
   public var scores: Tensor<Double>?
+  /// Gaussians of several layers under way.
+  var joint: JointVariationalTraining?
 
   public init() {}
 
-  /// What is done in one go: a layer, or a set of placements.
-  public var epochCount: Int { distributions.count + (scores?.rowCount ?? 0) }
+  /// What is done in one go: a layer, an epoch of several, or a placement.
+  public var epochCount: Int { distributions.count + (joint?.epochCount ?? 0) + (scores?.rowCount ?? 0) }
 
   private static let formatName = "bayesify-placement-search"
 
@@ -26,6 +28,7 @@ public struct PlacementTraining: ResumableTraining, Equatable {
       "texts", .texts(texts.sorted { $0.key < $1.key }.map { "\($0.key)=\($0.value)" }), of: "/")
     for (index, distribution) in distributions.enumerated() { try archive.write(distribution, at: "/layers/\(index)") }
     if let scores { try archive.write(scores, at: "/scores") }
+    if let joint { try archive.write(joint, at: "/joint") }
   }
 
   public init(from archive: any ArrayArchive, settings: [String: String]) throws(FileError) {
@@ -40,6 +43,7 @@ public struct PlacementTraining: ResumableTraining, Equatable {
       let parts = text.split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false).map(String.init)
       if parts.count == 2 { texts[parts[0]] = parts[1] }
     }
+    if archive.entry("/joint/0/means") != nil { joint = try reader.jointTraining(at: "/joint") }
     if archive.entry("/scores") != nil { scores = try reader.array("/scores", rank: 2) as Tensor<Double> }
   }
 }

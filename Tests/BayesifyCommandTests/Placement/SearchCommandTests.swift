@@ -101,6 +101,33 @@ struct SearchCommandTests {
     #expect(first == second)
   }
 
+  /// A fit that was killed goes on to the same bits.
+  @Test func killedFitsGoOnToTheSameBits() async throws {
+    let folder = try TestFolder()
+    let slow = [
+      "fit", "placement", Digits.checkpoint, "--layers", "block_2_conv=vi,exit_3=vi", "--epochs", "150", "--data", Digits.training,
+      "--validation", Digits.validation, "-o", "fit.h5",
+    ]
+    try await folder.succeed(slow.map { $0 == "fit.h5" ? "whole.h5" : $0 } + ["--quiet"])
+    var isPartial = false
+    for _ in 0..<5 where !isPartial {
+      let running = try RunningCommand(slow, in: folder, isSlow: true)
+      for _ in 0..<6000 where running.isRunning {
+        isPartial = FileManager.default.fileExists(atPath: folder.path("fit.h5.part"))
+        if isPartial { break }
+        try await Task.sleep(for: .milliseconds(10))
+      }
+      running.signal(SIGKILL)
+      _ = try await running.finish()
+    }
+    #expect(isPartial && !FileManager.default.fileExists(atPath: folder.path("fit.h5")))
+    let refused = try await folder.run(slow)
+    #expect(refused.exitCode == 74 && refused.errors.contains("--resume"), "\(refused.testDescription)")
+    try await folder.succeed(slow + ["--resume", "--quiet"])
+    #expect(try folder.bytes("fit.h5") == folder.bytes("whole.h5"))
+    #expect(!FileManager.default.fileExists(atPath: folder.path("fit.h5.part")))
+  }
+
   @Test func rowsOfTheSearchDoNotMeasureIt() async throws {
     let folder = try TestFolder()
     let letters = Digits.checkpoint.replacing("digits.h5", with: "ood-letters.h5")
