@@ -21,7 +21,7 @@ struct PlacementEvaluatorTests {
     frozen = try builder.frozen(seed: 5)
     description = try frozen.recordsDescription(file: "tiny")
     func batch(_ seed: UInt64, _ scale: Float) -> RowBatch {
-      let numbers: Tensor<Float> = RandomKey(seed: seed).normals([300, 4])
+      let numbers = RandomKey(seed: seed).normals([300, 4], as: Float.self)
       return RowBatch(numbers.map { scale * $0 })
     }
     let validation = batch(1, 1)
